@@ -1,0 +1,44 @@
+import type { MatmulEngine } from "./engine.js";
+
+export type Awaitable<T> = T | Promise<T>;
+
+/** A seeded stream of random numbers. The same seed and the same calls give the same numbers on every machine. */
+export interface Rng {
+  /** Uniform in [0, 1), 53 bits. */
+  uniform(): number;
+  /** Standard normal. */
+  normal(): number;
+  /** Uniform integer in [0, bound). */
+  integer(bound: number): number;
+  /** A uniformly random order of 0 … count−1. */
+  permutation(count: number): Int32Array;
+  /** An independent stream that depends on this one's seed and the label only, not on how much was drawn. */
+  fork(label: string | number): Rng;
+}
+
+/** How far a stage has come. */
+export interface ProgressEvent {
+  readonly type: "progress";
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number;
+  /** What is counted, e.g. "tokens", "layers", "pairs". */
+  readonly unit: string;
+}
+
+/** Something that the user should know although work goes on; never silent, never thrown. */
+export interface Diagnostic {
+  readonly type: "diagnostic";
+  readonly severity: "info" | "warning";
+  /** Stable, UPPER_SNAKE_CASE. */
+  readonly code: string;
+  readonly message: string;
+}
+
+/** What every plug-in is handed: randomness, compute, cancellation and a voice. Nothing of this comes from globals. */
+export interface RunContext {
+  readonly rng: Rng;
+  readonly engine: MatmulEngine;
+  readonly signal?: AbortSignal;
+  readonly report?: (event: ProgressEvent | Diagnostic) => void;
+}

@@ -1,0 +1,168 @@
+import { LayerfoldError } from "./error.js";
+
+/** Element types that checkpoints hold, by their full names. */
+export type DType =
+  | "float64"
+  | "float32"
+  | "float16"
+  | "bfloat16"
+  | "float8_e4m3"
+  | "float8_e5m2"
+  | "int64"
+  | "int32"
+  | "int16"
+  | "int8"
+  | "uint64"
+  | "uint32"
+  | "uint16"
+  | "uint8"
+  | "bool";
+
+const bytes: Record<DType, number> = {
+  float64: 8,
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  float8_e4m3: 1,
+  float8_e5m2: 1,
+  int64: 8,
+  int32: 4,
+  int16: 2,
+  int8: 1,
+  uint64: 8,
+  uint32: 4,
+  uint16: 2,
+  uint8: 1,
+  bool: 1,
+};
+
+/** Size of one element in bytes. */
+export function bytesPerElement(dtype: DType): number {
+  return bytes[dtype];
+}
+
+const f32 = new Float32Array(1);
+const u32 = new Uint32Array(f32.buffer);
+
+/** Bits of the bfloat16 nearest to `value`, ties to even; NaN stays NaN. */
+export function toBfloat16Bits(value: number): number {
+  f32[0] = value;
+  const bits = u32[0];
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** Value of a bfloat16 given as bits. Exact. */
+export function fromBfloat16Bits(bits: number): number {
+  u32[0] = bits << 16;
+  return f32[0];
+}
+
+/** Bits of the IEEE half nearest to `value` (taken as float32), ties to even; overflow gives infinity. */
+export function toFloat16Bits(value: number): number {
+  f32[0] = value;
+  const bits = u32[0];
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  if (magnitude < 0x38800000) {
+    // Subnormal half: a multiple of 2^-24. Adding 0.5 lines the float32 mantissa up with that step.
+    f32[0] = Math.abs(value) + 0.5;
+    return sign | (u32[0] - 0x3f000000);
+  }
+  return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
+}
+
+/** Value of an IEEE half given as bits. Exact. */
+export function fromFloat16Bits(bits: number): number {
+  const exponent = (bits >>> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  const sign = bits & 0x8000 ? -1 : 1;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+let halfTable: Float32Array | undefined;
+
+/**
+ * Decodes little-endian floating-point bytes to float32.
+ *
+ * @param source - the raw bytes of one tensor; need not be aligned
+ * @param dtype - float64 (rounded), float32, float16 or bfloat16
+ * @returns a new array of `source.byteLength / bytesPerElement(dtype)` values
+ * @throws DTYPE_UNSUPPORTED for any other dtype
+ */
+export function decodeFloats(source: Uint8Array, dtype: DType): Float32Array {
+  const count = source.byteLength / bytesPerElement(dtype);
+  // Typed-array views need an aligned start, which positional reads do not promise.
+  const aligned = source.byteOffset % bytesPerElement(dtype) === 0 ? source : new Uint8Array(source);
+  const { buffer, byteOffset } = aligned;
+  switch (dtype) {
+    case "float32":
+      return new Float32Array(buffer, byteOffset, count).slice();
+    case "float64":
+      return Float32Array.from(new Float64Array(buffer, byteOffset, count));
+    case "bfloat16": {
+      const bits = new Uint16Array(buffer, byteOffset, count);
+      const out = new Uint32Array(count);
+      for (let i = 0; i < count; i++) out[i] = bits[i] << 16;
+      return new Float32Array(out.buffer);
+    }
+    case "float16": {
+      halfTable ??= Float32Array.from({ length: 65536 }, (_, b) => fromFloat16Bits(b));
+      const bits = new Uint16Array(buffer, byteOffset, count);
+      const out = new Float32Array(count);
+      for (let i = 0; i < count; i++) out[i] = halfTable[bits[i]];
+      return out;
+    }
+    default:
+      throw new LayerfoldError("DTYPE_UNSUPPORTED", "cannot read this element type as numbers", {
+        wanted: "float64, float32, float16 or bfloat16",
+        got: dtype,
+      });
+  }
+}
+
+/**
+ * Encodes numbers as little-endian floating-point bytes, rounding to nearest even.
+ *
+ * @param values - row-major values
+ * @param dtype - float64, float32, float16 or bfloat16
+ * @returns bytes; a view of `values` itself where no conversion is needed
+ * @throws DTYPE_UNSUPPORTED for any other dtype
+ */
+export function encodeFloats(values: Float32Array | Float64Array, dtype: DType): Uint8Array {
+  const view = (array: Float32Array | Float64Array | Uint16Array) =>
+    new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  switch (dtype) {
+    case "float32":
+      return view(values instanceof Float32Array ? values : Float32Array.from(values));
+    case "float64":
+      return view(values instanceof Float64Array ? values : Float64Array.from(values));
+    case "bfloat16": {
+      const out = new Uint16Array(values.length);
+      if (values instanceof Float32Array) {
+        const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+        for (let i = 0; i < out.length; i++) {
+          const b = bits[i];
+          out[i] = (b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+        }
+      } else {
+        for (let i = 0; i < out.length; i++) out[i] = toBfloat16Bits(values[i]);
+      }
+      return view(out);
+    }
+    case "float16": {
+      const out = new Uint16Array(values.length);
+      for (let i = 0; i < out.length; i++) out[i] = toFloat16Bits(values[i]);
+      return view(out);
+    }
+    default:
+      throw new LayerfoldError("DTYPE_UNSUPPORTED", "cannot write numbers as this element type", {
+        wanted: "float64, float32, float16 or bfloat16",
+        got: dtype,
+      });
+  }
+}

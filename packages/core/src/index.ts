@@ -1,0 +1,51 @@
+export type { ActivationBatch, ActivationSource, Activations, TokenStatistics } from "./activations.js";
+export { type Hidden, type TokenBatch, tokenBatch } from "./batch.js";
+export type { Awaitable, Diagnostic, ProgressEvent, Rng, RunContext } from "./context.js";
+export {
+  bytesPerElement,
+  type DType,
+  decodeFloats,
+  encodeFloats,
+  fromBfloat16Bits,
+  fromFloat16Bits,
+  toBfloat16Bits,
+  toFloat16Bits,
+} from "./dtype.js";
+export { defineEmbedding, type Embedding, type FittedEmbedding } from "./embedding.js";
+export type { MatmulEngine, MatmulOptions } from "./engine.js";
+export { type ErrorDetails, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+export type { LanguageModel } from "./language-model.js";
+export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
+export { dropControl, dropPlan, keptLayer, type MergePlan, type PlanGroup, parsePlan } from "./plan.js";
+export { definePlanner, type Evidence, type Planner } from "./planner.js";
+export {
+  definePlugin,
+  type Plugin,
+  type PluginDefinition,
+  type PluginFactory,
+  parseOptions,
+  z,
+} from "./plugin.js";
+export {
+  type CalibrationStatistics,
+  defineQuantizer,
+  defineWeightTransform,
+  type QuantizedTensor,
+  type Quantizer,
+  type WeightTransform,
+} from "./quantizer.js";
+export { defineRepair, type Repair, type RepairedBlock } from "./repair.js";
+export { defineSimilarity, type SimilarityMeasure, type SimilarityTraits } from "./similarity.js";
+export { defineStrategy, type MergeStrategy } from "./strategy.js";
+export {
+  contiguousData,
+  elementCount,
+  type Floats,
+  isContiguous,
+  type Matrix,
+  matrixSize,
+  rowMajorStride,
+  type Tensor,
+  tensor,
+  zeros,
+} from "./tensor.js";

@@ -1,0 +1,34 @@
+import type { TokenStatistics } from "./activations.js";
+import type { Awaitable, RunContext } from "./context.js";
+import type { MergePlan } from "./plan.js";
+import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, type z } from "./plugin.js";
+import type { Matrix } from "./tensor.js";
+
+/** What a planner may look at; it says which of these it needs. */
+export interface Evidence {
+  readonly layerCount: number;
+  /** [layers, layers], higher = more alike. */
+  readonly similarity?: Matrix;
+  readonly tokenStatistics?: TokenStatistics;
+  /** Whether two layers' blocks can stand for one another (type and shapes agree). */
+  compatible(a: number, b: number): boolean;
+  /** Loss on calibration text, nats per token, of the model that a plan gives. */
+  evaluate?(plan: MergePlan): Promise<number>;
+  /** The similarity matrix among the layers that a plan leaves, measured on the merged model: [groups, groups]. */
+  remeasure?(plan: MergePlan): Promise<Matrix>;
+}
+
+/** Decides which layers fold together. */
+export interface Planner extends Plugin {
+  readonly kind: "planner";
+  readonly needs: readonly ("similarity" | "tokenStatistics" | "evaluate")[];
+  /** @param targetLayerCount - layers that remain, 1 … layerCount − 1 */
+  plan(evidence: Evidence, targetLayerCount: number, ctx: RunContext): Awaitable<MergePlan>;
+}
+
+/** Defines a factory of planner plug-ins; see `definePlugin`. */
+export function definePlanner<S extends z.ZodObject>(
+  definition: PluginDefinition<Planner, S>,
+): PluginFactory<Planner, S> {
+  return definePlugin({ kind: "planner", ...definition });
+}

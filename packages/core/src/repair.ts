@@ -1,0 +1,41 @@
+import type { TokenBatch } from "./batch.js";
+import type { RunContext } from "./context.js";
+import type { BlockView, ModelRunner } from "./model-runner.js";
+import type { MergePlan } from "./plan.js";
+import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, type z } from "./plugin.js";
+
+/** One output block of a plan, as a repair leaves it. */
+export interface RepairedBlock {
+  /** Index in the folded model (= index of the plan's group). */
+  readonly index: number;
+  readonly block: BlockView;
+  /** Mean squared error of the stream after the block against the dense model's, before and after the repair. */
+  readonly error?: { readonly before: number; readonly after: number };
+}
+
+/**
+ * Corrects folded blocks in closed form from calibration tokens, front to back. A correction lives in weights that already exist.
+ * It may also fill a group's block anew, standing for strategy and repair at once.
+ */
+export interface Repair extends Plugin {
+  readonly kind: "repair";
+  /**
+   * @param model - the dense model
+   * @param folded - the block that the strategy made for each group
+   * @param calibration - opened once for every pass that the repair makes
+   */
+  fit(
+    model: ModelRunner,
+    plan: MergePlan,
+    folded: (group: number) => Promise<BlockView>,
+    calibration: () => AsyncIterable<TokenBatch>,
+    ctx: RunContext,
+  ): AsyncIterable<RepairedBlock>;
+}
+
+/** Defines a factory of repair plug-ins; see `definePlugin`. */
+export function defineRepair<S extends z.ZodObject>(
+  definition: PluginDefinition<Repair, S>,
+): PluginFactory<Repair, S> {
+  return definePlugin({ kind: "repair", ...definition });
+}

@@ -1,0 +1,20 @@
+import type { Awaitable, RunContext } from "./context.js";
+import type { BlockView } from "./model-runner.js";
+import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, type z } from "./plugin.js";
+
+/** Makes one block of several. */
+export interface MergeStrategy extends Plugin {
+  readonly kind: "strategy";
+  /**
+   * @param blocks - at least two blocks of one type, in the model's order
+   * @param weights - one per block, from the plan; all equal and summing to 1 where the plan has none
+   */
+  merge(blocks: readonly BlockView[], weights: readonly number[], ctx: RunContext): Awaitable<BlockView>;
+}
+
+/** Defines a factory of strategy plug-ins; see `definePlugin`. */
+export function defineStrategy<S extends z.ZodObject>(
+  definition: PluginDefinition<MergeStrategy, S>,
+): PluginFactory<MergeStrategy, S> {
+  return definePlugin({ kind: "strategy", ...definition });
+}

@@ -1,0 +1,52 @@
+// Dependencies run downwards only, and axis packages never import one another.
+import { readdirSync, readFileSync } from "node:fs";
+
+const allowed = {
+  core: [],
+  testkit: ["core"],
+  linalg: ["core"],
+  onnx: ["core"],
+  checkpoint: ["core"],
+  graph: ["core", "onnx", "checkpoint"],
+  capture: ["core", "onnx", "graph", "checkpoint"],
+  manifold: ["core", "linalg"],
+  information: ["core", "linalg"],
+  similarity: ["core", "linalg"],
+  merge: ["core", "linalg", "checkpoint"],
+  quantize: ["core", "linalg", "onnx", "checkpoint"],
+  evaluate: ["core", "graph", "checkpoint"],
+  report: ["core"],
+};
+// Tests may stand on more than the code does.
+const allowedInTests = ["testkit", "linalg", "onnx", "graph", "checkpoint"];
+const only = { "onnxruntime-node": ["onnx"], "onnx-buf": ["onnx"], "ml-matrix": ["linalg"] };
+
+const errors = [];
+const root = new URL("../packages/", import.meta.url);
+for (const name of readdirSync(root)) {
+  if (name !== "cli" && !(name in allowed)) errors.push(`${name}: not in the table of tools/check-dependencies.mjs`);
+  const directory = new URL(`${name}/`, root);
+  const manifest = JSON.parse(readFileSync(new URL("package.json", directory), "utf8"));
+  for (const relative of readdirSync(directory, { recursive: true })) {
+    if (!/\.(ts|mjs|js)$/.test(relative) || /(^|\/)(node_modules|dist)\//.test(relative)) continue;
+    const isTest = /\.test\.ts$|^test\/|^bench\//.test(relative);
+    const source = readFileSync(new URL(relative, directory), "utf8").replace(/^\s*\*.*$/gm, "");
+    for (const [, specifier] of source.matchAll(/(?:\bfrom\s+|\bimport\(?\s*)"([^"]+)"/g)) {
+      const at = `packages/${name}/${relative}`;
+      if (/^\.\.\/.*packages\/|^(\.\.\/)+[a-z]+\/(src|dist)\//.test(specifier)) {
+        errors.push(`${at}: reaches into another package by path (${specifier})`);
+      }
+      if (specifier.startsWith(".") || specifier.startsWith("node:")) continue;
+      const bare = specifier.startsWith("@") ? specifier.split("/").slice(0, 2).join("/") : specifier.split("/")[0];
+      const internal = bare.match(/^@layerfold\/(.+)$/)?.[1];
+      if (internal && name !== "cli" && !allowed[name]?.includes(internal)) {
+        if (!(isTest && allowedInTests.includes(internal) && internal !== name)) errors.push(`${at}: may not import ${bare}`);
+      }
+      if (!internal && only[bare] && !only[bare].includes(name) && !isTest) errors.push(`${at}: only ${only[bare]} may import ${bare}`);
+      if (!isTest && bare !== manifest.name && !manifest.dependencies?.[bare]) errors.push(`${at}: ${bare} is not in dependencies`);
+    }
+  }
+}
+for (const error of errors) console.error(error);
+console.log(errors.length === 0 ? "dependencies: run downwards only" : `dependencies: ${errors.length} errors`);
+process.exitCode = errors.length === 0 ? 0 : 1;
