@@ -24,7 +24,8 @@ const only = { "onnxruntime-node": ["onnx"], "onnx-buf": ["onnx"], "ml-matrix": 
 const errors = [];
 const root = new URL("../packages/", import.meta.url);
 for (const name of readdirSync(root)) {
-  if (name !== "cli" && !(name in allowed)) errors.push(`${name}: not in the table of tools/check-dependencies.mjs`);
+  if (name !== "cli" && !(name in allowed))
+    errors.push(`${name}: not in the table of tools/check-dependencies.mjs`);
   const directory = new URL(`${name}/`, root);
   const manifest = JSON.parse(readFileSync(new URL("package.json", directory), "utf8"));
   for (const relative of readdirSync(directory, { recursive: true })) {
@@ -37,16 +38,23 @@ for (const name of readdirSync(root)) {
         errors.push(`${at}: reaches into another package by path (${specifier})`);
       }
       if (specifier.startsWith(".") || specifier.startsWith("node:")) continue;
-      const bare = specifier.startsWith("@") ? specifier.split("/").slice(0, 2).join("/") : specifier.split("/")[0];
+      const bare = specifier.startsWith("@")
+        ? specifier.split("/").slice(0, 2).join("/")
+        : specifier.split("/")[0];
       const internal = bare.match(/^@layerfold\/(.+)$/)?.[1];
       if (internal && name !== "cli" && !allowed[name]?.includes(internal)) {
-        if (!(isTest && allowedInTests.includes(internal) && internal !== name)) errors.push(`${at}: may not import ${bare}`);
+        if (!(isTest && allowedInTests.includes(internal) && internal !== name))
+          errors.push(`${at}: may not import ${bare}`);
       }
-      if (!internal && only[bare] && !only[bare].includes(name) && !isTest) errors.push(`${at}: only ${only[bare]} may import ${bare}`);
-      if (!isTest && bare !== manifest.name && !manifest.dependencies?.[bare]) errors.push(`${at}: ${bare} is not in dependencies`);
+      if (!internal && only[bare] && !only[bare].includes(name) && !isTest)
+        errors.push(`${at}: only ${only[bare]} may import ${bare}`);
+      if (!isTest && bare !== manifest.name && !manifest.dependencies?.[bare])
+        errors.push(`${at}: ${bare} is not in dependencies`);
     }
   }
 }
 for (const error of errors) console.error(error);
-console.log(errors.length === 0 ? "dependencies: run downwards only" : `dependencies: ${errors.length} errors`);
+console.log(
+  errors.length === 0 ? "dependencies: run downwards only" : `dependencies: ${errors.length} errors`,
+);
 process.exitCode = errors.length === 0 ? 0 : 1;

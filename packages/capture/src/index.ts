@@ -1,1 +1,6 @@
-export {};
+export { type CaptureOptions, captureActivations } from "./capture-activations.js";
+export { checkpointSource } from "./checkpoint-source.js";
+export { type Pooling, parsePooling, poolingName } from "./pooling.js";
+export { type ActivationsMeta, loadActivations, saveActivations } from "./recording.js";
+export { runnerSource } from "./runner-source.js";
+export { accumulateTokenStatistics, type TokenStatisticsAccumulator } from "./token-statistics.js";

@@ -16,6 +16,11 @@ export interface NormSpec {
 export interface RotarySpec {
   /** [rotaryDimension / 2] radians per position. */
   readonly inverseFrequencies: Float64Array;
+  /**
+   * The frequencies for a whole sequence of that many positions, where they depend on it (dynamic, longrope). Up to the model's
+   * original length they are `inverseFrequencies`.
+   */
+  readonly inverseFrequenciesFor?: (sequenceLength: number) => Float64Array;
   /** Leading dimensions of a head that are rotated, even. */
   readonly rotaryDimension: number;
   /** Pairs are (i, i + rotaryDimension/2) when false, (2i, 2i + 1) when true. */
@@ -69,12 +74,19 @@ export interface MoeSpec {
   readonly normalizeWeights: boolean;
 }
 
+/**
+ * A selective state space layer (Mamba, arXiv 2312.00752). Roles: `mamba.in` [2·inner, hidden], `mamba.conv` [inner, 1, kernel] with bias,
+ * `mamba.x` [rank + 2·state, inner], `mamba.dt` [inner, rank] with bias, `mamba.a_log` [inner, state], `mamba.d` [inner],
+ * `mamba.out` [hidden, inner], and the three norms.
+ */
 export interface MambaSpec {
   readonly kind: "mamba";
   readonly stateSize: number;
   readonly convolutionSize: number;
   readonly innerSize: number;
   readonly timeStepRank: number;
+  readonly activation: Activation;
+  /** RMS norms on time step, B and C (`mamba.dt_norm`, `mamba.b_norm`, `mamba.c_norm`). */
   readonly epsilon: number;
 }
 
@@ -102,9 +114,12 @@ export interface BlockSpec {
   readonly mixerNorm?: NormSpec;
   /** Norm on the mixer's output, before it is added. */
   readonly mixerPostNorm?: NormSpec;
+  /** Norm on the stream after the mixer's update was added (the original transformer's order; OPT-350m). */
+  readonly mixerSumNorm?: NormSpec;
   readonly feedForward: MlpSpec | MoeSpec;
   readonly feedForwardNorm?: NormSpec;
   readonly feedForwardPostNorm?: NormSpec;
+  readonly feedForwardSumNorm?: NormSpec;
 }
 
 /** A decoder, as data: everything that graph building, folding and writing need to know of a family. */
@@ -119,6 +134,8 @@ export interface Architecture {
     readonly tokens: string;
     /** Multiplies the looked-up row. */
     readonly scale?: number;
+    /** [hidden, embedding] map from the embedding's width to the stream's, where they differ. The tokens are then [vocabulary, embedding]. */
+    readonly projection?: string;
     /** Learned positions: row `position + offset` of the named tensor is added. */
     readonly positions?: { readonly weight: string; readonly offset: number };
   };
@@ -129,6 +146,8 @@ export interface Architecture {
     /** Tensor name, [vocabulary, hidden]; the embedding's own name when tied. */
     readonly weight: string;
     readonly bias?: string;
+    /** [embedding, hidden] map that is applied before `weight`, where their widths differ. */
+    readonly projection?: string;
     readonly tied: boolean;
     readonly softcap?: number;
     /** Multiplies the logits. */

@@ -20,6 +20,8 @@ export interface Checkpoint {
   readonly config: ModelConfig;
   readonly family: Family;
   readonly architecture: Architecture;
+  /** Element type of the blocks' largest floating-point weights. */
+  readonly dtype: DType;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   /** Values as float32. @throws TENSOR_MISSING */
   read(name: string): Promise<Tensor<Float32Array>>;

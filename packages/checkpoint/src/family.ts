@@ -3,22 +3,28 @@ import type { Architecture } from "./architecture.js";
 /** config.json as it stands. */
 export type ModelConfig = Readonly<Record<string, unknown>>;
 
+/** How the tensors of one checkpoint are named. */
+export interface NamingOptions {
+  /** The names lack the family's base prefix ("h.0.…" for "transformer.h.0.…"), as in checkpoints saved from the bare decoder. */
+  readonly bare?: boolean;
+}
+
 /** One architecture family: how its config reads, and how the config changes when layers go. One file each, in `families/`. */
 export interface Family {
   /** The `model_type` values that it covers. */
   readonly modelTypes: readonly string[];
-  /** Reads the config; throws CONFIG_INVALID where it contradicts itself. */
-  architecture(config: ModelConfig): Architecture;
-  /**
-   * Name that tensor `name` of layer `from` bears in layer `to`; undefined for a tensor that stands outside the blocks.
-   * Also how a tensor's layer is found.
-   */
-  readonly blockPrefix: RegExp;
+  /** What the names of all tensors but the head's begin with, e.g. "model."; a bare decoder's checkpoint lacks it. */
+  readonly basePrefix: string;
+  /** What stands between `basePrefix` and the layer's number, e.g. "layers.". */
+  readonly layerPrefix: string;
   /** Config field that counts the layers, e.g. `num_hidden_layers`. */
   readonly layerCountField: string;
+  /** Reads the config. @throws CONFIG_INVALID where it contradicts itself, CONFIG_UNSUPPORTED for a variant that is not built */
+  architecture(config: ModelConfig, naming?: NamingOptions): Architecture;
   /**
-   * The config of the model that keeps these layers (ascending indices of the original); count, per-layer lists, index lists and
-   * thresholds all follow. Throws CONFIG_CANNOT_EXPRESS where the type cannot say it. Absent: the generic re-indexing is enough.
+   * Writes out what the family derives from the layer's index (layer types and the like), from the original indices, so that the
+   * generic re-indexing of `keepLayers` can slice it. Absent where nothing is derived.
+   * @throws CONFIG_CANNOT_EXPRESS where the type cannot say which layers `kept` names
    */
-  reindexConfig?(config: ModelConfig, kept: readonly number[]): ModelConfig;
+  materialize?(config: ModelConfig, kept: readonly number[]): ModelConfig;
 }

@@ -1,1 +1,36 @@
-export {};
+export type {
+  Activation,
+  Architecture,
+  AttentionSpec,
+  BlockSpec,
+  MambaSpec,
+  MlpSpec,
+  MoeSpec,
+  NormSpec,
+  RotarySpec,
+} from "./architecture.js";
+export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
+export type { Checkpoint, StoredTensor } from "./checkpoint.js";
+export { type Documents, readDocuments } from "./documents.js";
+export { architectureOf, familyOf, knownModelTypes } from "./families.js";
+export type { Family, ModelConfig, NamingOptions } from "./family.js";
+export { keepLayers } from "./keep-layers.js";
+export { layerOf, renamedTensor } from "./layer-name.js";
+export { type OpenOptions, openCheckpoint } from "./open-checkpoint.js";
+export { type Question, readQuestions } from "./questions.js";
+export { randomTensors } from "./random-tensors.js";
+export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
+export {
+  type BeginTokenPolicy,
+  type TokenSequence,
+  type TokenSequences,
+  tokenWindows,
+  type WindowOptions,
+} from "./token-windows.js";
+export { openTokenizer, type Tokenizer } from "./tokenizer.js";
+export {
+  type CheckpointContent,
+  refuseOccupied,
+  type WrittenCheckpoint,
+  writeCheckpoint,
+} from "./write-checkpoint.js";

@@ -1,4 +1,15 @@
 export type { ActivationBatch, ActivationSource, Activations, TokenStatistics } from "./activations.js";
+export type {
+  Activation,
+  Architecture,
+  AttentionSpec,
+  BlockSpec,
+  MambaSpec,
+  MlpSpec,
+  MoeSpec,
+  NormSpec,
+  RotarySpec,
+} from "./architecture.js";
 export { type Hidden, type TokenBatch, tokenBatch } from "./batch.js";
 export type { Awaitable, Diagnostic, ProgressEvent, Rng, RunContext } from "./context.js";
 export {

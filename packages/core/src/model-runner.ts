@@ -1,3 +1,4 @@
+import type { BlockSpec } from "./architecture.js";
 import type { Hidden, TokenBatch } from "./batch.js";
 import type { Tensor } from "./tensor.js";
 
@@ -16,6 +17,8 @@ export interface BlockView {
   readonly layer: number;
   /** Two blocks can stand for one another only if their types and tensor shapes agree. */
   readonly type: string;
+  /** How the tensors lie and what they are for; whatever takes heads or neurons apart asks for it. */
+  readonly spec?: BlockSpec;
   readonly tensors: ReadonlyMap<Role, Tensor>;
 }
 

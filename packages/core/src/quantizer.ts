@@ -31,6 +31,10 @@ export interface QuantizedTensor {
   readonly zeroPoints: Uint8Array;
   /** [in] group of each input channel; absent when it is floor(i / groupSize). */
   readonly groupIndex?: Int32Array;
+  /** What a code stands for; absent: the integer itself. `float8_e4m3`: the bits of such a number, zero points all 0. */
+  readonly encoding?: "float8_e4m3";
+  /** Share of the Gram matrix's mean diagonal that was added to it, for methods that invert it. */
+  readonly damping?: number;
 }
 
 /** Turns a weight into few bits. */

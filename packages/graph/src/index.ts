@@ -1,1 +1,3 @@
-export {};
+export { type Decoder, type DecoderOptions, type DecoderOutput, openDecoder } from "./open-decoder.js";
+export { openRunner, type RunnerOptions } from "./open-runner.js";
+export { runnerLanguageModel } from "./runner-language-model.js";

@@ -1,1 +1,15 @@
-export {};
+export { type CenteredPoints, centerPoints, columnMean } from "./centered-points.js";
+export { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
+export {
+  type LargestEigenpairsOptions,
+  largestEigenpairs,
+  type SymmetricOperator,
+} from "./largest-eigenpairs.js";
+export { type Neighbors, nearestNeighbors } from "./nearest-neighbors.js";
+export { portableEngine } from "./portable-engine.js";
+export { median, orderStatistic, quantile } from "./quantile.js";
+export { ascendingOrder, averageRanks, randomTieRanks } from "./ranks.js";
+export { type RidgeProblem, ridgeLeastSquares } from "./ridge.js";
+export { seededRng } from "./seeded-rng.js";
+export { squaredDistances, squaredDistancesTo } from "./squared-distances.js";
+export { type Eigenpairs, symmetricEigen } from "./symmetric-eigen.js";

@@ -1,1 +1,2 @@
-export {};
+export { diffusionMap } from "./diffusion-map.js";
+export { identity } from "./identity.js";

@@ -1,1 +1,14 @@
-export {};
+export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers.js";
+export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
+export { foldedBlocks } from "./folded-blocks.js";
+export { foldedRunner } from "./folded-runner.js";
+export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
+export { contiguousBlock } from "./planners/contiguous-block.js";
+export { lastFirst } from "./planners/last-first.js";
+export { lowestInfluence } from "./planners/lowest-influence.js";
+export { random } from "./planners/random.js";
+export { reverse } from "./planners/reverse.js";
+export { type Preset, type PresetPart, preset, presetIds, presets } from "./presets.js";
+export { drop } from "./strategies/drop.js";
+export { type TensorFormula, tensorwise } from "./strategies/tensorwise.js";
+export { weighted } from "./strategies/weighted.js";

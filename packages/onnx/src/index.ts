@@ -1,1 +1,19 @@
-export {};
+export {
+  type Dimension,
+  type ExternalTensor,
+  type GraphBuilder,
+  graphBuilder,
+  isOnnxDType,
+  type NodeOptions,
+  type OnnxDType,
+  type Value,
+} from "./graph-builder.js";
+export { type OnnxEngine, type OnnxEngineOptions, onnxEngine } from "./onnx-engine.js";
+export {
+  type OnnxArrays,
+  type OnnxTensor,
+  onnxTensor,
+  openSession,
+  type Session,
+  type SessionOptions,
+} from "./session.js";

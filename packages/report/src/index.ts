@@ -1,1 +1,5 @@
-export {};
+export { type CurveOptions, type CurvePoint, type CurveSeries, curveSvg } from "./curve-svg.js";
+export { type HeatmapOptions, heatmapSvg } from "./heatmap-svg.js";
+export { planSvg } from "./plan-svg.js";
+export { type ReportData, renderReport } from "./render-report.js";
+export type { ReportRow } from "./report-row.js";

@@ -1,0 +1,26 @@
+import type { Activation, MoeSpec } from "./architecture.js";
+import type { BlockTensors } from "./block-tensors.js";
+
+/** Modules of a mixture of experts; `expert` names the three maps of one. */
+export interface ExpertModules {
+  readonly router: string;
+  readonly expert: (index: number) => { readonly gate: string; readonly up: string; readonly down: string };
+}
+
+/** Adds router and experts, each a gated MLP, and returns the spec. */
+export function addExperts(
+  block: BlockTensors,
+  hiddenSize: number,
+  spec: Omit<MoeSpec, "kind"> & { readonly activation: Activation },
+  modules: ExpertModules,
+): MoeSpec {
+  const { expertCount, intermediateSize } = spec;
+  block.linear("router", modules.router, expertCount, hiddenSize);
+  for (let index = 0; index < expertCount; index++) {
+    const { gate, up, down } = modules.expert(index);
+    block.linear(`experts.${index}.gate`, gate, intermediateSize, hiddenSize);
+    block.linear(`experts.${index}.up`, up, intermediateSize, hiddenSize);
+    block.linear(`experts.${index}.down`, down, hiddenSize, intermediateSize);
+  }
+  return { kind: "moe", ...spec };
+}

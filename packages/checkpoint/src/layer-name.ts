@@ -1,0 +1,22 @@
+import type { Family } from "./family.js";
+
+function match({ basePrefix, layerPrefix }: Family, name: string) {
+  for (const prefix of [basePrefix + layerPrefix, layerPrefix]) {
+    if (!name.startsWith(prefix)) continue;
+    const number = /^(0|[1-9]\d*)(?=\.|$)/.exec(name.slice(prefix.length));
+    if (number)
+      return { prefix, layer: Number(number[1]), rest: name.slice(prefix.length + number[1].length) };
+  }
+  return undefined;
+}
+
+/** The layer that a tensor (or module) belongs to; undefined outside the blocks. */
+export function layerOf(family: Family, name: string): number | undefined {
+  return match(family, name)?.layer;
+}
+
+/** The name that a tensor (or module) of a block bears in layer `layer`; undefined outside the blocks. */
+export function renamedTensor(family: Family, name: string, layer: number): string | undefined {
+  const found = match(family, name);
+  return found && `${found.prefix}${layer}${found.rest}`;
+}

@@ -1,0 +1,251 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { isAbsolute, join, normalize, resolve, sep } from "node:path";
+import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
+import { checkTensors } from "./check-tensors.js";
+import type { Checkpoint, StoredTensor } from "./checkpoint.js";
+import { architectureOf, familyOf } from "./families.js";
+import type { ModelConfig } from "./family.js";
+import { fileError } from "./file-error.js";
+import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
+
+const hashChunk = 2 ** 24;
+
+export interface OpenOptions {
+  /** Hears of tensors that the architecture does not use, and of other oddities that are no error. */
+  readonly report?: RunContext["report"];
+}
+
+/**
+ * Opens a Hugging Face checkpoint folder: config.json and the headers of its safetensors file or shards. Shards may be symbolic links
+ * to anywhere (the hub's cache), but the index may only name files of the folder. Config and weights are held against each other.
+ *
+ * @throws CHECKPOINT_MISSING, CONFIG_INVALID, ARCHITECTURE_UNKNOWN, WEIGHTS_MISSING, WEIGHTS_PICKLED, INDEX_INVALID, SHARD_MISSING,
+ * TENSOR_MISSING, LAYER_MISSING, TENSOR_SHAPE, and whatever `openSafetensors` throws
+ */
+export async function openCheckpoint(directory: string, options: OpenOptions = {}): Promise<Checkpoint> {
+  const root = resolve(directory);
+  const stored = await readModelConfig(root);
+  const family = familyOf(stored);
+  const files = await openShards(root);
+  try {
+    const owners = new Map<string, SafetensorsFile>();
+    const tensors = new Map<string, StoredTensor>();
+    for (const file of files) {
+      for (const [name, tensor] of file.tensors) {
+        owners.set(name, file);
+        tensors.set(name, tensor);
+      }
+    }
+    const bytesOf = async (name: string) => {
+      const owner = owners.get(name);
+      if (!owner) throw new LayerfoldError("TENSOR_MISSING", `no tensor ${name}`, { where: root });
+      return owner;
+    };
+    const config = await untieOwnHead(stored, tensors, bytesOf);
+    const architecture = architectureOf(config, tensors.keys());
+    checkTensors(family, config, architecture, tensors, root, options.report);
+    const read = async (name: string) => (await bytesOf(name)).read(name);
+    let fingerprint: Promise<string> | undefined;
+    return {
+      directory: root,
+      config,
+      family,
+      architecture,
+      dtype: weightDtype(architecture.blocks, tensors),
+      tensors,
+      read,
+      readBytes: async (name) => (await bytesOf(name)).readBytes(name),
+      async block(layer): Promise<BlockView> {
+        const block = architecture.blocks[layer];
+        if (!block) {
+          throw new LayerfoldError("LAYER_OUT_OF_RANGE", `no layer ${layer}`, {
+            wanted: `0 to ${architecture.blocks.length - 1}`,
+            where: root,
+          });
+        }
+        const values = new Map<string, Tensor>();
+        for (const [role, name] of block.tensors) values.set(role, await read(name));
+        return { layer, type: block.type, tensors: values };
+      },
+      fingerprint: () => (fingerprint ??= hash(config, tensors, bytesOf)),
+      async close() {
+        await Promise.all(files.map((file) => file.close()));
+      },
+    };
+  } catch (error) {
+    await Promise.all(files.map((file) => file.close()));
+    throw error;
+  }
+}
+
+/**
+ * Reads config.json.
+ * @throws CHECKPOINT_MISSING where there is no such folder or no config.json in it, CONFIG_INVALID
+ */
+export async function readModelConfig(directory: string): Promise<ModelConfig> {
+  const file = join(directory, "config.json");
+  const config = await readJson(file, "CONFIG_INVALID").catch(async (error) => {
+    if (!(error instanceof LayerfoldError) || error.code !== "FILE_MISSING") throw error;
+    const folder = await stat(directory).catch(() => undefined);
+    const names = folder?.isDirectory() ? await readdir(directory) : [];
+    const gguf = names.find((name) => name.endsWith(".gguf")) ?? (directory.endsWith(".gguf") && directory);
+    throw new LayerfoldError(
+      "CHECKPOINT_MISSING",
+      gguf
+        ? "a GGUF file is not a checkpoint folder; `layerfold import` makes one of it"
+        : "not a checkpoint",
+      {
+        wanted: "a folder with config.json and *.safetensors",
+        got: folder ? undefined : "nothing there",
+        where: directory,
+      },
+    );
+  });
+  return config as ModelConfig;
+}
+
+async function readJson(file: string, code: string): Promise<Record<string, unknown>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(file, "utf8"));
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
+    throw new LayerfoldError(code, "not JSON", { got: cause.message, where: file, cause });
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new LayerfoldError(code, "not a JSON object", { where: file });
+  }
+  return value as Record<string, unknown>;
+}
+
+async function openShards(root: string): Promise<SafetensorsFile[]> {
+  const names = await readdir(root).catch((error) => {
+    throw fileError(error, root);
+  });
+  if (names.includes("model.safetensors")) return [await openSafetensors(join(root, "model.safetensors"))];
+  if (names.includes("model.safetensors.index.json")) return openIndexed(root);
+  const pickled = names.filter(
+    (name) => /\.(bin|pth?|ckpt)$/.test(name) && !name.startsWith("training_args"),
+  );
+  if (pickled.length > 0) {
+    throw new LayerfoldError(
+      "WEIGHTS_PICKLED",
+      "the weights are pickled, and unpickling runs whatever code the file holds. Convert them once with Python: " +
+        `from transformers import AutoModelForCausalLM; AutoModelForCausalLM.from_pretrained("${root}").save_pretrained("OUT", safe_serialization=True), ` +
+        "and copy the tokenizer's files",
+      { wanted: "*.safetensors", got: pickled[0], where: root },
+    );
+  }
+  throw new LayerfoldError("WEIGHTS_MISSING", "the folder has no weights", {
+    wanted: "model.safetensors or model.safetensors.index.json",
+    where: root,
+  });
+}
+
+async function openIndexed(root: string): Promise<SafetensorsFile[]> {
+  const indexFile = join(root, "model.safetensors.index.json");
+  const map = (await readJson(indexFile, "INDEX_INVALID")).weight_map;
+  if (typeof map !== "object" || map === null || !Object.values(map).every((v) => typeof v === "string")) {
+    throw new LayerfoldError("INDEX_INVALID", "weight_map must map tensor names to files", {
+      where: indexFile,
+    });
+  }
+  const weightMap = map as Record<string, string>;
+  const files: SafetensorsFile[] = [];
+  try {
+    for (const name of new Set(Object.values(weightMap))) {
+      const path = normalize(name);
+      if (isAbsolute(path) || path === ".." || path.startsWith(`..${sep}`) || name.includes("\\")) {
+        throw new LayerfoldError("INDEX_INVALID", "the index names a file outside the folder", {
+          got: name,
+          where: indexFile,
+        });
+      }
+      const file = await openSafetensors(join(root, path)).catch((error) => {
+        if (error.code !== "FILE_MISSING") throw error;
+        throw new LayerfoldError("SHARD_MISSING", `the index names ${name}, which is not there`, {
+          where: indexFile,
+        });
+      });
+      files.push(file);
+      for (const [tensor, owner] of Object.entries(weightMap)) {
+        if (owner === name && !file.tensors.has(tensor)) {
+          throw new LayerfoldError(
+            "TENSOR_MISSING",
+            `the index places ${tensor} in ${name}, which lacks it`,
+            {
+              where: indexFile,
+            },
+          );
+        }
+      }
+    }
+    return files;
+  } catch (error) {
+    await Promise.all(files.map((file) => file.close()));
+    throw error;
+  }
+}
+
+/**
+ * A config may say that the head is the embedding while the file holds a head of its own. transformers then uses the file's, so the
+ * config that we go by says untied; a mere copy of the embedding stays tied.
+ */
+async function untieOwnHead(
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  owner: (name: string) => Promise<SafetensorsFile>,
+): Promise<ModelConfig> {
+  const { head } = architectureOf(config, tensors.keys());
+  if (!head.tied) return config;
+  const untied = { ...config, tie_word_embeddings: false };
+  const own = tensors.get(architectureOf(untied, tensors.keys()).head.weight);
+  const embedding = tensors.get(head.weight);
+  if (!own || !embedding || own === embedding) return config;
+  if (own.byteLength !== embedding.byteLength) return untied;
+  const [a, b] = await Promise.all([owner(own.name), owner(embedding.name)]);
+  for (let start = 0; start < own.byteLength; start += hashChunk) {
+    const length = Math.min(hashChunk, own.byteLength - start);
+    const [left, right] = [
+      await a.readBytes(own.name, start, length),
+      await b.readBytes(embedding.name, start, length),
+    ];
+    if (Buffer.compare(left, right) !== 0) return untied;
+  }
+  return config;
+}
+
+/** The floating-point type that most of the blocks' bytes have. */
+function weightDtype(
+  blocks: Checkpoint["architecture"]["blocks"],
+  tensors: ReadonlyMap<string, StoredTensor>,
+): DType {
+  const bytes = new Map<DType, number>();
+  for (const block of blocks) {
+    for (const name of block.tensors.values()) {
+      const tensor = tensors.get(name);
+      if (tensor && /^b?float/.test(tensor.dtype)) {
+        bytes.set(tensor.dtype, (bytes.get(tensor.dtype) ?? 0) + tensor.byteLength);
+      }
+    }
+  }
+  return [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "float32";
+}
+
+async function hash(
+  config: ModelConfig,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  owner: (name: string) => Promise<SafetensorsFile>,
+): Promise<string> {
+  const digest = createHash("sha256").update(JSON.stringify(config));
+  for (const name of [...tensors.keys()].sort()) {
+    const { dtype, shape, byteLength } = tensors.get(name)!;
+    digest.update(JSON.stringify([name, dtype, shape]));
+    const file = await owner(name);
+    for (let start = 0; start < byteLength; start += hashChunk) {
+      digest.update(await file.readBytes(name, start, Math.min(hashChunk, byteLength - start)));
+    }
+  }
+  return digest.digest("hex");
+}

@@ -1,0 +1,321 @@
+import { type FileHandle, open, realpath, rename, rm } from "node:fs/promises";
+import {
+  type Awaitable,
+  bytesPerElement,
+  type DType,
+  decodeFloats,
+  elementCount,
+  LayerfoldError,
+  type Tensor,
+  tensor,
+  throwIfAborted,
+} from "@layerfold/core";
+import type { StoredTensor } from "./checkpoint.js";
+import { duplicateKey } from "./duplicate-key.js";
+import { fileError } from "./file-error.js";
+
+// The reference reader's own bound.
+const headerLimit = 100_000_000;
+// A single read(2) on Linux moves at most 2 GiB − 4 KiB.
+const readLimit = 2 ** 30;
+
+/** Names in the file, in the order in which the reference writer sorts: widest elements first. */
+const dtypeNames = {
+  U64: "uint64",
+  I64: "int64",
+  F64: "float64",
+  F32: "float32",
+  U32: "uint32",
+  I32: "int32",
+  BF16: "bfloat16",
+  F16: "float16",
+  U16: "uint16",
+  I16: "int16",
+  F8_E4M3: "float8_e4m3",
+  F8_E5M2: "float8_e5m2",
+  I8: "int8",
+  U8: "uint8",
+  BOOL: "bool",
+} as const satisfies Record<string, DType>;
+const writtenNames = Object.fromEntries(Object.entries(dtypeNames).map(([name, dtype]) => [dtype, name]));
+const dtypeOrder: readonly DType[] = Object.values(dtypeNames);
+
+/** One safetensors file, of which only the header is in memory. */
+export interface SafetensorsFile {
+  /** Absolute path with symbolic links resolved. */
+  readonly file: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  /** Values as float32. @throws TENSOR_MISSING, DTYPE_UNSUPPORTED */
+  read(name: string): Promise<Tensor<Float32Array>>;
+  /** The stored bytes, or `length` of them from `start` on. @throws TENSOR_MISSING */
+  readBytes(name: string, start?: number, length?: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a safetensors file: reads and checks the header, nothing else. Bytes are read by position when asked.
+ *
+ * @throws FILE_MISSING, SAFETENSORS_TRUNCATED, SAFETENSORS_HEADER (limit, JSON, fields), SAFETENSORS_DUPLICATE, SAFETENSORS_DTYPE,
+ * SAFETENSORS_LENGTH (bytes against shape), SAFETENSORS_LAYOUT (hole, overlap, uncovered bytes), each naming file, tensor and offset
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  let handle: FileHandle | undefined;
+  try {
+    const file = await realpath(path);
+    handle = await open(file, "r");
+    const { metadata, tensors } = await readHeader(handle, file);
+    return reader(file, handle, metadata, tensors);
+  } catch (error) {
+    await handle?.close();
+    throw fileError(error, path);
+  }
+}
+
+function reader(
+  file: string,
+  handle: FileHandle,
+  metadata: Record<string, string>,
+  tensors: ReadonlyMap<string, StoredTensor>,
+): SafetensorsFile {
+  const find = (name: string) => {
+    const stored = tensors.get(name);
+    if (!stored) throw new LayerfoldError("TENSOR_MISSING", `no tensor ${name}`, { where: file });
+    return stored;
+  };
+  async function readBytes(name: string, start = 0, length = find(name).byteLength - start) {
+    const { byteOffset } = find(name);
+    const bytes = new Uint8Array(length);
+    await readFully(handle, bytes, byteOffset + start, file);
+    return bytes;
+  }
+  return {
+    file,
+    metadata,
+    tensors,
+    readBytes,
+    async read(name) {
+      const { dtype, shape } = find(name);
+      return tensor(decodeFloats(await readBytes(name), dtype), shape);
+    },
+    close: () => handle.close(),
+  };
+}
+
+async function readFully(handle: FileHandle, bytes: Uint8Array, position: number, file: string) {
+  for (let done = 0; done < bytes.length; ) {
+    const part = bytes.subarray(done, Math.min(bytes.length, done + readLimit));
+    const { bytesRead } = await handle.read(part, 0, part.length, position + done);
+    if (bytesRead === 0) {
+      throw new LayerfoldError("SAFETENSORS_TRUNCATED", "the file ends too early", {
+        wanted: `${position + bytes.length} bytes`,
+        got: `${position + done}`,
+        where: file,
+      });
+    }
+    done += bytesRead;
+  }
+}
+
+async function readHeader(handle: FileHandle, file: string) {
+  const { size } = await handle.stat();
+  const lengthBytes = new Uint8Array(8);
+  await readFully(handle, lengthBytes, 0, file);
+  const headerLength = new DataView(lengthBytes.buffer).getBigUint64(0, true);
+  if (headerLength > headerLimit) {
+    throw new LayerfoldError("SAFETENSORS_HEADER", "the header is larger than the format allows", {
+      wanted: `at most ${headerLimit} bytes`,
+      got: `${headerLength}`,
+      where: `${file}, offset 0`,
+    });
+  }
+  const headerBytes = new Uint8Array(Number(headerLength));
+  await readFully(handle, headerBytes, 8, file);
+  const dataStart = 8 + headerBytes.length;
+  const { metadata, entries } = parseHeader(headerBytes, file);
+  const tensors = new Map<string, StoredTensor>();
+  for (const [name, entry] of entries) tensors.set(name, parseEntry(name, entry, file, dataStart));
+  checkLayout(tensors, dataStart, size, file);
+  return { metadata, tensors };
+}
+
+function parseHeader(bytes: Uint8Array, file: string) {
+  const bad = (message: string, got?: string, cause?: unknown) =>
+    new LayerfoldError("SAFETENSORS_HEADER", message, { got, where: `${file}, offset 8`, cause });
+  if (bytes[0] !== 0x7b) throw bad("the header does not begin with {");
+  let text: string;
+  let header: Record<string, unknown>;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    header = JSON.parse(text);
+  } catch (cause) {
+    throw bad("the header is not JSON", (cause as Error).message, cause);
+  }
+  const twice = duplicateKey(text);
+  if (twice !== undefined) {
+    throw new LayerfoldError("SAFETENSORS_DUPLICATE", `the header names ${twice} twice`, { where: file });
+  }
+  const { __metadata__: metadata = {}, ...rest } = header;
+  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === "string")) {
+    throw bad("__metadata__ must map strings to strings", JSON.stringify(metadata));
+  }
+  return { metadata: metadata as Record<string, string>, entries: Object.entries(rest) };
+}
+
+function parseEntry(name: string, entry: unknown, file: string, dataStart: number): StoredTensor {
+  const where = `${file}, tensor ${name}`;
+  const natural = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  const { dtype: dtypeName, shape, data_offsets: offsets } = isRecord(entry) ? entry : {};
+  const complete = typeof dtypeName === "string" && Array.isArray(shape) && Array.isArray(offsets);
+  if (!complete || !shape.every(natural) || offsets.length !== 2 || !offsets.every(natural)) {
+    throw new LayerfoldError("SAFETENSORS_HEADER", "a tensor needs a dtype, a shape and two data_offsets", {
+      got: JSON.stringify(entry),
+      where,
+    });
+  }
+  const dtype = (dtypeNames as Record<string, DType | undefined>)[dtypeName];
+  if (!dtype) {
+    throw new LayerfoldError("SAFETENSORS_DTYPE", "unknown element type", {
+      wanted: Object.keys(dtypeNames).join(", "),
+      got: dtypeName,
+      where,
+    });
+  }
+  const [begin, end] = offsets as [number, number];
+  const byteLength = elementCount(shape) * bytesPerElement(dtype);
+  if (end - begin !== byteLength) {
+    throw new LayerfoldError("SAFETENSORS_LENGTH", "the tensor's bytes do not fit its shape", {
+      wanted: `${byteLength} bytes for ${dtypeName} [${shape.join(", ")}]`,
+      got: `${end - begin}`,
+      where: `${where}, offset ${dataStart + begin}`,
+    });
+  }
+  return { name, dtype, shape, file, byteOffset: dataStart + begin, byteLength };
+}
+
+/** The tensors must tile the data: no hole, no overlap, nothing left over. */
+function checkLayout(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  dataStart: number,
+  size: number,
+  file: string,
+) {
+  const sorted = [...tensors.values()].sort(
+    (a, b) => a.byteOffset - b.byteOffset || a.byteLength - b.byteLength,
+  );
+  let next = dataStart;
+  for (const { name, byteOffset, byteLength } of sorted) {
+    if (byteOffset !== next) {
+      throw new LayerfoldError(
+        "SAFETENSORS_LAYOUT",
+        byteOffset < next ? "two tensors overlap" : "a hole between tensors",
+        { wanted: `offset ${next}`, got: `offset ${byteOffset}`, where: `${file}, tensor ${name}` },
+      );
+    }
+    next += byteLength;
+  }
+  if (size < next) {
+    throw new LayerfoldError("SAFETENSORS_TRUNCATED", "the file ends too early", {
+      wanted: `${next} bytes`,
+      got: `${size}`,
+      where: `${file}, tensor ${sorted.find((t) => t.byteOffset + t.byteLength > size)?.name}`,
+    });
+  }
+  if (size > next) {
+    throw new LayerfoldError("SAFETENSORS_LAYOUT", "bytes after the last tensor", {
+      wanted: `${next} bytes`,
+      got: `${size}`,
+      where: `${file}, offset ${next}`,
+    });
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A tensor to be written; its bytes are asked for once, when its turn comes. */
+export interface TensorSource {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Row-major little-endian values, exactly as many as the shape asks for. */
+  bytes(): Awaitable<Uint8Array>;
+}
+
+/** Size in bytes of a tensor that is to be written. */
+export function byteLengthOf({ dtype, shape }: Pick<TensorSource, "dtype" | "shape">): number {
+  return elementCount(shape) * bytesPerElement(dtype);
+}
+
+/** In the reference writer's order: widest elements first, then by name; so every tensor lies aligned to its element. */
+export function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors: readonly T[]): T[] {
+  return [...tensors].sort(
+    (a, b) => dtypeOrder.indexOf(a.dtype) - dtypeOrder.indexOf(b.dtype) || (a.name < b.name ? -1 : 1),
+  );
+}
+
+/**
+ * Writes a safetensors file, one tensor in memory at a time, to a temporary name beside it that is renamed at the end: a file of
+ * that name is always whole. The header is padded so that the data starts at a multiple of 8.
+ *
+ * @param metadata - transformers before 5 refuse files without `format`
+ * @throws TENSOR_DUPLICATE, TENSOR_BYTES (a source gave another number of bytes), DISK_FULL, INTERRUPTED
+ */
+export async function writeSafetensors(
+  file: string,
+  tensors: readonly TensorSource[],
+  metadata: Readonly<Record<string, string>> = { format: "pt" },
+  signal?: AbortSignal,
+): Promise<void> {
+  const sorted = inWritingOrder(tensors);
+  const header: Record<string, unknown> = { __metadata__: metadata };
+  let offset = 0;
+  for (const source of sorted) {
+    const { name, dtype, shape } = source;
+    if (Object.hasOwn(header, name)) {
+      throw new LayerfoldError("TENSOR_DUPLICATE", `tensor ${name} is given twice`, { where: file });
+    }
+    const end = offset + byteLengthOf(source);
+    header[name] = { dtype: writtenNames[dtype], shape, data_offsets: [offset, end] };
+    offset = end;
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const padded = new Uint8Array(Math.ceil(json.length / 8) * 8).fill(0x20);
+  padded.set(json);
+  if (padded.length > headerLimit) {
+    throw new LayerfoldError("SAFETENSORS_HEADER", "too many tensors for one file", {
+      wanted: `a header of at most ${headerLimit} bytes`,
+      got: `${padded.length}`,
+      where: file,
+    });
+  }
+  const length = new Uint8Array(8);
+  new DataView(length.buffer).setBigUint64(0, BigInt(padded.length), true);
+
+  const temporary = `${file}.${process.pid}.tmp`;
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(temporary, "w");
+    await handle.writeFile(length);
+    await handle.writeFile(padded);
+    for (const source of sorted) {
+      throwIfAborted(signal);
+      const bytes = await source.bytes();
+      if (bytes.byteLength !== byteLengthOf(source)) {
+        throw new LayerfoldError("TENSOR_BYTES", "a tensor's bytes do not fit its shape", {
+          wanted: `${byteLengthOf(source)} bytes for ${source.dtype} [${source.shape.join(", ")}]`,
+          got: `${bytes.byteLength}`,
+          where: `${file}, tensor ${source.name}`,
+        });
+      }
+      await handle.writeFile(bytes);
+    }
+    await handle.close();
+    await rename(temporary, file);
+  } catch (error) {
+    await handle?.close().catch(() => {});
+    await rm(temporary, { force: true }).catch(() => {});
+    throw fileError(error, file);
+  }
+}

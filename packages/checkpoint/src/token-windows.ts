@@ -1,0 +1,179 @@
+import { LayerfoldError, type RunContext } from "@layerfold/core";
+import type { Documents } from "./documents.js";
+import type { Tokenizer } from "./tokenizer.js";
+
+/** When the tokenizer's begin token stands in front of a sequence. `auto`: before every document, and in a stream never. */
+export type BeginTokenPolicy = "auto" | "always" | "never";
+
+export interface WindowOptions {
+  /** Tokens of a window, begin token included; the most that a document may have. Default 512. */
+  readonly window?: number;
+  /** Tokens from one window's start to the next's, at most `window`; default `window`: no overlap. Streams only. */
+  readonly stride?: number;
+  readonly beginToken?: BeginTokenPolicy;
+  /** Take no more tokens than this, in whole windows or documents. */
+  readonly maxTokens?: number;
+  /** Where `maxTokens` leaves some out: take windows evenly over the whole text instead of from its beginning. Default false. */
+  readonly spread?: boolean;
+}
+
+/** Tokens that a model sees at once. */
+export interface TokenSequence {
+  readonly ids: Int32Array;
+  /** First position whose token is a target that counts; those before it are context. At least 1. */
+  readonly scoredFrom: number;
+}
+
+export interface TokenSequences {
+  readonly sequences: readonly TokenSequence[];
+  /** Whether the begin token stands in front of each sequence. */
+  readonly beginTokenGiven: boolean;
+  /** Whether the end token is each sequence's last target. */
+  readonly endTokenScored: boolean;
+  /** Tokens of all sequences together. */
+  readonly tokenCount: number;
+  /** Targets that count, of all sequences together. */
+  readonly targetCount: number;
+}
+
+/**
+ * Cuts text into the sequences that a model is run on.
+ *
+ * A stream is tokenised once, without special tokens, and cut into full windows; what is left at its end is reported and not used.
+ * With a stride below the window, windows overlap, and every window but the first scores only the tokens that no window before it
+ * scored. A document stands alone: begin token given, end token appended as its last target, cut off at `window` tokens.
+ *
+ * @throws TEXT_EMPTY, TEXT_TOO_SHORT (no full window), TOKENIZER_NO_BEGIN where `always` asks for a token that there is not,
+ * WINDOW_INVALID
+ */
+export function tokenWindows(
+  documents: Documents,
+  tokenizer: Tokenizer,
+  options: WindowOptions = {},
+  report?: RunContext["report"],
+): TokenSequences {
+  const { beginToken = "auto", window = 512 } = options;
+  const { stride = window, maxTokens = Number.POSITIVE_INFINITY, spread = false } = options;
+  const wanted = beginToken === "always" || (beginToken === "auto" && documents.kind === "documents");
+  if (beginToken === "always" && tokenizer.beginId === undefined) {
+    throw new LayerfoldError("TOKENIZER_NO_BEGIN", "the tokenizer has no begin token", {
+      where: "beginToken",
+    });
+  }
+  const begin = wanted && tokenizer.beginId !== undefined ? [tokenizer.beginId] : [];
+  const fresh = window - begin.length;
+  if (!(fresh >= 2) || !(stride >= 1 && stride <= fresh + begin.length) || maxTokens < window) {
+    throw new LayerfoldError("WINDOW_INVALID", "cannot cut such windows", {
+      wanted: "window ≥ 2, 1 ≤ stride ≤ window, maxTokens ≥ window",
+      got: `window ${window}, stride ${stride}, maxTokens ${maxTokens}`,
+    });
+  }
+  const sequences =
+    documents.kind === "stream"
+      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread }, report)
+      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread }, report);
+  return {
+    sequences,
+    beginTokenGiven: begin.length > 0,
+    endTokenScored: documents.kind === "documents" && tokenizer.endId !== undefined,
+    tokenCount: sequences.reduce((sum, { ids }) => sum + ids.length, 0),
+    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
+  };
+}
+
+type Limits = Required<Omit<WindowOptions, "beginToken" | "stride">>;
+
+function streamWindows(
+  { text, file }: Documents & { kind: "stream" },
+  tokenizer: Tokenizer,
+  begin: readonly number[],
+  { window, stride, maxTokens, spread }: Limits & { stride: number },
+  report: RunContext["report"],
+): TokenSequence[] {
+  const tokens = Int32Array.from(tokenizer.encode(text));
+  const fresh = window - begin.length;
+  if (tokens.length < fresh) {
+    throw new LayerfoldError("TEXT_TOO_SHORT", "the text is shorter than one window", {
+      wanted: `${fresh} tokens`,
+      got: `${tokens.length}`,
+      where: file,
+    });
+  }
+  const step = Math.min(stride, fresh);
+  const total = Math.floor((tokens.length - fresh) / step) + 1;
+  const left = tokens.length - ((total - 1) * step + fresh);
+  const chosen = choose(total, Math.floor(maxTokens / window), spread);
+  if (left > 0 && chosen.length === total) {
+    report?.({
+      type: "diagnostic",
+      severity: "info",
+      code: "TEXT_TAIL_UNUSED",
+      message: `${file}: the last ${left} tokens do not fill a window and are not used`,
+    });
+  }
+  return chosen.map((index, i) => {
+    const start = index * step;
+    const ids = new Int32Array(window);
+    ids.set(begin);
+    ids.set(tokens.subarray(start, start + fresh), begin.length);
+    // The window before covered all but the last `step` tokens, if it was chosen.
+    const overlap = i > 0 && chosen[i - 1] === index - 1 ? fresh - step : 0;
+    return { ids, scoredFrom: Math.max(1, begin.length + overlap) };
+  });
+}
+
+function documentSequences(
+  { texts, file }: Documents & { kind: "documents" },
+  tokenizer: Tokenizer,
+  begin: readonly number[],
+  { window, maxTokens, spread }: Limits,
+  report: RunContext["report"],
+): TokenSequence[] {
+  const end = tokenizer.endId === undefined ? [] : [tokenizer.endId];
+  const rows: Int32Array[] = [];
+  let truncated = 0;
+  let total = 0;
+  // Spreading needs every length; else reading stops at the limit.
+  for (const text of texts) {
+    const all = [...begin, ...tokenizer.encode(text), ...end];
+    if (all.length < 2) continue;
+    const ids = Int32Array.from(all.slice(0, window));
+    if (!spread && total + ids.length > maxTokens) break;
+    if (all.length > window) truncated++;
+    total += ids.length;
+    rows.push(ids);
+  }
+  if (rows.length === 0) {
+    throw new LayerfoldError("TEXT_EMPTY", "no document has a token to predict", { where: file });
+  }
+  if (truncated > 0) {
+    report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "DOCUMENTS_TRUNCATED",
+      message: `${file}: ${truncated} of ${rows.length} documents are longer than ${window} tokens and were cut off`,
+    });
+  }
+  const chosen = total <= maxTokens ? rows : spreadRows(rows, total, maxTokens);
+  return chosen.map((ids) => ({ ids, scoredFrom: 1 }));
+}
+
+function choose(total: number, limit: number, spread: boolean): number[] {
+  const count = Math.min(total, limit);
+  return Array.from({ length: count }, (_, i) => (spread ? Math.floor((i * total) / count) : i));
+}
+
+/** Documents evenly over the file, at most `maxTokens` of their `total` tokens. */
+function spreadRows(rows: readonly Int32Array[], total: number, maxTokens: number): Int32Array[] {
+  const chosen: Int32Array[] = [];
+  let seen = 0;
+  let taken = 0;
+  for (const row of rows) {
+    const due = (seen / total) * maxTokens;
+    seen += row.length;
+    if (taken > due || taken + row.length > maxTokens) continue;
+    chosen.push(row);
+    taken += row.length;
+  }
+  return chosen;
+}

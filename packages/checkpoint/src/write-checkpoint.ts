@@ -1,0 +1,162 @@
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { checkTensors } from "./check-tensors.js";
+import type { Checkpoint } from "./checkpoint.js";
+import { architectureOf, familyOf } from "./families.js";
+import type { ModelConfig } from "./family.js";
+import { fileError } from "./file-error.js";
+import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
+import { serializeConfig } from "./serialize-config.js";
+
+/** Files that a checkpoint made from another takes over unchanged. */
+const carried =
+  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|tokenizer\.model|vocab\.json|merges\.txt|added_tokens\.json|chat_template\.(jinja|json)|generation_config\.json|preprocessor_config\.json|video_preprocessor_config\.json|(LICEN[CS]E|NOTICE|USE_POLICY)([.-].*)?)$/i;
+
+export interface CheckpointContent {
+  readonly config: ModelConfig;
+  /** Exactly the tensors that the config's architecture uses, in any order; each is asked for its bytes once. */
+  readonly tensors: readonly TensorSource[];
+  /** Tokenizer, chat template, generation config and licence are copied from here. */
+  readonly carryFrom?: Checkpoint;
+  /** Largest shard in bytes; default 5 GB. A tensor is never split. */
+  readonly maxShardBytes?: number;
+  /** Replace a folder that is not empty. */
+  readonly force?: boolean;
+  /** More files by name, e.g. README.md; they win over carried ones. */
+  readonly extraFiles?: Readonly<Record<string, string | Uint8Array>>;
+}
+
+export interface WrittenCheckpoint {
+  readonly directory: string;
+  readonly files: readonly string[];
+  /** Sum of the tensors' bytes. */
+  readonly tensorBytes: number;
+  readonly parameterCount: number;
+}
+
+/**
+ * Writes a Hugging Face checkpoint folder, one tensor in memory at a time. Everything goes to a folder beside the target that is
+ * renamed at the very end, and removed on error or abort: a folder of the target's name is always complete.
+ *
+ * @throws OUTPUT_EXISTS unless `force`; TENSOR_MISSING, TENSOR_SHAPE or TENSOR_UNEXPECTED where tensors and config disagree;
+ * TENSOR_BYTES, DISK_FULL, FILE_DENIED, INTERRUPTED
+ */
+export async function writeCheckpoint(
+  directory: string,
+  content: CheckpointContent,
+  ctx: Pick<RunContext, "signal" | "report"> = {},
+): Promise<WrittenCheckpoint> {
+  const target = resolve(directory);
+  const { config, tensors, carryFrom, force, extraFiles = {} } = content;
+  checkComplete(config, tensors, target);
+  await refuseOccupied(target, force);
+  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  try {
+    await rm(temporary, { recursive: true, force: true });
+    await mkdir(temporary, { recursive: true });
+    if (carryFrom) await carryFiles(carryFrom.directory, temporary);
+    const original = carryFrom && (await readFile(join(carryFrom.directory, "config.json"), "utf8"));
+    await writeFile(join(temporary, "config.json"), serializeConfig(config, original));
+    for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(temporary, name), data);
+    await writeShards(temporary, tensors, content.maxShardBytes ?? 5e9, ctx);
+    throwIfAborted(ctx.signal);
+    await rm(target, { recursive: true, force: true });
+    await rename(temporary, target);
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw fileError(error, target);
+  }
+  return {
+    directory: target,
+    files: (await readdir(target)).sort(),
+    tensorBytes: tensors.reduce((sum, source) => sum + byteLengthOf(source), 0),
+    parameterCount: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
+  };
+}
+
+/**
+ * Whether an output folder may be written: it is not there, or empty, or `force` is set and it holds a checkpoint. Anything else in
+ * the place of a checkpoint is never deleted.
+ * @throws OUTPUT_EXISTS
+ */
+export async function refuseOccupied(directory: string, force = false): Promise<void> {
+  const names = await readdir(directory).catch((error) => {
+    if (error.code === "ENOENT") return [] as string[];
+    throw fileError(error, directory);
+  });
+  if (names.length === 0 || (force && names.includes("config.json"))) return;
+  throw new LayerfoldError(
+    "OUTPUT_EXISTS",
+    force
+      ? "the output folder holds something else than a checkpoint"
+      : "the output folder is not empty; --force replaces it",
+    { where: directory },
+  );
+}
+
+/** transformers merely warns of a tensor that is missing, and makes one up: so the writer sees to it. */
+function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], where: string) {
+  const family = familyOf(config);
+  const byName = new Map(tensors.map((source) => [source.name, source]));
+  const architecture = architectureOf(config, byName.keys());
+  checkTensors(family, config, architecture, byName, where, (event) => {
+    if (event.type === "diagnostic") throw new LayerfoldError("TENSOR_UNEXPECTED", event.message, { where });
+  });
+}
+
+async function carryFiles(from: string, to: string) {
+  for (const name of await readdir(from)) {
+    // copyFile follows symbolic links, so a hub cache's files arrive as files.
+    if (carried.test(name)) await copyFile(join(from, name), join(to, name));
+  }
+}
+
+async function writeShards(
+  directory: string,
+  tensors: readonly TensorSource[],
+  maxShardBytes: number,
+  ctx: Pick<RunContext, "signal" | "report">,
+) {
+  const total = tensors.reduce((sum, source) => sum + byteLengthOf(source), 0);
+  let done = 0;
+  const counted = tensors.map((source) => ({
+    ...source,
+    bytes: async () => {
+      const bytes = await source.bytes();
+      done += bytes.byteLength;
+      ctx.report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
+      return bytes;
+    },
+  }));
+  const shards = shardsOf(counted, maxShardBytes);
+  if (shards.length === 1) {
+    await writeSafetensors(join(directory, "model.safetensors"), shards[0], { format: "pt" }, ctx.signal);
+    return;
+  }
+  const weightMap: Record<string, string> = {};
+  const number = (n: number) => String(n).padStart(5, "0");
+  for (const [index, shard] of shards.entries()) {
+    const name = `model-${number(index + 1)}-of-${number(shards.length)}.safetensors`;
+    await writeSafetensors(join(directory, name), shard, { format: "pt" }, ctx.signal);
+    for (const source of shard) weightMap[source.name] = name;
+  }
+  const index = { metadata: { total_size: total }, weight_map: weightMap };
+  await writeFile(join(directory, "model.safetensors.index.json"), `${JSON.stringify(index, null, 2)}\n`);
+}
+
+/** Tensors in the given order, so that a layer stays together. */
+function shardsOf(tensors: readonly TensorSource[], maxShardBytes: number): TensorSource[][] {
+  const shards: TensorSource[][] = [[]];
+  let bytes = 0;
+  for (const source of tensors) {
+    const size = byteLengthOf(source);
+    if (bytes > 0 && bytes + size > maxShardBytes) {
+      shards.push([]);
+      bytes = 0;
+    }
+    shards.at(-1)!.push(source);
+    bytes += size;
+  }
+  return shards;
+}

@@ -1,0 +1,30 @@
+import { Command, InvalidArgumentError } from "commander";
+import type { CommonOptions } from "./run.js";
+
+/** A command with the options that all share, and an example in its help. */
+export function command(name: string, summary: string, example: string): Command {
+  return new Command(name)
+    .description(summary)
+    .option("--json", "print the result as JSON on stdout")
+    .option("--quiet", "print nothing but errors (and the result with --json)")
+    .option("--seed <integer>", "seed of everything random", integer(0), 0)
+    .option(
+      "--set <kind.option=value>",
+      "an option of a plug-in, e.g. embedding.alpha=0.5; may be given often",
+      (value: string, before: string[] = []) => [...before, value],
+    )
+    .addHelpText("after", `\nExample:\n  $ ${example}\n`);
+}
+
+/** Parses an option as an integer of at least `minimum`. */
+export function integer(minimum: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!Number.isSafeInteger(value) || value < minimum || text.trim() === "") {
+      throw new InvalidArgumentError(`wanted an integer of at least ${minimum}.`);
+    }
+    return value;
+  };
+}
+
+export type { CommonOptions };

@@ -1,0 +1,83 @@
+import {
+  captureActivations,
+  checkpointSource,
+  parsePooling,
+  poolingName,
+  saveActivations,
+} from "@layerfold/capture";
+import { type Command, Option } from "commander";
+import { type CommonOptions, command, integer } from "../command.js";
+import { calibrationBatches, openModel, readSequences } from "../inputs.js";
+import { fileFingerprint } from "../manifest.js";
+import { refuseOccupied } from "../outputs.js";
+import { createRun } from "../run.js";
+
+interface CaptureOptions extends CommonOptions {
+  readonly calibration: string;
+  readonly pooling: string;
+  readonly window: number;
+  readonly maxTokens?: number;
+  readonly out: string;
+  readonly force?: boolean;
+}
+
+export function captureCommand(signal: AbortSignal): Command {
+  return command(
+    "capture",
+    "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
+    "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
+  )
+    .argument("<model>", "checkpoint folder")
+    .requiredOption("--calibration <file>", ".txt (one stream) or .jsonl (one document a line)")
+    .addOption(
+      new Option(
+        "--pooling <how>",
+        "which tokens become samples: last (one per window or document), mean, every:k, all",
+      ).default("last"),
+    )
+    .option("--window <tokens>", "longest token sequence", integer(2), 512)
+    .option("--max-tokens <tokens>", "use only so many tokens, spread evenly over the text", integer(2))
+    .option("--force", "replace a folder that is not empty")
+    .requiredOption("--out <folder>", "folder to write")
+    .action(async (modelPath: string, options: CaptureOptions) => {
+      const run = createRun(options, signal);
+      run.settings.assertUsed();
+      const pooling = parsePooling(options.pooling);
+      await refuseOccupied(options.out, options.force);
+      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      const source = checkpointSource(checkpoint);
+      try {
+        const text = await readSequences(
+          options.calibration,
+          checkpoint,
+          tokenizer,
+          { ...options, spread: true },
+          run,
+        );
+        const activations = await captureActivations(source, calibrationBatches(text), { pooling }, run.ctx);
+        const facts = {
+          layers: activations.layers.length,
+          samples: activations.layers[0].shape[0],
+          hidden_size: activations.layers[0].shape[1],
+          tokens: activations.statistics.tokenCount,
+        };
+        await saveActivations(
+          options.out,
+          activations,
+          {
+            model: await checkpoint.fingerprint(),
+            calibration: await fileFingerprint(options.calibration),
+            pooling: poolingName(pooling),
+          },
+          signal,
+        );
+        run.terminal.result(
+          facts,
+          `${facts.layers} layers × ${facts.samples} samples × ${facts.hidden_size}, from ${facts.tokens} tokens → ${options.out}`,
+        );
+      } finally {
+        await source.close();
+        await checkpoint.close();
+      }
+    });
+}

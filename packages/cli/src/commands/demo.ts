@@ -1,0 +1,41 @@
+import { join } from "node:path";
+import { preset } from "@layerfold/merge";
+import type { Command } from "commander";
+import { type CommonOptions, command } from "../command.js";
+import { compress } from "../compress.js";
+import { foldling } from "../foldling.js";
+import { createRun } from "../run.js";
+import { resultTable } from "../table.js";
+
+export function demoCommand(signal: AbortSignal): Command {
+  return command(
+    "demo",
+    "The whole way on foldling, our own small model: 2, 4, 6 and 7 of its 16 layers folded away, beside their drop controls.",
+    "layerfold demo --out layerfold-out/demo",
+  )
+    .option(
+      "--out <folder>",
+      "where report.html, results.json and the folded checkpoints go",
+      "layerfold-out/demo",
+    )
+    .action(async (options: CommonOptions & { out: string }) => {
+      const run = createRun(options, signal);
+      const { checkpoint, data } = foldling();
+      const result = await compress(
+        {
+          model: checkpoint,
+          layers: [14, 12, 10, 9],
+          preset: preset("mka"),
+          calibration: join(data, "calibration.jsonl"),
+          evaluate: join(data, "validation.jsonl"),
+          questions: join(data, "questions-test.jsonl"),
+          window: 512,
+          out: options.out,
+          force: true,
+        },
+        run,
+      );
+      run.terminal.result({ rows: result.rows, notes: result.notes }, resultTable(result.rows));
+      run.terminal.say(`Open ${join(options.out, "report.html")} in a browser.`);
+    });
+}

@@ -1,0 +1,103 @@
+import { loadActivations, parsePooling } from "@layerfold/capture";
+import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Activations, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
+import type { Command } from "commander";
+import { type CommonOptions, command, integer } from "../command.js";
+import { gatherEvidence } from "../evidence.js";
+import { checkTarget, openModel, readSequences } from "../inputs.js";
+import { writeJson } from "../outputs.js";
+import { makePlugin } from "../registry.js";
+import { createRun } from "../run.js";
+import { loadSimilarity, makeComparison } from "../similarity.js";
+
+interface PlanOptions extends CommonOptions {
+  readonly layers: number;
+  readonly planner: string;
+  readonly similarity?: string;
+  readonly capture?: string;
+  readonly calibration?: string;
+  readonly measure: string;
+  readonly embedding?: string;
+  readonly pooling: string;
+  readonly window: number;
+  readonly maxTokens?: number;
+  readonly out: string;
+}
+
+export function planCommand(signal: AbortSignal): Command {
+  return command(
+    "plan",
+    "Decide which layers fold together; writes an editable JSON plan.",
+    "layerfold plan models/foldling/checkpoint --layers 12 --planner lowest-influence --calibration models/foldling/data/calibration.jsonl --out plan.json",
+  )
+    .argument("<model>", "checkpoint folder")
+    .requiredOption("--layers <count>", "layers that remain", integer(1))
+    .requiredOption("--planner <name>", "planner, or a path to a module with one")
+    .option("--similarity <file>", "matrix that `layerfold similarity` wrote")
+    .option("--capture <folder>", "activations that `layerfold capture` wrote")
+    .option("--calibration <file>", "text to gather evidence from")
+    .option("--measure <name>", "similarity measure, where a matrix has to be made", "npib")
+    .option("--embedding <name>", "embedding before the measure")
+    .option("--pooling <how>", "samples of a capture made here: last, mean, every:k, all", "last")
+    .option("--window <tokens>", "longest token sequence", integer(2), 512)
+    .option(
+      "--max-tokens <tokens>",
+      "use only so many calibration tokens, spread evenly over the text",
+      integer(2),
+    )
+    .requiredOption("--out <file>", "plan to write")
+    .action(async (modelPath: string, options: PlanOptions) => {
+      const run = createRun(options, signal);
+      const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
+      const comparison = await makeComparison(options.measure, options.embedding, run);
+      run.settings.assertUsed();
+      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      try {
+        const layerCount = checkpoint.architecture.blocks.length;
+        checkTarget(options.layers, layerCount);
+        const evidence = await gatherEvidence(
+          planner,
+          {
+            checkpoint,
+            comparison,
+            pooling: parsePooling(options.pooling),
+            similarity: options.similarity ? await loadSimilarity(options.similarity, layerCount) : undefined,
+            activations: options.capture ? await loadCapture(options.capture, checkpoint) : undefined,
+            calibration: options.calibration
+              ? await readSequences(
+                  options.calibration,
+                  checkpoint,
+                  tokenizer,
+                  { ...options, spread: true },
+                  run,
+                )
+              : undefined,
+          },
+          run,
+        );
+        const plan = await planner.plan(evidence, options.layers, run.ctx);
+        await writeJson(options.out, plan);
+        run.terminal.result(plan, `${describePlan(plan)} → ${options.out}`);
+      } finally {
+        await checkpoint.close();
+      }
+    });
+}
+
+/** @throws CAPTURE_MISMATCH when the activations are another model's */
+async function loadCapture(folder: string, checkpoint: Checkpoint): Promise<Activations> {
+  const { activations, meta } = await loadActivations(folder);
+  const fingerprint = await checkpoint.fingerprint();
+  if (meta.model === fingerprint) return activations;
+  throw new LayerfoldError("CAPTURE_MISMATCH", "these activations were captured from another model", {
+    wanted: `model ${fingerprint.slice(0, 12)}…`,
+    got: `${meta.model.slice(0, 12)}…`,
+    where: folder,
+  });
+}
+
+/** The groups of more than one layer, e.g. `16 → 12 layers: 3+4, 8+9+10+11`. */
+export function describePlan(plan: MergePlan): string {
+  const folds = plan.groups.filter((g) => g.layers.length > 1).map((g) => g.layers.join("+"));
+  return `${plan.num_hidden_layers} → ${plan.groups.length} layers: ${folds.join(", ") || "nothing folds"}`;
+}

@@ -1,0 +1,81 @@
+import {
+  batchBySize,
+  type Checkpoint,
+  type Documents,
+  openCheckpoint,
+  openTokenizer,
+  readDocuments,
+  type Tokenizer,
+  type TokenSequences,
+  tokenWindows,
+} from "@layerfold/checkpoint";
+import { LayerfoldError, type TokenBatch } from "@layerfold/core";
+import type { Run } from "./run.js";
+
+/** How a text is cut into token sequences. */
+export interface WindowOptions {
+  readonly window: number;
+  readonly stride?: number;
+  readonly maxTokens?: number;
+  readonly beginToken?: "auto" | "always" | "never";
+  /** Take the windows evenly from the whole file instead of from its start. */
+  readonly spread?: boolean;
+}
+
+export async function openModel(
+  path: string,
+  run: Run,
+): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer }> {
+  const checkpoint = await openCheckpoint(path, { report: run.ctx.report });
+  return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
+}
+
+/** Reads a text and cuts it to token sequences no longer than the model takes. */
+export async function readSequences(
+  file: string,
+  checkpoint: Checkpoint,
+  tokenizer: Tokenizer,
+  options: WindowOptions,
+  run: Run,
+): Promise<TokenSequences & { documents: Documents }> {
+  const { maxPositionEmbeddings } = checkpoint.architecture;
+  if (options.window > maxPositionEmbeddings) {
+    throw new LayerfoldError("WINDOW_TOO_LONG", "the window is longer than the model's context", {
+      wanted: `at most ${maxPositionEmbeddings} tokens`,
+      got: `${options.window}`,
+      where: "--window",
+    });
+  }
+  const documents = await readDocuments(file);
+  return { ...tokenWindows(documents, tokenizer, options, run.ctx.report), documents };
+}
+
+/** Texts that both files hold, as a share of the evaluation file's; a stream counts by its lines. */
+export function overlap(calibration: Documents, evaluation: Documents): number {
+  const parts = (d: Documents) => (d.kind === "stream" ? d.text.split(/\n+/) : d.texts).map((t) => t.trim());
+  const seen = new Set(parts(calibration).filter((t) => t.length >= 40));
+  const judged = parts(evaluation).filter((t) => t.length >= 40);
+  return judged.length === 0 ? 0 : judged.filter((t) => seen.has(t)).length / judged.length;
+}
+
+const tokensPerBatch = 4096;
+
+/** The sequences as batches of similar length; opened anew for every pass. */
+export async function* calibrationBatches(text: TokenSequences): AsyncIterable<TokenBatch> {
+  for (const { batch } of batchBySize(
+    text.sequences.map((s) => s.ids),
+    tokensPerBatch,
+  )) {
+    yield batch;
+  }
+}
+
+/** @throws LAYERS_OUT_OF_RANGE unless 1 ≤ target < layerCount */
+export function checkTarget(target: number, layerCount: number): void {
+  if (Number.isInteger(target) && target >= 1 && target < layerCount) return;
+  throw new LayerfoldError("LAYERS_OUT_OF_RANGE", "cannot leave that many layers", {
+    wanted: `1 to ${layerCount - 1}`,
+    got: `${target}`,
+    where: "--layers",
+  });
+}

@@ -1,0 +1,55 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { createRequire } from "node:module";
+import { cpus } from "node:os";
+import { basename } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { Plugin } from "@layerfold/core";
+
+/** What it takes to repeat a run bit for bit. */
+export interface Manifest {
+  readonly layerfold: string;
+  readonly command: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+  readonly model: { readonly name: string; readonly sha256: string };
+  /** Name and SHA-256 of every text that was read, by what it was for. */
+  readonly data: Readonly<Record<string, { readonly name: string; readonly sha256: string }>>;
+  readonly plugins: readonly { readonly kind: string; readonly id: string; readonly options: unknown }[];
+  readonly platform: {
+    readonly node: string;
+    readonly onnxruntime: string;
+    readonly os: string;
+    readonly cpu: string;
+    readonly cores: number;
+  };
+}
+
+/** SHA-256 of a file, hex. */
+export async function fileFingerprint(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return hash.digest("hex");
+}
+
+/** Name and fingerprint of a data file. */
+export async function dataFact(file: string): Promise<{ name: string; sha256: string }> {
+  return { name: basename(file), sha256: await fileFingerprint(file) };
+}
+
+/** The part of a manifest that a plug-in accounts for. */
+export function pluginFact({ kind, id, options }: Plugin): Manifest["plugins"][number] {
+  return { kind, id, options };
+}
+
+/** The machine and the versions that the arithmetic ran on. */
+export function platformFact(): Manifest["platform"] {
+  const onnx = createRequire(createRequire(import.meta.url).resolve("@layerfold/onnx"));
+  return {
+    node: process.version,
+    onnxruntime: onnx("onnxruntime-node/package.json").version,
+    os: `${process.platform} ${process.arch}`,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+  };
+}

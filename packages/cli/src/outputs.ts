@@ -1,0 +1,36 @@
+import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { LayerfoldError } from "@layerfold/core";
+
+/** Writes a whole file under a temporary name in its folder, then renames it: a reader never sees half of it. */
+export async function writeWholeFile(file: string, content: string | Uint8Array): Promise<void> {
+  await mkdir(dirname(file), { recursive: true });
+  const temporary = join(dirname(file), `.${basename(file)}.${process.pid}.partial`);
+  try {
+    await writeFile(temporary, content);
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** `writeWholeFile` of JSON, indented. */
+export function writeJson(file: string, value: unknown): Promise<void> {
+  return writeWholeFile(file, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** @throws OUTPUT_EXISTS when the folder holds something and `force` is not set */
+export async function refuseOccupied(folder: string, force = false): Promise<void> {
+  const names = await readdir(folder).catch((error) => {
+    if (error.code === "ENOENT") return [];
+    throw new LayerfoldError("OUTPUT_EXISTS", `cannot write there: ${error.message}`, {
+      where: folder,
+      cause: error,
+    });
+  });
+  if (names.length === 0 || force) return;
+  throw new LayerfoldError("OUTPUT_EXISTS", "the output folder is not empty; --force replaces it", {
+    where: folder,
+  });
+}

@@ -1,0 +1,34 @@
+import { Command } from "commander";
+import { captureCommand } from "./commands/capture.js";
+import { compressCommand } from "./commands/compress.js";
+import { demoCommand } from "./commands/demo.js";
+import { evalCommand } from "./commands/eval.js";
+import { inspectCommand } from "./commands/inspect.js";
+import { mergeCommand } from "./commands/merge.js";
+import { planCommand } from "./commands/plan.js";
+import { similarityCommand } from "./commands/similarity.js";
+import { traceCommand } from "./commands/trace.js";
+import { version } from "./version.js";
+
+/** The whole command line; `signal` interrupts whatever runs. */
+export function createProgram(signal: AbortSignal): Command {
+  const program = new Command("layerfold")
+    .description("Makes decoder-only language models shallower, and says honestly what that cost.")
+    .version(version)
+    .showHelpAfterError("(add --help for the options and an example)");
+  for (const create of [
+    demoCommand,
+    compressCommand,
+    inspectCommand,
+    traceCommand,
+    captureCommand,
+    similarityCommand,
+    planCommand,
+    mergeCommand,
+    evalCommand,
+  ]) {
+    program.addCommand(create(signal));
+  }
+  for (const each of [program, ...program.commands]) each.exitOverride();
+  return program;
+}

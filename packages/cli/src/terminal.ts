@@ -1,0 +1,103 @@
+import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import { type Options, Presets, SingleBar } from "cli-progress";
+
+/** How a command talks: results to stdout, everything else to stderr. */
+export interface Terminal {
+  /** For `ctx.report`. */
+  report(event: ProgressEvent | Diagnostic): void;
+  /** A line for a person; nothing with `--json` or `--quiet`. */
+  say(line: string): void;
+  /** The command's result: JSON with `--json`, else `text`; printed even with `--quiet` only when `--json` asks for it. */
+  result(value: unknown, text: string): void;
+  /** Takes the progress bar down. */
+  stop(): void;
+}
+
+export interface TerminalOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly stdout?: NodeJS.WritableStream;
+  readonly stderr?: NodeJS.WritableStream & { isTTY?: boolean };
+}
+
+const plainLineEverySeconds = 10;
+
+/** A progress bar with ETA on a terminal, plain lines when piped, nothing with `--quiet`. */
+export function createTerminal(options: TerminalOptions): Terminal {
+  const { json, quiet, stdout = process.stdout, stderr = process.stderr } = options;
+  let bar: SingleBar | undefined;
+  let stage: string | undefined;
+  let startedAt = 0;
+  let lastLineAt = 0;
+
+  const stop = () => {
+    bar?.stop();
+    bar = undefined;
+    stage = undefined;
+  };
+
+  const showBar = (event: ProgressEvent) => {
+    if (stage !== event.stage) {
+      stop();
+      stage = event.stage;
+      const style: Options = {
+        format: "{stage} {bar} {value}/{total} {unit} · {eta_formatted} left",
+        hideCursor: true,
+        clearOnComplete: true,
+        etaBuffer: 50,
+        stream: stderr as NodeJS.WriteStream,
+      };
+      bar = new SingleBar(style, Presets.shades_classic);
+      bar.start(event.total, event.done, { stage: event.stage, unit: event.unit });
+    } else {
+      bar?.setTotal(event.total);
+      bar?.update(event.done);
+    }
+    if (event.done >= event.total) stop();
+  };
+
+  const showLine = (event: ProgressEvent) => {
+    const now = Date.now();
+    if (stage !== event.stage) {
+      stage = event.stage;
+      startedAt = now;
+      lastLineAt = now;
+    }
+    const finished = event.done >= event.total;
+    if (!finished && now - lastLineAt < plainLineEverySeconds * 1000) return;
+    lastLineAt = now;
+    const elapsed = (now - startedAt) / 1000;
+    const left = event.done > 0 ? (elapsed / event.done) * (event.total - event.done) : 0;
+    // A stage that came and went within a second is no news.
+    if (finished && elapsed < 1) return;
+    const tail = finished ? `${elapsed.toFixed(1)} s` : `${Math.ceil(left)} s left`;
+    stderr.write(`${event.stage}: ${event.done}/${event.total} ${event.unit} · ${tail}\n`);
+  };
+
+  return {
+    report(event) {
+      if (quiet) return;
+      if (event.type === "diagnostic") {
+        stop();
+        stderr.write(
+          `${event.severity === "warning" ? "warning" : "note"} ${event.code}: ${event.message}\n`,
+        );
+      } else if (stderr.isTTY) {
+        showBar(event);
+      } else {
+        showLine(event);
+      }
+    },
+    say(line) {
+      if (quiet || json) return;
+      stop();
+      stdout.write(`${line}\n`);
+    },
+    result(value, text) {
+      stop();
+      if (json) stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      else if (!quiet) stdout.write(`${text}\n`);
+    },
+    stop,
+  };
+}

@@ -1,0 +1,358 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
+import { afterAll, describe, expect, it } from "vitest";
+import { foldling } from "../src/foldling.js";
+import { json, layerfold } from "./run-command.js";
+
+const { checkpoint, data } = foldling();
+const calibration = join(data, "calibration.jsonl");
+const validation = join(data, "validation.jsonl");
+const questions = join(data, "questions-dev.jsonl");
+const scratch = mkdtempSync(join(tmpdir(), "layerfold-cli-"));
+const at = (name: string) => join(scratch, name);
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+describe("help", () => {
+  it("of every command has an example", async () => {
+    const { code, stdout } = await layerfold("--help");
+    expect(code).toBe(0);
+    const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)]
+      .map(([, name]) => name)
+      .filter((name) => name !== "help");
+    expect(commands).toEqual(
+      expect.arrayContaining([
+        "demo",
+        "compress",
+        "inspect",
+        "trace",
+        "capture",
+        "similarity",
+        "plan",
+        "merge",
+        "eval",
+      ]),
+    );
+    for (const name of commands) {
+      const help = await layerfold(name, "--help");
+      expect(help.code, name).toBe(0);
+      expect(help.stdout, name).toContain(`$ layerfold ${name}`);
+      expect(help.stdout, name).toContain("--json");
+    }
+  });
+});
+
+describe("wrong usage", () => {
+  it.each([
+    ["an unknown command", ["inspct", checkpoint]],
+    ["an unknown option", ["inspect", checkpoint, "--fast"]],
+    ["a missing argument", ["inspect"]],
+    ["a missing option", ["merge", checkpoint, "--out", "x"]],
+    ["a number that is none", ["compress", checkpoint, "--layers", "many"]],
+  ])("%s exits with 2", async (_, args) => {
+    const { code, stderr } = await layerfold(...args);
+    expect(code).toBe(2);
+    expect(stderr).toContain("error");
+  });
+
+  it.each([
+    ["a folder that is no checkpoint", ["inspect", data], "CHECKPOINT_MISSING"],
+    [
+      "a method that there is not",
+      ["compress", checkpoint, "--layers", "12", "--method", "mkaa"],
+      "PRESET_UNKNOWN",
+    ],
+    [
+      "more layers than there are",
+      ["compress", checkpoint, "--layers", "16", "--method", "drop", "--calibration", calibration],
+      "LAYERS_OUT_OF_RANGE",
+    ],
+    [
+      "no layers at all",
+      ["compress", checkpoint, "--layers", "0", "--method", "drop", "--calibration", calibration],
+      "LAYERS_OUT_OF_RANGE",
+    ],
+    ["no calibration", ["compress", checkpoint, "--layers", "12", "--method", "mka"], "CALIBRATION_MISSING"],
+    ["nothing to evaluate", ["eval", checkpoint], "NOTHING_TO_EVALUATE"],
+    [
+      "a window beyond the context",
+      ["eval", checkpoint, "--perplexity", validation, "--window", "513"],
+      "WINDOW_TOO_LONG",
+    ],
+    [
+      "an unknown planner",
+      ["plan", checkpoint, "--layers", "12", "--planner", "lowest-influenze", "--out", at("x.json")],
+      "PLUGIN_UNKNOWN",
+    ],
+    ["a setting for nothing", ["inspect", checkpoint, "--set", "embedding.alpha=1"], "OPTION_UNKNOWN"],
+    ["a setting that is none", ["inspect", checkpoint, "--set", "alpha"], "OPTION_INVALID"],
+    [
+      "an unknown option of a plug-in",
+      [
+        "plan",
+        checkpoint,
+        "--layers",
+        "12",
+        "--planner",
+        "reverse",
+        "--set",
+        "embedding.alfa=1",
+        "--out",
+        at("x.json"),
+      ],
+      "OPTION_UNKNOWN",
+    ],
+    [
+      "evidence that there is not",
+      ["plan", checkpoint, "--layers", "12", "--planner", "lowest-influence", "--out", at("x.json")],
+      "EVIDENCE_MISSING",
+    ],
+  ])("%s is refused with its code", async (_, args, wanted) => {
+    const { code, error } = await json(...args);
+    expect(error?.code).toBe(wanted);
+    expect(code).toBe(2);
+  });
+
+  it("suggests the plug-in that was meant, and names the options that there are", async () => {
+    const plan = ["plan", checkpoint, "--layers", "12", "--out", at("x.json"), "--planner"];
+    expect((await json(...plan, "lowest-influenze")).error.message).toContain(
+      'Did you mean "lowest-influence"?',
+    );
+    expect((await json(...plan, "reverse", "--set", "embedding.alfa=1")).error.wanted).toContain("alpha");
+  });
+
+  it("an empty and a too short text are refused", async () => {
+    writeFileSync(at("empty.txt"), " \n");
+    writeFileSync(at("short.txt"), "Mara went to the mill.");
+    expect((await json("eval", checkpoint, "--perplexity", at("empty.txt"))).error.code).toBe("TEXT_EMPTY");
+    expect((await json("eval", checkpoint, "--perplexity", at("short.txt"))).error.code).toBe(
+      "TEXT_TOO_SHORT",
+    );
+  });
+});
+
+it("inspect tells shapes, parameters and dtype", async () => {
+  const { result } = await json("inspect", checkpoint);
+  expect(result).toMatchObject({
+    model_type: "llama",
+    num_hidden_layers: 16,
+    hidden_size: 128,
+    num_key_value_heads: 2,
+    tie_word_embeddings: true,
+    parameters: 3_266_944,
+    oddities: [],
+  });
+  expect(Object.keys(result.dtypes)).toEqual(["bfloat16"]);
+});
+
+it("trace gives the golden residuals and logits, zero at padding", async () => {
+  const golden = join(data, "..", "golden");
+  const { prompts } = JSON.parse(readFileSync(join(golden, "golden.json"), "utf8"));
+  const ids: number[] = prompts[0].input_ids;
+  const width = ids.length + 3;
+  const padded = [...ids, 0, 0, 0, ...ids.slice(0, 5), ...new Array(width - 5).fill(0)];
+  const mask = [ids.length, 5].flatMap((n) => Array.from({ length: width }, (_, i) => Number(i < n)));
+  const int64 = (name: string, values: number[]) => ({
+    name,
+    dtype: "int64" as const,
+    shape: [2, width],
+    bytes: () => new Uint8Array(BigInt64Array.from(values, BigInt).buffer),
+  });
+  await writeSafetensors(at("in.safetensors"), [int64("input_ids", padded), int64("attention_mask", mask)]);
+  const { code } = await layerfold(
+    "trace",
+    checkpoint,
+    "--input",
+    at("in.safetensors"),
+    "--out",
+    at("trace.safetensors"),
+    "--quiet",
+  );
+  expect(code).toBe(0);
+  const trace = await openSafetensors(at("trace.safetensors"));
+  const expected = await openSafetensors(join(golden, "golden.safetensors"));
+  try {
+    expect(trace.tensors.get("resid.16")?.shape).toEqual([2, width, 128]);
+    const states = [...expected.tensors.keys()];
+    const hidden = states.filter((name) => name.includes("hidden_states") || name.includes("hidden"));
+    expect(hidden.length).toBeGreaterThan(0);
+    const logits = (await trace.read("logits")).data;
+    const wanted = (await expected.read(states.find((name) => /^(prompt)?\.?0.*logits/.test(name))!)).data;
+    for (let i = 0; i < wanted.length; i++) expect(Math.abs(logits[i] - wanted[i])).toBeLessThan(2e-4);
+    expect(logits.subarray(ids.length * 914, width * 914).every((v) => v === 0)).toBe(true);
+    expect(logits.subarray((width + 5) * 914).every((v) => v === 0)).toBe(true);
+  } finally {
+    await trace.close();
+    await expected.close();
+  }
+});
+
+describe("the stages one by one", () => {
+  it("capture, similarity, plan, merge and eval hand on to one another", async () => {
+    const captured = await json(
+      "capture",
+      checkpoint,
+      "--calibration",
+      calibration,
+      "--max-tokens",
+      "4000",
+      "--out",
+      at("capture"),
+    );
+    expect(captured.result).toMatchObject({ layers: 16, hidden_size: 128 });
+
+    const similarity = await json(
+      "similarity",
+      at("capture"),
+      "--measure",
+      "npib",
+      "--set",
+      "embedding.alpha=1",
+      "--out",
+      at("s.json"),
+    );
+    expect(similarity.result.embedding.options.alpha).toBe(1);
+    expect(readdirSync(scratch)).toEqual(expect.arrayContaining(["s.json", "s.csv", "s.svg"]));
+    for (let l = 0; l < 16; l++) expect(similarity.result.matrix[l][l]).toBe(1);
+
+    const plan = await json(
+      "plan",
+      checkpoint,
+      "--layers",
+      "15",
+      "--planner",
+      "best-adjacent-pair",
+      "--similarity",
+      at("s.json"),
+      "--out",
+      at("plan.json"),
+    );
+    expect(plan.result.groups).toHaveLength(15);
+    const byCapture = await json(
+      "plan",
+      checkpoint,
+      "--layers",
+      "12",
+      "--planner",
+      "lowest-influence",
+      "--capture",
+      at("capture"),
+      "--out",
+      at("drop.json"),
+    );
+    expect(byCapture.result.groups).toHaveLength(12);
+
+    const merged = await json("merge", checkpoint, "--plan", at("plan.json"), "--out", at("folded"));
+    expect(merged.code).toBe(0);
+    expect(JSON.parse(readFileSync(at("folded/config.json"), "utf8")).num_hidden_layers).toBe(15);
+
+    const evaluated = await json("eval", at("folded"), "--perplexity", validation, "--questions", questions);
+    expect(evaluated.result.perplexity).toBeGreaterThan(1.9);
+    expect(evaluated.result.count).toBe(50);
+
+    const again = await json("merge", checkpoint, "--plan", at("plan.json"), "--out", at("folded"));
+    expect(again.error.code).toBe("OUTPUT_EXISTS");
+    expect(
+      (await json("merge", checkpoint, "--plan", at("plan.json"), "--out", at("folded"), "--force")).code,
+    ).toBe(0);
+  });
+
+  it("another model's capture is refused", async () => {
+    const { error } = await json(
+      "plan",
+      at("folded"),
+      "--layers",
+      "12",
+      "--planner",
+      "lowest-influence",
+      "--capture",
+      at("capture"),
+      "--out",
+      at("x.json"),
+    );
+    expect(error.code).toBe("CAPTURE_MISMATCH");
+  });
+});
+
+describe("compress", () => {
+  const args = [
+    "compress",
+    checkpoint,
+    "--calibration",
+    calibration,
+    "--evaluate",
+    validation,
+    "--questions",
+    questions,
+  ];
+
+  it("goes the whole way and puts the fold beside its drop control", async () => {
+    const { code, result } = await json(
+      ...args,
+      "--layers",
+      "14",
+      "--method",
+      "drop",
+      "--out",
+      at("compressed"),
+    );
+    expect(code).toBe(0);
+    expect(result.rows.map((row: any) => [row.id, row.control])).toEqual([
+      ["dense", null],
+      ["drop-14", null],
+      ["drop-14-control", "drop-14"],
+    ]);
+    const [dense, fold, control] = result.rows;
+    expect(dense.perplexity).toBeCloseTo(1.943, 2);
+    // Layers 10 and 11, as measured by transformers: 1.992 (models/foldling/measurements.json).
+    expect(fold.removed_layers).toEqual([10, 11]);
+    expect(Math.abs(fold.perplexity / 1.992 - 1)).toBeLessThan(0.005);
+    // A drop is its own control.
+    expect(control.perplexity).toBe(fold.perplexity);
+    expect(fold.layer_ratio).toBe(0.125);
+    expect(fold.parameter_ratio).toBeCloseTo((2 * 196_864) / 3_266_944, 3);
+    expect(fold.kl_to_dense).toBeGreaterThan(0);
+    for (const file of [
+      "config.json",
+      "model.safetensors",
+      "results.json",
+      "report.html",
+      "manifest.json",
+      "plan.json",
+      "tokenizer.json",
+    ]) {
+      expect(readdirSync(at("compressed")), file).toContain(file);
+    }
+    const report = readFileSync(at("compressed/report.html"), "utf8");
+    expect(report).not.toMatch(/(src|href)="https?:/);
+    const manifest = JSON.parse(readFileSync(at("compressed/manifest.json"), "utf8"));
+    expect(manifest.data.calibration.sha256).toMatch(/^[0-9a-f]{64}$/);
+  });
+
+  it("says so when calibration and evaluation share text", async () => {
+    const { result } = await json(
+      "compress",
+      checkpoint,
+      "--calibration",
+      validation,
+      "--evaluate",
+      validation,
+      "--layers",
+      "15",
+      "--method",
+      "drop",
+      "--max-tokens",
+      "2000",
+    );
+    expect(result.notes.join(" ")).toContain("100.0 % of the evaluation text");
+  });
+
+  it("repeats itself bit for bit", async () => {
+    const run = async (name: string) => {
+      await json(...args, "--layers", "14", "--method", "mka", "--max-tokens", "3000", "--out", at(name));
+      return readFileSync(at(`${name}/model.safetensors`));
+    };
+    expect((await run("first")).equals(await run("second"))).toBe(true);
+  });
+});

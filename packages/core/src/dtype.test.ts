@@ -1,0 +1,77 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import {
+  bytesPerElement,
+  decodeFloats,
+  encodeFloats,
+  fromBfloat16Bits,
+  fromFloat16Bits,
+  toBfloat16Bits,
+  toFloat16Bits,
+} from "./dtype.js";
+
+const halves = [
+  { name: "bfloat16", to: toBfloat16Bits, from: fromBfloat16Bits },
+  { name: "float16", to: toFloat16Bits, from: fromFloat16Bits },
+] as const;
+
+describe.each(halves)("$name", ({ name, to, from }) => {
+  it("gives back every one of its 65,536 values", () => {
+    for (let bits = 0; bits < 65536; bits++) {
+      const value = from(bits);
+      if (Number.isNaN(value)) expect(from(to(value))).toBeNaN();
+      else if (to(value) !== bits) expect.fail(`${bits} came back as ${to(value)}`);
+    }
+  });
+
+  it("rounds to the nearest neighbour, ties to even", () => {
+    fc.assert(
+      fc.property(fc.float({ noNaN: true, noDefaultInfinity: true }), (x) => {
+        const bits = to(x);
+        const error = Math.abs(from(bits) - x);
+        if (!Number.isFinite(from(bits))) return;
+        for (const neighbour of [bits - 1, bits + 1]) {
+          const value = from(neighbour & 0xffff);
+          if (!Number.isFinite(value) || Math.sign(value) * Math.sign(x) < 0) continue;
+          const other = Math.abs(value - x);
+          expect(error < other || (error === other && (bits & 1) === 0) || value === from(bits)).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it("encodes and decodes arrays as it does single values, at odd byte offsets too", () => {
+    fc.assert(
+      fc.property(fc.float32Array({ noNaN: true, maxLength: 20 }), (values) => {
+        const bytes = encodeFloats(values, name);
+        expect(bytes.byteLength).toBe(values.length * bytesPerElement(name));
+        const shifted = new Uint8Array(bytes.byteLength + 1);
+        shifted.set(bytes, 1);
+        const wanted = Array.from(values, (x) => from(to(x)));
+        expect(Array.from(decodeFloats(bytes, name))).toEqual(wanted);
+        expect(Array.from(decodeFloats(shifted.subarray(1), name))).toEqual(wanted);
+        expect(encodeFloats(Float64Array.from(values), name)).toEqual(bytes);
+      }),
+    );
+  });
+});
+
+it("knows the values that numpy gives", () => {
+  // numpy 2.4: np.float16(x).view(np.uint16); ml_dtypes bfloat16 likewise.
+  expect(toFloat16Bits(1)).toBe(0x3c00);
+  expect(toFloat16Bits(65504)).toBe(0x7bff);
+  expect(toFloat16Bits(65520)).toBe(0x7c00);
+  expect(toFloat16Bits(2 ** -24)).toBe(1);
+  expect(toFloat16Bits(2 ** -25)).toBe(0);
+  expect(toBfloat16Bits(1)).toBe(0x3f80);
+  expect(toBfloat16Bits(Math.fround(3.389e38))).toBe(0x7f7f);
+});
+
+it("refuses what is not a floating-point type", () => {
+  expect(() => decodeFloats(new Uint8Array(8), "int64")).toThrow(
+    expect.objectContaining({ code: "DTYPE_UNSUPPORTED" }),
+  );
+  expect(() => encodeFloats(new Float32Array(1), "int8")).toThrow(
+    expect.objectContaining({ code: "DTYPE_UNSUPPORTED" }),
+  );
+});

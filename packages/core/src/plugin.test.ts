@@ -1,0 +1,50 @@
+import { expect, it } from "vitest";
+import { isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+import { definePlugin, type Plugin, z } from "./plugin.js";
+
+interface Scale extends Plugin {
+  apply(x: number): number;
+}
+
+const schema = z.strictObject({ factor: z.number().min(0).default(2) });
+const scale = definePlugin<Scale, typeof schema>({
+  kind: "demo",
+  id: "scale",
+  summary: "multiplies",
+  optionsSchema: schema,
+  create: ({ factor }) => ({ apply: (x) => x * factor }),
+});
+
+it("fills defaults and says what it was made with", () => {
+  expect(scale().apply(3)).toBe(6);
+  expect(scale({ factor: 5 })).toMatchObject({ kind: "demo", id: "scale", options: { factor: 5 } });
+});
+
+it("names the known options when one is unknown", () => {
+  const wrong = { faktor: 3 } as unknown as { factor: number };
+  expect(() => scale(wrong)).toThrow(
+    expect.objectContaining({ code: "OPTION_UNKNOWN", wanted: "one of: factor", got: "faktor" }),
+  );
+});
+
+it("says which option is out of range", () => {
+  expect(() => scale({ factor: -1 })).toThrow(
+    expect.objectContaining({ code: "OPTION_INVALID", where: "demo scale, option factor" }),
+  );
+});
+
+it("an error tells what was wanted, what came and where, and survives a duplicate install", () => {
+  const error = new LayerfoldError("X", "no", { wanted: "1", got: "2", where: "here" });
+  expect(error.message).toBe("no (wanted 1, got 2, at here)");
+  const foreign = { [Symbol.for("layerfold.error")]: true, code: "X" };
+  expect(isLayerfoldError(foreign, "X")).toBe(true);
+  expect(isLayerfoldError(foreign, "Y")).toBe(false);
+  expect(isLayerfoldError(new Error("no"))).toBe(false);
+});
+
+it("an aborted signal becomes an interruption", () => {
+  expect(() => throwIfAborted(AbortSignal.abort())).toThrow(
+    expect.objectContaining({ code: "INTERRUPTED", fault: "interrupted" }),
+  );
+  expect(() => throwIfAborted(undefined)).not.toThrow();
+});

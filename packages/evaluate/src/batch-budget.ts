@@ -1,0 +1,11 @@
+import type { LanguageModel } from "@layerfold/core";
+
+export interface BatchOptions {
+  /** Padded positions that go through the model at once; default: as many as make about 64 million logits, at most 4,096. */
+  readonly maxTokensPerBatch?: number;
+}
+
+/** Positions per batch for a model: the logits, [positions, vocabulary] float32, are by far the largest thing that it holds. */
+export function tokensPerBatch(model: LanguageModel, options: BatchOptions): number {
+  return options.maxTokensPerBatch ?? Math.min(4096, Math.max(1, Math.floor(2 ** 26 / model.vocabularySize)));
+}

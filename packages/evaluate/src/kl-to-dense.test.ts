@@ -1,0 +1,57 @@
+import { describe, expect, it } from "vitest";
+import { bigramModel, ctx } from "./bigram-model.test.fixture.js";
+import { klToDense } from "./kl-to-dense.js";
+
+const sequence = (ids: number[], scoredFrom = 1) => ({ ids: Int32Array.from(ids), scoredFrom });
+
+describe("klToDense", () => {
+  it("is the mean over scored tokens of Σ p log(p/q)", async () => {
+    // After token 0: p = (1/2, 1/2), q = (1/4, 3/4). After token 1 both models agree.
+    const dense = bigramModel([
+      [5, 5],
+      [1, 2],
+    ]);
+    const folded = bigramModel([
+      [0, Math.log(3)],
+      [1, 2],
+    ]);
+    const perZero = 0.5 * Math.log(0.5 / 0.25) + 0.5 * Math.log(0.5 / 0.75);
+    // Predictions scored: after 0, after 1 | after 0 | after 0 (the first target of the last sequence does not count).
+    const text = [sequence([0, 1, 1]), sequence([0, 0]), sequence([1, 0, 1], 2)];
+    const result = await klToDense(dense, folded, text, { maxTokensPerBatch: 3 }, ctx);
+    expect(result.tokens).toBe(4);
+    expect(result.klToDense).toBeCloseTo((3 * perZero) / 4, 6);
+  });
+
+  it("is zero for a model and itself, whatever constant is added to the logits", async () => {
+    const dense = bigramModel([
+      [1, -2, 0.5],
+      [0, 1, 2],
+      [9, 9, -9],
+    ]);
+    const shifted = bigramModel([
+      [101, 98, 100.5],
+      [-7, -6, -5],
+      [12, 12, -6],
+    ]);
+    const result = await klToDense(dense, shifted, [sequence([0, 1, 2, 1])], {}, ctx);
+    expect(Math.abs(result.klToDense)).toBeLessThan(1e-6);
+  });
+
+  it("refuses models of other vocabularies", async () => {
+    await expect(
+      klToDense(
+        bigramModel([[0]]),
+        bigramModel([
+          [0, 0],
+          [0, 0],
+        ]),
+        [],
+        {},
+        ctx,
+      ),
+    ).rejects.toMatchObject({
+      code: "VOCABULARY_DIFFERS",
+    });
+  });
+});

@@ -1,0 +1,89 @@
+import { batchBySize, type TokenSequence } from "@layerfold/checkpoint";
+import {
+  contiguousData,
+  type LanguageModel,
+  LayerfoldError,
+  type RunContext,
+  throwIfAborted,
+} from "@layerfold/core";
+import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { countTargets } from "./perplexity.js";
+
+export interface Divergence {
+  /** Mean over tokens, nats; 0 for equal models. NaN where a model's logits are not finite; that is reported. */
+  readonly klToDense: number;
+  readonly tokens: number;
+}
+
+/**
+ * How far a model's predictions are from the dense model's: the mean over tokens of
+ * KL(dense ‖ folded) = Σ_v p_v (log p_v − log q_v), over the same tokens that `perplexity` scores.
+ * Costs a forward pass of each model and two exponentials per token and vocabulary entry.
+ *
+ * @throws VOCABULARY_DIFFERS, TEXT_EMPTY, INTERRUPTED
+ */
+export async function klToDense(
+  dense: LanguageModel,
+  folded: LanguageModel,
+  sequences: readonly TokenSequence[],
+  options: BatchOptions,
+  ctx: RunContext,
+): Promise<Divergence> {
+  const { vocabularySize } = dense;
+  if (folded.vocabularySize !== vocabularySize) {
+    throw new LayerfoldError("VOCABULARY_DIFFERS", "the models do not speak of the same tokens", {
+      wanted: `${vocabularySize} tokens`,
+      got: `${folded.vocabularySize}`,
+    });
+  }
+  const total = countTargets(sequences);
+  let sum = 0;
+  let done = 0;
+  for (const { batch, indices } of batchBySize(
+    sequences.map(({ ids }) => ids),
+    tokensPerBatch(dense, options),
+  )) {
+    throwIfAborted(ctx.signal);
+    const p = contiguousData(await dense.logits(batch));
+    const q = contiguousData(await folded.logits(batch));
+    indices.forEach((index, row) => {
+      const { ids, scoredFrom } = sequences[index];
+      for (let target = scoredFrom; target < ids.length; target++) {
+        sum += divergence(p, q, (row * batch.sequenceLength + target - 1) * vocabularySize, vocabularySize);
+      }
+      done += ids.length - scoredFrom;
+    });
+    ctx.report?.({ type: "progress", stage: "divergence", done, total, unit: "tokens" });
+  }
+  if (!Number.isFinite(sum)) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "DIVERGENCE_NOT_FINITE",
+      message: "the divergence from the dense model is not finite: a model gives logits that are not finite",
+    });
+  }
+  return { klToDense: sum / total, tokens: total };
+}
+
+/** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a. */
+function divergence(a: Float32Array, b: Float32Array, at: number, count: number): number {
+  let highA = Number.NEGATIVE_INFINITY;
+  let highB = Number.NEGATIVE_INFINITY;
+  for (let v = at; v < at + count; v++) {
+    if (a[v] > highA) highA = a[v];
+    if (b[v] > highB) highB = b[v];
+  }
+  let sumA = 0;
+  let sumB = 0;
+  let cross = 0;
+  for (let v = at; v < at + count; v++) {
+    const da = a[v] - highA;
+    const db = b[v] - highB;
+    const weight = Math.exp(da);
+    sumA += weight;
+    sumB += Math.exp(db);
+    cross += weight * (da - db);
+  }
+  return cross / sumA + Math.log(sumB) - Math.log(sumA);
+}

@@ -1,0 +1,84 @@
+import { batchBySize, type Question, type Tokenizer } from "@layerfold/checkpoint";
+import {
+  contiguousData,
+  type LanguageModel,
+  LayerfoldError,
+  type RunContext,
+  throwIfAborted,
+} from "@layerfold/core";
+import { type Accuracy, accuracyOf } from "./accuracy.js";
+import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+
+/**
+ * The prompt that a question becomes, without examples before it:
+ * `Question: …\nA. …\nB. …\nAnswer:`
+ */
+export function choicePrompt({ question, choices }: Pick<Question, "question" | "choices">): string {
+  const lines = choices.map((choice, i) => `${letter(i)}. ${choice}`);
+  return [`Question: ${question.trimEnd()}`, ...lines, "Answer:"].join("\n");
+}
+
+/**
+ * Accuracy by answer letter: after the prompt, the choice whose letter (with its leading space) has the largest logit is the
+ * model's answer. Special tokens are added as the tokenizer adds them by itself.
+ *
+ * @throws QUESTIONS_EMPTY, ANSWER_TOKEN when a letter after the prompt is not one token (score the words with
+ * `choiceLikelihood` then), INTERRUPTED
+ */
+export async function multipleChoice(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  questions: readonly Question[],
+  options: BatchOptions,
+  ctx: RunContext,
+): Promise<Accuracy> {
+  if (questions.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
+  const prompts = questions.map((question) =>
+    tokenizer.encode(choicePrompt(question), { addSpecialTokens: true }),
+  );
+  const most = questions.reduce((max, { choices }) => Math.max(max, choices.length), 0);
+  const letters = Array.from({ length: most }, (_, i) =>
+    letterToken(tokenizer, questions[0], prompts[0], letter(i)),
+  );
+  const right: { subject: string; right: boolean }[] = new Array(questions.length);
+  let done = 0;
+  for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
+    throwIfAborted(ctx.signal);
+    const logits = contiguousData(await model.lastLogits(batch));
+    indices.forEach((index, row) => {
+      const { subject, choices, answer } = questions[index];
+      const scores = choices.map((_, i) => logits[row * model.vocabularySize + letters[i]]);
+      right[index] = { subject, right: scores.indexOf(Math.max(...scores)) === answer };
+    });
+    done += indices.length;
+    ctx.report?.({ type: "progress", stage: "questions", done, total: questions.length, unit: "questions" });
+  }
+  return accuracyOf(right);
+}
+
+function letter(index: number): string {
+  return String.fromCharCode("A".charCodeAt(0) + index);
+}
+
+/** Id of the token that a letter is after the prompt; looked up in place, since tokenizers differ in what they do with a lone space. */
+function letterToken(
+  tokenizer: Tokenizer,
+  question: Question,
+  prompt: readonly number[],
+  name: string,
+): number {
+  const ids = tokenizer.encode(`${choicePrompt(question)} ${name}`, { addSpecialTokens: true });
+  // A tokenizer that ends every text with a special token ends both alike.
+  const same = ids.findIndex((id, i) => id !== prompt[i]);
+  if (
+    ids.length !== prompt.length + 1 ||
+    same < 0 ||
+    ids.slice(same + 1).join() !== prompt.slice(same).join()
+  ) {
+    throw new LayerfoldError("ANSWER_TOKEN", "the answer letter is not one token after the prompt", {
+      wanted: `one token for " ${name}"`,
+      got: `${ids.length - prompt.length} more than the prompt`,
+    });
+  }
+  return ids[same];
+}

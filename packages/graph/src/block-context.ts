@@ -1,0 +1,40 @@
+import type { BlockSpec, RotarySpec } from "@layerfold/checkpoint";
+import type { Role, Tap } from "@layerfold/core";
+import type { GraphBuilder, Value } from "@layerfold/onnx";
+
+/** What a block's graph reads beside the stream. */
+export interface SequenceValues {
+  /** int32 [batch] position of each row's last real token, counted from the sequence's begin. */
+  readonly lastPosition: Value;
+  /** int32 scalar: tokens before this run + the run's own. */
+  readonly totalLength: Value;
+  /** int64 [1] position of the run's first token: the number of tokens before this run. */
+  readonly firstPosition: Value;
+  /** float32 [total, rotaryDimension / 2], one row per position. */
+  rotaryTable(spec: RotarySpec): { readonly cos: Value; readonly sin: Value };
+}
+
+/** What a block remembers of the tokens before this run. Named by the part that keeps it. */
+export interface BlockState {
+  /** The remembered value, declared as an input of that shape ("past" is a length of its own). */
+  past(name: string, shape: readonly (number | string)[]): Value;
+  /** What to remember for the next run. */
+  present(name: string, value: Value, shape: readonly (number | string)[]): void;
+}
+
+/** Everything that the parts of one block need to write their nodes. */
+export interface BlockContext {
+  readonly graph: GraphBuilder;
+  readonly spec: BlockSpec;
+  readonly hiddenSize: number;
+  readonly sequence: SequenceValues;
+  /** Absent: every run is a whole sequence. */
+  readonly state?: BlockState;
+  has(role: Role): boolean;
+  /** The tensor as float32. */
+  weight(role: Role): Value;
+  /** The tensor's shape, which may differ from the spec's in widths inside the block. */
+  shape(role: Role): readonly number[];
+  /** Offers an inner value, [batch, sequence, width]. */
+  tap(name: Tap, value: Value, width: number): void;
+}

@@ -1,0 +1,33 @@
+import type { BlockSpec } from "@layerfold/checkpoint";
+import type { Role } from "@layerfold/core";
+import type { GraphBuilder, Value } from "@layerfold/onnx";
+import type { BlockContext } from "./block-context.js";
+
+/** x · Wᵀ ([out, in] weights as they lie) or x · W ([in, out]), plus the bias. */
+export function linear(
+  graph: GraphBuilder,
+  x: Value,
+  weight: Value,
+  layout: BlockSpec["linearLayout"],
+  bias?: Value,
+): Value {
+  const transB = layout === "out-in" ? 1 : 0;
+  const product = graph.node("FusedMatMul", [x, weight], { contrib: true, ints: { transB } });
+  return bias === undefined ? product : graph.node("Add", [product, bias]);
+}
+
+/** The block's linear map of that role, with its bias where it has one. */
+export function blockLinear(context: BlockContext, x: Value, role: Role): Value {
+  const bias = context.has(`${role}.bias`) ? context.weight(`${role}.bias`) : undefined;
+  return linear(context.graph, x, context.weight(role), context.spec.linearLayout, bias);
+}
+
+/** Outputs of the block's linear map of that role. */
+export function outputWidth(context: BlockContext, role: Role): number {
+  return context.shape(role)[context.spec.linearLayout === "out-in" ? 0 : 1];
+}
+
+/** Inputs of the block's linear map of that role. */
+export function inputWidth(context: BlockContext, role: Role): number {
+  return context.shape(role)[context.spec.linearLayout === "out-in" ? 1 : 0];
+}

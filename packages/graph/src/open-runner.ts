@@ -1,0 +1,203 @@
+import type { BlockSpec, Checkpoint } from "@layerfold/checkpoint";
+import {
+  type BlockView,
+  contiguousData,
+  type Hidden,
+  LayerfoldError,
+  type ModelRunner,
+  type Tap,
+  type Tensor,
+  tensor,
+} from "@layerfold/core";
+import { graphBuilder, type OnnxTensor, onnxTensor, openSession, type Session } from "@layerfold/onnx";
+import { block } from "./block.js";
+import { checkpointWeights } from "./checkpoint-weights.js";
+import { checkLength, embedding } from "./embedding.js";
+import { openHead } from "./head.js";
+import { rotaryTables } from "./rotary-tables.js";
+import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
+
+export interface RunnerOptions {
+  /** Threads inside an operator; default: the physical cores. */
+  readonly threads?: number;
+  /** Decoded blocks are kept up to so many bytes, the last used one always; default 1 GiB. */
+  readonly cacheBytes?: number;
+}
+
+/** One block's compiled graph. */
+interface BlockGraph {
+  readonly session: Session;
+  /** Width of every inner value that the block offers. */
+  readonly taps: ReadonlyMap<Tap, number>;
+}
+
+/**
+ * Runs a checkpoint block by block. Blocks of one form share a graph whose weights are inputs, so that replaced tensors, also of other
+ * widths inside the block, run in the same way as the checkpoint's own. Memory: the cached blocks, and the head once it is used.
+ *
+ * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED
+ */
+export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
+  const { threads, cacheBytes = 2 ** 30 } = options;
+  const { architecture } = checkpoint;
+  const { hiddenSize, vocabularySize, blocks } = architecture;
+  const tables = rotaryTables(architecture);
+  const weights = checkpointWeights(checkpoint);
+  const views = new Map<number, BlockView>();
+  const graphs = new Map<string, Promise<BlockGraph>>();
+  let embedder: Promise<Session> | undefined;
+  let head: ReturnType<typeof openHead> | undefined;
+
+  /** Reads a block, or takes it from the most recently used ones. */
+  async function view(layer: number): Promise<BlockView> {
+    const found = views.get(layer) ?? (await checkpoint.block(layer));
+    views.delete(layer);
+    views.set(layer, found);
+    let bytes = 0;
+    for (const [index, { tensors }] of [...views].reverse()) {
+      for (const { data } of tensors.values()) bytes += data.byteLength;
+      if (bytes > cacheBytes && index !== layer) views.delete(index);
+    }
+    return found;
+  }
+
+  function openEmbedder(): Promise<Session> {
+    const graph = graphBuilder();
+    const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
+    const stream = embedding(graph, architecture, weights, sequenceValues(graph, tables), ids);
+    graph.output("stream", stream, "float32", ["batch", "sequence", hiddenSize]);
+    return openSession(graph.build(), { threads, externalFolder: weights.folder });
+  }
+
+  async function openGraph(
+    spec: BlockSpec,
+    shapes: ReadonlyMap<string, readonly number[]>,
+  ): Promise<BlockGraph> {
+    const graph = graphBuilder();
+    const taps = new Map<Tap, number>();
+    const shape = (role: string) => {
+      const found = shapes.get(role);
+      if (!found) throw new LayerfoldError("TENSOR_MISSING", `the block lacks ${role}`, { where: spec.type });
+      return found;
+    };
+    const stream = graph.input("stream", "float32", ["batch", "sequence", hiddenSize]);
+    const out = block(
+      {
+        graph,
+        spec,
+        hiddenSize,
+        sequence: sequenceValues(graph, tables),
+        has: (role) => shapes.has(role),
+        weight: (role) => graph.input(`weight.${role}`, "float32", shape(role)),
+        shape,
+        tap(name, value, width) {
+          taps.set(name, width);
+          graph.output(name, value, "float32", ["batch", "sequence", width]);
+        },
+      },
+      stream,
+    );
+    graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
+    return { session: await openSession(graph.build(), { threads }), taps };
+  }
+
+  /** The graph for a block of that form and those shapes. */
+  function graphFor(layer: number, replaced: BlockView): Promise<BlockGraph> {
+    const spec = blocks[layer];
+    const shapes = new Map(Array.from(replaced.tensors, ([role, { shape }]) => [role, shape] as const));
+    const key =
+      formOf(spec, tables.indexOf) + JSON.stringify([...shapes].sort(([a], [b]) => (a < b ? -1 : 1)));
+    let opened = graphs.get(key);
+    if (!opened) {
+      opened = openGraph(spec, shapes);
+      opened.catch(() => graphs.delete(key));
+      graphs.set(key, opened);
+    }
+    return opened;
+  }
+
+  return {
+    layerCount: blocks.length,
+    hiddenSize,
+    vocabularySize,
+    async embed(batch) {
+      checkBatch(batch, vocabularySize);
+      checkLength(architecture, batch.sequenceLength);
+      const session = await (embedder ??= openEmbedder());
+      const { batchSize, sequenceLength, inputIds, lengths } = batch;
+      const { stream } = await session.run({
+        input_ids: onnxTensor("int32", inputIds, [batchSize, sequenceLength]),
+        ...sequenceInputs(session.inputNames, tables, lengths, sequenceLength),
+      });
+      return {
+        states: tensor(stream.data as Float32Array, [batchSize, sequenceLength, hiddenSize]),
+        lengths: lengths.slice(),
+      };
+    },
+    async runBlock(layer, input, { replace, taps = [] } = {}) {
+      checkLayer(layer, blocks.length);
+      const view_ = replace ?? (await view(layer));
+      const graph = await graphFor(layer, view_);
+      const missing = taps.find((name) => !graph.taps.has(name));
+      if (missing !== undefined) {
+        throw new LayerfoldError("TAP_UNKNOWN", "the block has no such inner value", {
+          wanted: [...graph.taps.keys()].join(", "),
+          got: missing,
+          where: `layer ${layer} (${blocks[layer].type})`,
+        });
+      }
+      const { shape } = input.states;
+      const feeds: Record<string, OnnxTensor> = {
+        stream: onnxTensor("float32", contiguousData(input.states), shape),
+        ...sequenceInputs(graph.session.inputNames, tables, input.lengths, shape[1]),
+      };
+      for (const [role, values] of view_.tensors) {
+        const name = `weight.${role}`;
+        if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
+      }
+      const result = await graph.session.run(feeds, ["hidden", ...taps]);
+      const out = (name: string, width: number) =>
+        tensor(result[name].data as Float32Array, [shape[0], shape[1], width]);
+      return {
+        hidden: { states: out("hidden", hiddenSize), lengths: input.lengths },
+        taps: new Map(taps.map((name) => [name, out(name, graph.taps.get(name)!)])),
+      };
+    },
+    async head({ states }: Hidden) {
+      const [batchSize, sequenceLength] = states.shape;
+      const { logits } = await (head ??= openHead(checkpoint, threads));
+      return tensor(await logits(contiguousData(states)), [batchSize, sequenceLength, vocabularySize]);
+    },
+    async block(layer) {
+      checkLayer(layer, blocks.length);
+      return view(layer);
+    },
+    async close() {
+      views.clear();
+      const opened = await Promise.allSettled(graphs.values());
+      graphs.clear();
+      for (const result of opened) if (result.status === "fulfilled") await result.value.session.close();
+      await (await embedder)?.close();
+      await (await head)?.close();
+    },
+  };
+}
+
+function checkLayer(layer: number, layerCount: number): void {
+  if (!Number.isInteger(layer) || layer < 0 || layer >= layerCount) {
+    throw new LayerfoldError("LAYER_OUT_OF_RANGE", `no layer ${layer}`, { wanted: `0 to ${layerCount - 1}` });
+  }
+}
+
+function float32(values: Tensor): OnnxTensor {
+  const data = contiguousData(values);
+  return onnxTensor("float32", data instanceof Float32Array ? data : Float32Array.from(data), values.shape);
+}
+
+/** What two blocks must share to run through one graph, beside their tensors' shapes. */
+function formOf(spec: BlockSpec, indexOf: ReturnType<typeof rotaryTables>["indexOf"]): string {
+  return JSON.stringify(spec, (key, value) => {
+    if (key === "rotary") return value && [indexOf(value), value.interleaved];
+    return key === "tensors" || key === "shapes" || key === "type" ? undefined : value;
+  });
+}

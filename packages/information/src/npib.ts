@@ -1,0 +1,119 @@
+import { type Awaitable, defineSimilarity, type RunContext, tensor, z } from "@layerfold/core";
+import { gaussianMutualInformation } from "./gaussian-mutual-information.js";
+import { ksg } from "./ksg-mutual-information.js";
+import { type NeighborGrid, neighborGrid } from "./neighbor-grid.js";
+import { normalScores } from "./normal-scores.js";
+import { histogramInformation, type RankHistogram, rankHistogram } from "./rank-histogram.js";
+import { checkPaired, type Points, readPoints } from "./read-points.js";
+import { univariateMutualInformation } from "./univariate-mutual-information.js";
+
+const optionsSchema = z.strictObject({
+  estimator: z
+    .enum(["ksg1", "ksg2", "gaussian", "univariate", "rank-histogram"])
+    .default("ksg1")
+    .describe("how mutual information is estimated; geometric-entropy always uses rank-histogram"),
+  neighborCount: z.number().int().min(1).default(5).describe("neighbours k of ksg1, ksg2 and univariate"),
+  nonUniformityThreshold: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe("local non-uniformity correction of ksg1 and ksg2 below this share of volume; 0 = none"),
+  margins: z
+    .enum(["normal", "raw"])
+    .default("normal")
+    .describe("normal: each coordinate replaced by its normal scores; raw: as it is"),
+  normalization: z
+    .enum(["informational-correlation", "geometric-entropy"])
+    .default("informational-correlation")
+    .describe("sqrt(1 − exp(−2I)), or I / sqrt(H·H) of binned coordinates"),
+  binCount: z.number().int().min(2).default(4).describe("bins per coordinate of rank-histogram"),
+});
+
+/** One layer's coordinates, made ready for the chosen estimator. */
+interface PreparedLayer {
+  /** As given: what decides whether two layers are the same. */
+  readonly original: Points;
+  readonly points: Points;
+  readonly grid?: NeighborGrid;
+  readonly histogram?: RankHistogram;
+}
+
+/**
+ * The normalised pairwise information bottleneck of MKA (arXiv 2406.16330, eq. 6), in [0, 1], 1 for a layer with itself.
+ *
+ * MKA divides I(X;Y) by √(H(X) H(Y)). Differential entropies may be negative, so that quotient is not defined for continuous coordinates.
+ * In its place stand, by `normalization`:
+ * - `informational-correlation` (default): √(1 − e^{−2I}) (Linfoot 1957), which for Gaussians in one dimension is |ρ|. An estimate of I below 0
+ *   counts as 0, since information is never negative; that is part of the definition.
+ * - `geometric-entropy`: I / √(H(X) H(Y)) as MKA writes it, all three of the coordinates cut into `binCount` bins of equally many samples.
+ *
+ * It takes embedded coordinates [samples, d] with small d (embed first): densities cannot be estimated in many dimensions. With the default
+ * `margins: "normal"` each coordinate is replaced by its normal scores, so the value depends on ranks only; equal values are put in an
+ * order drawn from `ctx.rng`.
+ *
+ * @throws SAMPLES_TOO_FEW (neighborCount + 1 are needed), SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE, MATRIX_NOT_POSITIVE_DEFINITE
+ *   (estimator `gaussian`, dependent coordinates). O(n^1.5) per pair in the plane.
+ */
+export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
+  id: "npib",
+  summary: "normalised pairwise information bottleneck (MKA), on embedded coordinates",
+  optionsSchema,
+  create(options) {
+    const geometric = options.normalization === "geometric-entropy";
+    const estimator = geometric ? "rank-histogram" : options.estimator;
+    const estimate = (a: PreparedLayer, b: PreparedLayer, ctx: RunContext): Awaitable<number> => {
+      switch (estimator) {
+        case "ksg1":
+        case "ksg2":
+          return ksg(a.grid!, b.grid!, { ...options, estimator });
+        case "gaussian":
+          return gaussianMutualInformation(matrixOf(a.points), matrixOf(b.points), ctx);
+        case "univariate":
+          return mean(univariateMutualInformation(matrixOf(a.points), matrixOf(b.points), options).data);
+        case "rank-histogram":
+          return histogramInformation(a.histogram!, b.histogram!);
+      }
+    };
+    return {
+      traits: {
+        symmetric: true,
+        stochastic: true,
+        range: [0, 1],
+        invariantTo:
+          options.margins === "normal" || estimator === "rank-histogram"
+            ? ["translation", "isotropic-scale"]
+            : [],
+      },
+      prepare(layer, ctx) {
+        const original = readPoints(layer, Math.max(options.neighborCount + 1, options.binCount));
+        if (estimator === "rank-histogram") {
+          return {
+            original,
+            points: original,
+            histogram: rankHistogram(original, options.binCount, ctx.rng),
+          };
+        }
+        const points = options.margins === "normal" ? normalScores(original, ctx.rng) : original;
+        const needsGrid = estimator === "ksg1" || estimator === "ksg2";
+        return { original, points, grid: needsGrid ? neighborGrid(points) : undefined };
+      },
+      async compare(a, b, ctx) {
+        checkPaired(a.original, b.original);
+        // A layer holds all there is to know about itself, which no estimate from finitely many samples would say.
+        if (samePoints(a.original, b.original)) return 1;
+        const information = Math.max(0, await estimate(a, b, ctx));
+        if (geometric) return information / Math.sqrt(a.histogram!.entropy * b.histogram!.entropy);
+        return Math.sqrt(-Math.expm1(-2 * information));
+      },
+    };
+  },
+});
+
+const matrixOf = ({ values, count, dimensions }: Points) => tensor(values, [count, dimensions]);
+
+const mean = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+function samePoints(a: Points, b: Points): boolean {
+  return a.dimensions === b.dimensions && a.values.every((value, i) => value === b.values[i]);
+}

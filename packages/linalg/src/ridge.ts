@@ -1,0 +1,39 @@
+import { contiguousData, type Matrix, type RunContext, tensor } from "@layerfold/core";
+import { cholesky, choleskySolve } from "./cholesky.js";
+
+/** The normal equations of a linear fit, accumulated in float64. */
+export interface RidgeProblem {
+  /** [features, features] AᵀA */
+  readonly gram: Matrix<Float64Array>;
+  /** [features, targets] AᵀT */
+  readonly cross: Matrix<Float64Array>;
+  /** Share of the Gram's mean diagonal: λ = ridge · tr(AᵀA) / features. At least 0. */
+  readonly ridge: number;
+  /** [features, targets] the solution that λ pulls towards; default zeros. */
+  readonly prior?: Matrix<Float64Array>;
+}
+
+/**
+ * argmin over W of ‖A·W − T‖² + λ‖W − W₀‖², that is (AᵀA + λI)⁻¹ (AᵀT + λW₀), by Cholesky in float64.
+ *
+ * @returns [features, targets]
+ * @throws MATRIX_NOT_POSITIVE_DEFINITE when the Gram is singular and the ridge too small. O(features³ + features²·targets).
+ */
+export async function ridgeLeastSquares(
+  problem: RidgeProblem,
+  ctx: RunContext,
+): Promise<Matrix<Float64Array>> {
+  const size = problem.gram.shape[0];
+  const gram = Float64Array.from(contiguousData(problem.gram));
+  let trace = 0;
+  for (let i = 0; i < size; i++) trace += gram[i * size + i];
+  const lambda = (problem.ridge * trace) / size;
+  for (let i = 0; i < size; i++) gram[i * size + i] += lambda;
+  const right = Float64Array.from(contiguousData(problem.cross));
+  if (problem.prior) {
+    const prior = contiguousData(problem.prior);
+    for (let i = 0; i < right.length; i++) right[i] += lambda * prior[i];
+  }
+  const lower = await cholesky(tensor(gram, [size, size]), ctx);
+  return choleskySolve(lower, tensor(right, problem.cross.shape), ctx);
+}

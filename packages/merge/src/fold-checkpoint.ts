@@ -1,0 +1,228 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import {
+  type Checkpoint,
+  keepLayers,
+  layerOf,
+  refuseOccupied,
+  renamedTensor,
+  type TensorSource,
+  type WrittenCheckpoint,
+  writeCheckpoint,
+} from "@layerfold/checkpoint";
+import {
+  type BlockView,
+  contiguousData,
+  type DType,
+  elementCount,
+  encodeFloats,
+  keptLayer,
+  LayerfoldError,
+  type MergePlan,
+  type MergeStrategy,
+  type ModelRunner,
+  type Repair,
+  type RunContext,
+  type TokenBatch,
+} from "@layerfold/core";
+import { checkPlan } from "./compatible-layers.js";
+import { blockWithSpec, foldedBlocks } from "./folded-blocks.js";
+
+export interface FoldRequest {
+  /** How the layers of a group that is no drop become one. */
+  readonly strategy: MergeStrategy;
+  /** Corrections afterwards; needs `runner` and `calibration`. */
+  readonly repair?: Repair;
+  /** The dense model. */
+  readonly runner?: ModelRunner;
+  /** Opened once for every pass of the repair. */
+  readonly calibration?: () => AsyncIterable<TokenBatch>;
+  /** Folder to write. */
+  readonly out: string;
+  /** Replace a folder that is not empty. */
+  readonly force?: boolean;
+  readonly maxShardBytes?: number;
+}
+
+export interface FoldedCheckpoint extends WrittenCheckpoint {
+  /** Parameters of the dense model, tied weights counted once. */
+  readonly denseParameterCount: number;
+  /** Share of parameters removed, 0 – 1. */
+  readonly parameterRatio: number;
+  /** Share of layers removed, 0 – 1. */
+  readonly layerRatio: number;
+  /** What the repair says of each block: mean squared error of the stream after it, before and after. */
+  readonly errors: readonly { readonly index: number; readonly before: number; readonly after: number }[];
+}
+
+/**
+ * Applies a plan to a checkpoint and writes the folded one. Weights stream: without a repair one group's layers are in memory at a
+ * time, and with one what the repair holds. Tensors that are kept are copied as bytes; merged ones are written in the element type of
+ * the group's first layer. The config is re-indexed, tokenizer and licence are carried over.
+ *
+ * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE; CONFIG_CANNOT_EXPRESS where the config cannot say which layers are left;
+ * REPAIR_INCOMPLETE when a repair needs a runner and calibration and has none, or leaves a block out; TENSOR_NOT_FINITE when a merged
+ * value does not fit its element type; whatever `writeCheckpoint` throws
+ */
+export async function foldCheckpoint(
+  checkpoint: Checkpoint,
+  plan: MergePlan,
+  request: FoldRequest,
+  ctx: RunContext,
+): Promise<FoldedCheckpoint> {
+  const { groups } = checkPlan(plan, checkpoint.architecture);
+  const { architecture, config, family } = checkpoint;
+  const places = groups.map((group) => keptLayer(group) ?? group.layers[0]);
+  const foldedConfig = keepLayers(family, config, places, ctx.report);
+  await refuseOccupied(request.out, request.force);
+
+  const scratch = request.repair && (await scratchBeside(request.out));
+  try {
+    const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx);
+    const repaired = scratch
+      ? await spillRepaired(checkpoint, plan, request, folded, scratch, ctx)
+      : undefined;
+    const tensors: TensorSource[] = globalNames(checkpoint).map((name) => copied(checkpoint, name, name));
+    const blockOf = remembered(folded);
+    groups.forEach((group, index) => {
+      const rename = (name: string) => renamedTensor(family, name, index)!;
+      if (repaired) {
+        tensors.push(...repaired.tensors[index]);
+      } else if (keptLayer(group) !== undefined) {
+        const names = layerNames(checkpoint, places[index]);
+        tensors.push(...names.map((name) => copied(checkpoint, name, rename(name))));
+      } else {
+        for (const [role, name] of architecture.blocks[places[index]].tensors) {
+          const { dtype, shape } = checkpoint.tensors.get(name)!;
+          const bytes = async () => encoded(await blockOf(index), role, shape, dtype);
+          tensors.push({ name: rename(name), dtype, shape, bytes });
+        }
+      }
+    });
+    const written = await writeCheckpoint(
+      request.out,
+      {
+        config: foldedConfig,
+        tensors,
+        carryFrom: checkpoint,
+        maxShardBytes: request.maxShardBytes,
+        force: request.force,
+      },
+      ctx,
+    );
+    const denseParameterCount = countParameters(checkpoint, architecture.blocks.keys());
+    const parameterCount = countParameters(checkpoint, places);
+    return {
+      ...written,
+      parameterCount,
+      denseParameterCount,
+      parameterRatio: 1 - parameterCount / denseParameterCount,
+      layerRatio: 1 - groups.length / architecture.blocks.length,
+      errors: repaired?.errors ?? [],
+    };
+  } finally {
+    if (scratch) await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** A new folder on the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order. */
+async function scratchBeside(out: string): Promise<string> {
+  const parent = dirname(resolve(out));
+  await mkdir(parent, { recursive: true });
+  return mkdtemp(join(parent, ".layerfold-repair-"));
+}
+
+/** Runs the repair and lays every block down, already encoded, in the scratch folder. */
+async function spillRepaired(
+  checkpoint: Checkpoint,
+  plan: MergePlan,
+  { repair, runner, calibration }: FoldRequest,
+  folded: (group: number) => Promise<BlockView>,
+  scratch: string,
+  ctx: RunContext,
+): Promise<{ tensors: TensorSource[][]; errors: FoldedCheckpoint["errors"] }> {
+  if (!repair || !runner || !calibration) {
+    throw new LayerfoldError("REPAIR_INCOMPLETE", "a repair needs the model and a calibration text", {
+      wanted: "runner and calibration",
+      got: runner ? "no calibration" : "no runner",
+    });
+  }
+  const dense: ModelRunner = { ...runner, block: (layer) => blockWithSpec(checkpoint, layer) };
+  const { architecture, family } = checkpoint;
+  const tensors: TensorSource[][] = plan.groups.map(() => []);
+  const errors: { index: number; before: number; after: number }[] = [];
+  for await (const { index, block, error } of repair.fit(dense, plan, folded, calibration, ctx)) {
+    if (error) errors.push({ index, ...error });
+    for (const [role, name] of architecture.blocks[block.layer].tensors) {
+      const { dtype, shape } = checkpoint.tensors.get(name)!;
+      const file = join(scratch, `${index}.${role}`);
+      await writeFile(file, encoded(block, role, shape, dtype));
+      const source = { name: renamedTensor(family, name, index)!, dtype, shape, bytes: () => readFile(file) };
+      tensors[index].push(source);
+    }
+  }
+  const missing = tensors.findIndex((sources) => sources.length === 0);
+  if (missing >= 0) {
+    throw new LayerfoldError("REPAIR_INCOMPLETE", `the repair ${repair.id} left out a block`, {
+      wanted: `${plan.groups.length} blocks`,
+      got: `none for group ${missing}`,
+    });
+  }
+  return { tensors, errors };
+}
+
+/** Tensors outside the blocks. A quantised checkpoint holds other names than the architecture, and they all belong to it. */
+function globalNames({ architecture, config, family, tensors }: Checkpoint): string[] {
+  if (config.quantization_config == null) return [...architecture.globals.keys()];
+  return [...tensors.keys()].filter((name) => layerOf(family, name) === undefined);
+}
+
+function layerNames({ architecture, config, family, tensors }: Checkpoint, layer: number): string[] {
+  if (config.quantization_config == null) return [...architecture.blocks[layer].tensors.values()];
+  return [...tensors.keys()].filter((name) => layerOf(family, name) === layer);
+}
+
+function copied(checkpoint: Checkpoint, from: string, to: string): TensorSource {
+  const { dtype, shape } = checkpoint.tensors.get(from)!;
+  return { name: to, dtype, shape, bytes: () => checkpoint.readBytes(from) };
+}
+
+/** The last block that was asked for stays, so that its tensors come out of one merge. */
+function remembered(make: (group: number) => Promise<BlockView>): (group: number) => Promise<BlockView> {
+  let last: { group: number; block: Promise<BlockView> } | undefined;
+  return (group) => {
+    if (last?.group !== group) last = { group, block: make(group) };
+    return last.block;
+  };
+}
+
+function encoded(block: BlockView, role: string, shape: readonly number[], dtype: DType): Uint8Array {
+  const value = block.tensors.get(role);
+  const where = `layer ${block.layer}, ${role}`;
+  if (!value || value.shape.join() !== shape.join()) {
+    throw new LayerfoldError("TENSOR_SHAPE", "a folded block must have its layer's tensors", {
+      wanted: `[${shape.join(", ")}]`,
+      got: value ? `[${value.shape.join(", ")}]` : "none",
+      where,
+    });
+  }
+  const data = contiguousData(value);
+  const largest = dtype === "float16" ? 65504 : Number.MAX_VALUE;
+  const bad = data.findIndex((x: number) => !(Math.abs(x) <= largest));
+  if (bad >= 0) {
+    throw new LayerfoldError("TENSOR_NOT_FINITE", `a folded value cannot be written as ${dtype}`, {
+      got: `${data[bad]} at index ${bad}`,
+      where,
+    });
+  }
+  return encodeFloats(data, dtype);
+}
+
+function countParameters({ architecture }: Checkpoint, layers: Iterable<number>): number {
+  let count = 0;
+  for (const shape of architecture.globals.values()) count += elementCount(shape);
+  for (const layer of layers) {
+    for (const shape of architecture.blocks[layer].shapes.values()) count += elementCount(shape);
+  }
+  return count;
+}

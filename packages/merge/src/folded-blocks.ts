@@ -1,0 +1,40 @@
+import type { Checkpoint } from "@layerfold/checkpoint";
+import {
+  type BlockView,
+  keptLayer,
+  type MergePlan,
+  type MergeStrategy,
+  type RunContext,
+} from "@layerfold/core";
+import { checkPlan } from "./compatible-layers.js";
+
+/**
+ * The block that each group of a plan becomes, made when asked: the kept layer's own where the group's weights are a drop, else what
+ * the strategy makes of the group's layers. Only one group's layers are read at a time; nothing is remembered.
+ *
+ * @returns group index → block, its `layer` being the dense layer whose place it takes
+ * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE at once; the strategy's errors when asked
+ */
+export function foldedBlocks(
+  checkpoint: Checkpoint,
+  plan: MergePlan,
+  strategy: MergeStrategy,
+  ctx: RunContext,
+): (group: number) => Promise<BlockView> {
+  const { groups } = checkPlan(plan, checkpoint.architecture);
+  const block = (layer: number) => blockWithSpec(checkpoint, layer);
+  return async (index) => {
+    const { layers, weights = layers.map(() => 1 / layers.length) } = groups[index];
+    const kept = keptLayer(groups[index]);
+    if (kept !== undefined) return block(kept);
+    const blocks: BlockView[] = [];
+    for (const layer of layers) blocks.push(await block(layer));
+    const merged = await strategy.merge(blocks, weights, ctx);
+    return { ...merged, layer: layers[0] };
+  };
+}
+
+/** A block's tensors together with what the architecture says of them. */
+export async function blockWithSpec(checkpoint: Checkpoint, layer: number): Promise<BlockView> {
+  return { ...(await checkpoint.block(layer)), spec: checkpoint.architecture.blocks[layer] };
+}

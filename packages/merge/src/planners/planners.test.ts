@@ -1,0 +1,248 @@
+import {
+  dropPlan,
+  type Evidence,
+  keptLayer,
+  type MergePlan,
+  type Planner,
+  type RunContext,
+  tensor,
+} from "@layerfold/core";
+import { portableEngine, seededRng } from "@layerfold/linalg";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { bestAdjacentPair } from "./best-adjacent-pair.js";
+import { contiguousBlock } from "./contiguous-block.js";
+import { lastFirst } from "./last-first.js";
+import { lowestInfluence } from "./lowest-influence.js";
+import { random } from "./random.js";
+import { reverse } from "./reverse.js";
+
+const context = (report?: RunContext["report"]): RunContext => ({
+  rng: seededRng(1),
+  engine: portableEngine(),
+  report,
+});
+
+/** Evidence in which every value is drawn from a seed. */
+function drawnEvidence(layerCount: number, seed: number): Evidence {
+  const rng = seededRng(seed);
+  const symmetric = (size: number, diagonal: number) => {
+    const values = new Float64Array(size * size);
+    for (let i = 0; i < size; i++) {
+      for (let j = 0; j <= i; j++)
+        values[i * size + j] = values[j * size + i] = i === j ? diagonal : rng.uniform();
+    }
+    return tensor(values, [size, size]);
+  };
+  return {
+    layerCount,
+    similarity: symmetric(layerCount, 1),
+    tokenStatistics: {
+      layerCount,
+      tokenCount: 100,
+      cosine: symmetric(layerCount + 1, 1),
+      angle: symmetric(layerCount + 1, 0),
+      norm: new Float64Array(layerCount + 1).fill(1),
+    },
+    compatible: () => true,
+  };
+}
+
+/** Similarity among three or four layers, given by its upper triangle. */
+function evidenceOf(rows: number[][], extra: Partial<Evidence> = {}): Evidence {
+  const size = rows.length;
+  return {
+    layerCount: size,
+    similarity: tensor(Float64Array.from(rows.flat()), [size, size]),
+    compatible: () => true,
+    ...extra,
+  };
+}
+
+const all: Planner[] = [
+  bestAdjacentPair({ similarityRefresh: "pooled" }),
+  lastFirst({ similarityRefresh: "pooled" }),
+  lowestInfluence(),
+  contiguousBlock({ firstLayer: 0 }),
+  reverse(),
+  random({ firstLayer: 0 }),
+];
+
+describe.each(all.map((planner) => [planner.id, planner] as const))("%s", (_, planner) => {
+  it("leaves as many layers as asked for, each dense layer in one group, and repeats itself", async () => {
+    const sizes = fc
+      .integer({ min: 2, max: 12 })
+      .chain((n) => fc.tuple(fc.constant(n), fc.integer({ min: 1, max: n - 1 })));
+    await fc.assert(
+      fc.asyncProperty(sizes, fc.nat(1000), async ([layerCount, target], seed) => {
+        const evidence = drawnEvidence(layerCount, seed);
+        const plan = await planner.plan(evidence, target, context());
+        expect(plan.groups.length).toBe(target);
+        expect(plan.groups.flatMap((g) => g.layers)).toEqual(Array.from({ length: layerCount }, (_, l) => l));
+        for (const { weights } of plan.groups) {
+          if (weights) expect(weights.reduce((a, b) => a + b)).toBeCloseTo(1, 12);
+        }
+        expect(await planner.plan(evidence, target, context())).toEqual(plan);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it.each([0, 4, 5, 1.5])("refuses to leave %s of 4 layers", async (target) => {
+    await expect(async () => planner.plan(drawnEvidence(4, 1), target, context())).rejects.toMatchObject({
+      code: "LAYERS_OUT_OF_RANGE",
+    });
+  });
+
+  it("says what it was not given", async () => {
+    if (planner.needs.length === 0) return expect(["reverse", "random"]).toContain(planner.id);
+    await expect(async () =>
+      planner.plan({ layerCount: 4, compatible: () => true }, 2, context()),
+    ).rejects.toMatchObject({ code: "EVIDENCE_MISSING" });
+  });
+});
+
+describe("best-adjacent-pair", () => {
+  const pooled = bestAdjacentPair({ similarityRefresh: "pooled" });
+
+  it("folds the most similar neighbours, ties going to the later pair, with the products of a as weights", async () => {
+    const rows = [
+      [1, 0.5, 0, 0],
+      [0.5, 1, 0.8, 0],
+      [0, 0.8, 1, 0.8],
+      [0, 0, 0.8, 1],
+    ];
+    const first = await pooled.plan(evidenceOf(rows), 3, context());
+    expect(first.groups).toEqual([
+      { layers: [0] },
+      { layers: [1] },
+      { layers: [2, 3], weights: [0.8, expect.closeTo(0.2)] },
+    ]);
+    // Pooled: s(1, {2,3}) = (0.8 + 0) / 2 = 0.4 < s(0, 1) = 0.5.
+    const second = await pooled.plan(evidenceOf(rows), 2, context());
+    expect(second.groups[0]).toEqual({ layers: [0, 1], weights: [0.5, 0.5] });
+    // Then s({0,1}, {2,3}) = (0 + 0 + 0.8 + 0) / 4 = 0.2.
+    const third = await pooled.plan(evidenceOf(rows), 1, context());
+    const wanted = [0.2 * 0.5, 0.2 * 0.5, 0.8 * 0.8, 0.8 * 0.2];
+    third.groups[0].weights!.forEach((w, i) => {
+      expect(w).toBeCloseTo(wanted[i], 12);
+    });
+  });
+
+  it("asks for the merged model's own similarities after every fold but the last", async () => {
+    const asked: MergePlan[] = [];
+    const rows = [
+      [1, 0.9, 0, 0],
+      [0.9, 1, 0.1, 0],
+      [0, 0.1, 1, 0.2],
+      [0, 0, 0.2, 1],
+    ];
+    const remeasure = async (plan: MergePlan) => {
+      asked.push(plan);
+      // On the merged model the folded layer turns out to be like layer 2.
+      return tensor(Float64Array.from([1, 0.7, 0, 0.7, 1, 0.2, 0, 0.2, 1]), [3, 3]);
+    };
+    const plan = await bestAdjacentPair().plan(evidenceOf(rows, { remeasure }), 2, context());
+    expect(asked.map((p) => p.groups.length)).toEqual([3]);
+    expect(plan.groups.map((g) => g.layers)).toEqual([[0, 1, 2], [3]]);
+  });
+
+  it("reports when it has to pool although it should measure", async () => {
+    const codes: string[] = [];
+    const report: RunContext["report"] = (event) => event.type === "diagnostic" && codes.push(event.code);
+    await bestAdjacentPair().plan(drawnEvidence(4, 3), 2, context(report));
+    expect(codes).toEqual(["SIMILARITY_POOLED"]);
+  });
+
+  it("never folds layers that cannot stand for one another", async () => {
+    const compatible = (a: number, b: number) => a % 2 === b % 2;
+    await expect(
+      pooled.plan(
+        evidenceOf(
+          [
+            [1, 1],
+            [1, 1],
+          ],
+          { compatible },
+        ),
+        1,
+        context(),
+      ),
+    ).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
+    });
+    const onlyLate = (a: number, _b: number) => a >= 1;
+    const plan = await pooled.plan(
+      evidenceOf(
+        [
+          [1, 0.9, 0],
+          [0.9, 1, 0.1],
+          [0, 0.1, 1],
+        ],
+        { compatible: onlyLate },
+      ),
+      2,
+      context(),
+    );
+    expect(plan.groups.map((g) => g.layers)).toEqual([[0], [1, 2]]);
+  });
+
+  it("weighs as MKA's released code does when asked to", async () => {
+    const planner = bestAdjacentPair({ similarityRefresh: "pooled", weighting: "row-mean-sigmoid" });
+    const plan = await planner.plan(
+      evidenceOf([
+        [1, 0.5],
+        [0.5, 1],
+      ]),
+      1,
+      context(),
+    );
+    // Equal row means: σ(1/2) = 0.6225.
+    expect(plan.groups[0].weights![0]).toBeCloseTo(1 / (1 + Math.exp(-0.5)), 12);
+  });
+});
+
+it("last-first makes one layer of the tail", async () => {
+  const plan = await lastFirst({ weighting: "fixed", ratio: 0.5, similarityRefresh: "pooled" }).plan(
+    drawnEvidence(6, 2),
+    3,
+    context(),
+  );
+  expect(plan.groups.at(-1)).toEqual({ layers: [2, 3, 4, 5], weights: [0.5, 0.25, 0.125, 0.125] });
+});
+
+it("lowest-influence drops the blocks whose output is most like their input", () => {
+  // Cosine between depth l and l + 1: 0.1, 0.9, 0.5, 0.95 → layers 3 and 1 change least.
+  const cosine = tensor(new Float64Array(25), [5, 5]);
+  [0.1, 0.9, 0.5, 0.95].forEach((c, l) => {
+    cosine.set(l, l + 1, c);
+  });
+  const evidence = drawnEvidence(4, 1);
+  const tokenStatistics = { ...evidence.tokenStatistics!, cosine };
+  const plan = lowestInfluence().plan({ ...evidence, tokenStatistics }, 2, context());
+  expect(plan).toEqual(dropPlan(4, [0, 2]));
+});
+
+it("contiguous-block drops the run over which the stream turns least", () => {
+  const angle = tensor(new Float64Array(36).fill(0.5), [6, 6]);
+  angle.set(0, 2, 0.01);
+  angle.set(2, 4, 0.1);
+  const evidence = drawnEvidence(5, 1);
+  const tokenStatistics = { ...evidence.tokenStatistics!, angle };
+  expect(contiguousBlock().plan({ ...evidence, tokenStatistics }, 3, context())).toEqual(
+    dropPlan(5, [0, 1, 4]),
+  );
+  expect(contiguousBlock({ firstLayer: 0 }).plan({ ...evidence, tokenStatistics }, 3, context())).toEqual(
+    dropPlan(5, [2, 3, 4]),
+  );
+  expect(() =>
+    contiguousBlock({ firstLayer: 2 }).plan({ ...evidence, tokenStatistics }, 1, context()),
+  ).toThrow(expect.objectContaining({ code: "PLAN_IMPOSSIBLE" }));
+});
+
+it("random never drops the first layer", async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const plan = await random().plan(drawnEvidence(6, 1), 2, { ...context(), rng: seededRng(seed) });
+    expect(keptLayer(plan.groups[0])).toBe(0);
+  }
+});

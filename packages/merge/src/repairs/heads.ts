@@ -1,0 +1,152 @@
+import {
+  type AttentionSpec,
+  type BlockView,
+  LayerfoldError,
+  type Matrix,
+  type Role,
+  type Tensor,
+  tensor,
+} from "@layerfold/core";
+import {
+  type BareLinear,
+  plainNorm,
+  selectRows,
+  specOf,
+  stackRows,
+  stored,
+  transposed,
+  weightOf,
+  withoutNorm,
+} from "./block-linear.js";
+
+/** One key/value head with its query heads, behind a norm of gain 1. */
+export interface HeadGroup {
+  /** [queries · headSize, hidden], [headSize, hidden], [headSize, hidden] */
+  readonly query: BareLinear;
+  readonly key: BareLinear;
+  readonly value: BareLinear;
+}
+
+/**
+ * The block's attention, where heads of different layers can stand side by side.
+ * @throws REPAIR_UNSUPPORTED
+ */
+export function attentionOf(block: BlockView): AttentionSpec {
+  const { mixer, mixerPostNorm, mixerSumNorm, residual } = specOf(block);
+  const reason =
+    mixer.kind !== "attention"
+      ? "it has no attention"
+      : mixer.queryKeyNorm
+        ? "queries and keys pass a norm of their own, which the layers do not share"
+        : mixerPostNorm || mixerSumNorm
+          ? "a norm stands between its output projection and the stream"
+          : residual === "parallel"
+            ? "attention and MLP run side by side"
+            : undefined;
+  if (mixer.kind !== "attention" || reason !== undefined) {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's heads cannot be folded: ${reason}`, {
+      wanted: 'heads: "none"',
+      where: `layer ${block.layer} (${block.type})`,
+    });
+  }
+  return mixer;
+}
+
+/** Takes attention apart into its key/value groups, the norm's gain moved in. */
+export function headGroupsOf(block: BlockView): HeadGroup[] {
+  const spec = specOf(block);
+  const { headCount, keyValueHeadCount, headSize, projection } = attentionOf(block);
+  const queries = (headCount / keyValueHeadCount) * headSize;
+  const linear = (role: Role) => withoutNorm(block, role, spec.mixerNorm);
+  if (projection === "separate") {
+    const [query, key, value] = ["attention.query", "attention.key", "attention.value"].map(linear);
+    return Array.from({ length: keyValueHeadCount }, (_, c) => ({
+      query: part(query, c * queries, queries),
+      key: part(key, c * headSize, headSize),
+      value: part(value, c * headSize, headSize),
+    }));
+  }
+  const all = linear("attention.qkv");
+  return Array.from({ length: keyValueHeadCount }, (_, c) => {
+    if (projection === "fused-per-head") {
+      const start = c * (queries + 2 * headSize);
+      return {
+        query: part(all, start, queries),
+        key: part(all, start + queries, headSize),
+        value: part(all, start + queries + headSize, headSize),
+      };
+    }
+    const keys = headCount * headSize;
+    return {
+      query: part(all, c * queries, queries),
+      key: part(all, keys + c * headSize, headSize),
+      value: part(all, keys + (keyValueHeadCount + c) * headSize, headSize),
+    };
+  });
+}
+
+function part({ weight, bias }: BareLinear, start: number, count: number): BareLinear {
+  const rows = Array.from({ length: count }, (_, i) => start + i);
+  return { weight: selectRows(weight, rows), bias: bias?.slice(start, start + count) };
+}
+
+function join(parts: readonly BareLinear[]): BareLinear {
+  return {
+    weight: stackRows(parts.map(({ weight }) => weight)),
+    bias: parts[0].bias && Float32Array.from(parts.flatMap(({ bias }) => [...bias!])),
+  };
+}
+
+/**
+ * The tensors of an attention with these key/value groups behind a norm of gain 1.
+ * @param output - [groups · queries · headSize, hidden]: what each head's value adds to the stream
+ */
+export function headTensors(
+  block: BlockView,
+  groups: readonly HeadGroup[],
+  output: Matrix<Float32Array>,
+): [Role, Tensor][] {
+  const spec = specOf(block);
+  const { projection } = attentionOf(block);
+  const [query, key, value] = (["query", "key", "value"] as const).map((field) =>
+    groups.map((group) => group[field]),
+  );
+  const linears: [Role, BareLinear][] =
+    projection === "separate"
+      ? [
+          ["attention.query", join(query)],
+          ["attention.key", join(key)],
+          ["attention.value", join(value)],
+        ]
+      : projection === "fused"
+        ? [["attention.qkv", join([...query, ...key, ...value])]]
+        : [["attention.qkv", join(groups.flatMap((group) => [group.query, group.key, group.value]))]];
+  const result: [Role, Tensor][] = [
+    ...plainNorm(block, spec.mixerNorm),
+    ["attention.output", stored(spec, transposed(output))],
+  ];
+  for (const [role, { weight, bias }] of linears) {
+    result.push([role, stored(spec, weight)]);
+    if (bias) result.push([`${role}.bias`, tensor(bias)]);
+  }
+  return result;
+}
+
+/** [heads · headSize, hidden]: the output projection, transposed. */
+export function headOutputs(block: BlockView): Matrix<Float32Array> {
+  return transposed(weightOf(block, "attention.output"));
+}
+
+/** @throws REPAIR_UNSUPPORTED when heads of the two layers would not run alike in one block */
+export function checkSameAttention(a: BlockView, b: BlockView): void {
+  const describe = (block: BlockView) => {
+    const { scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize } = attentionOf(block);
+    return JSON.stringify({ scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize });
+  };
+  if (describe(a) === describe(b)) return;
+  throw new LayerfoldError("REPAIR_UNSUPPORTED", "heads of these layers cannot stand in one block", {
+    wanted: describe(a),
+    got: describe(b),
+    where: `layers ${a.layer} and ${b.layer}`,
+  });
+}

@@ -1,0 +1,136 @@
+import {
+  type BlockSpec,
+  type BlockView,
+  LayerfoldError,
+  type Matrix,
+  type MlpSpec,
+  type Role,
+  type Tensor,
+  tensor,
+} from "@layerfold/core";
+import {
+  plainNorm,
+  selectRows,
+  specOf,
+  stackRows,
+  stored,
+  transposed,
+  vectorOf,
+  weightOf,
+  withoutNorm,
+} from "./block-linear.js";
+
+/** The neurons of an MLP behind a norm of gain 1. Row i of every field belongs to neuron i. */
+export interface Neurons {
+  /** [neurons, hidden] of gated MLPs. */
+  readonly gate?: Matrix<Float32Array>;
+  readonly gateBias?: Float32Array;
+  /** [neurons, hidden] */
+  readonly up: Matrix<Float32Array>;
+  readonly upBias?: Float32Array;
+  /** [neurons, hidden]: what each neuron adds to the stream, the down projection transposed. */
+  readonly down: Matrix<Float32Array>;
+}
+
+/**
+ * The block's MLP, where a linear down projection writes straight to the stream.
+ * @throws REPAIR_UNSUPPORTED for experts, and for families that normalise the MLP's output
+ */
+export function mlpOf(block: BlockView): MlpSpec {
+  const spec = specOf(block);
+  const { feedForward, feedForwardPostNorm, feedForwardSumNorm } = spec;
+  const reason =
+    feedForward.kind !== "mlp"
+      ? "its experts are chosen token by token"
+      : feedForwardPostNorm || feedForwardSumNorm
+        ? "a norm stands between its down projection and the stream"
+        : undefined;
+  if (feedForward.kind !== "mlp" || reason !== undefined) {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's MLP cannot be refitted in closed form: ${reason}`, {
+      where: `layer ${block.layer} (${block.type})`,
+    });
+  }
+  return feedForward;
+}
+
+/** Takes an MLP apart, its norm's gain moved into gate and up. */
+export function neuronsOf(block: BlockView): Neurons {
+  const spec = specOf(block);
+  const { form, intermediateSize } = mlpOf(block);
+  const norm = spec.feedForwardNorm ?? spec.mixerNorm;
+  const down = rowMajor(transposed(weightOf(block, "mlp.down")));
+  if (form !== "gated-fused") {
+    const up = withoutNorm(block, "mlp.up", norm);
+    const gate = form === "gated" ? withoutNorm(block, "mlp.gate", norm) : undefined;
+    return { gate: gate?.weight, gateBias: gate?.bias, up: up.weight, upBias: up.bias, down };
+  }
+  const both = withoutNorm(block, "mlp.gate_up", norm);
+  const gates = Array.from({ length: intermediateSize }, (_, i) => i);
+  const ups = gates.map((i) => intermediateSize + i);
+  return {
+    gate: selectRows(both.weight, gates),
+    gateBias: both.bias?.slice(0, intermediateSize),
+    up: selectRows(both.weight, ups),
+    upBias: both.bias?.slice(intermediateSize),
+    down,
+  };
+}
+
+function rowMajor(matrix: Matrix<Float32Array>): Matrix<Float32Array> {
+  return stackRows([matrix]);
+}
+
+/** Neurons of several layers, one after another. */
+export function joinNeurons(parts: readonly Neurons[]): Neurons {
+  const join = (field: "gate" | "up" | "down") =>
+    parts[0][field] && stackRows(parts.map((part) => part[field]!));
+  const joinBias = (field: "gateBias" | "upBias") =>
+    parts[0][field] && Float32Array.from(parts.flatMap((part) => [...part[field]!]));
+  return {
+    gate: join("gate"),
+    gateBias: joinBias("gateBias"),
+    up: join("up")!,
+    upBias: joinBias("upBias"),
+    down: join("down")!,
+  };
+}
+
+export function selectNeurons({ gate, gateBias, up, upBias, down }: Neurons, chosen: readonly number[]): Neurons {
+  const pick = (vector: Float32Array | undefined) => vector && Float32Array.from(chosen, (i) => vector[i]);
+  return {
+    gate: gate && selectRows(gate, chosen),
+    gateBias: pick(gateBias),
+    up: selectRows(up, chosen),
+    upBias: pick(upBias),
+    down: selectRows(down, chosen),
+  };
+}
+
+/** The tensors of an MLP with these neurons behind a norm of gain 1; the number of neurons may differ from the block's. */
+export function neuronTensors(
+  block: BlockView,
+  { gate, gateBias, up, upBias, down }: Neurons,
+): [Role, Tensor][] {
+  const spec = specOf(block);
+  const fused = mlpOf(block).form === "gated-fused";
+  const result: [Role, Tensor][] = [
+    ...plainNorm(block, spec.feedForwardNorm),
+    ["mlp.down", stored(spec, transposed(down))],
+  ];
+  if (fused) {
+    result.push(["mlp.gate_up", stored(spec, stackRows([gate!, up]))]);
+    if (upBias) result.push(["mlp.gate_up.bias", tensor(Float32Array.from([...gateBias!, ...upBias]))]);
+    return result;
+  }
+  result.push(["mlp.up", stored(spec, up)]);
+  if (upBias) result.push(["mlp.up.bias", tensor(upBias)]);
+  if (gate) result.push(["mlp.gate", stored(spec, gate)]);
+  if (gateBias) result.push(["mlp.gate.bias", tensor(gateBias)]);
+  return result;
+}
+
+/** What stands between the down projection's product and the stream: update = scale · (W·hidden + bias). */
+export function downOutput(block: BlockView): { readonly scale: number; readonly bias?: Float32Array } {
+  const spec: BlockSpec = specOf(block);
+  return { scale: spec.residualScale ?? 1, bias: vectorOf(block, "mlp.down.bias") };
+}

@@ -1,0 +1,52 @@
+import { type Evidence, LayerfoldError, type Matrix, type TokenStatistics } from "@layerfold/core";
+
+/** @throws LAYERS_OUT_OF_RANGE */
+export function checkTarget(evidence: Evidence, targetLayerCount: number): void {
+  const { layerCount } = evidence;
+  if (Number.isInteger(targetLayerCount) && targetLayerCount >= 1 && targetLayerCount < layerCount) return;
+  throw new LayerfoldError("LAYERS_OUT_OF_RANGE", "cannot leave that many layers", {
+    wanted: `1 to ${layerCount - 1}`,
+    got: `${targetLayerCount}`,
+  });
+}
+
+function missing(planner: string, what: string): LayerfoldError {
+  return new LayerfoldError("EVIDENCE_MISSING", `the planner ${planner} needs ${what}`, {
+    where: `evidence of ${planner}`,
+  });
+}
+
+/** @throws EVIDENCE_MISSING, EVIDENCE_MISMATCH when the matrix is not [layers, layers] or not finite */
+export function requireSimilarity({ similarity, layerCount }: Evidence, planner: string): Matrix {
+  if (!similarity) throw missing(planner, "a similarity matrix of the layers");
+  checkSimilarity(similarity, layerCount, "the similarity matrix");
+  return similarity;
+}
+
+/** @throws EVIDENCE_MISMATCH when the matrix is not [layers, layers] or not finite */
+export function checkSimilarity({ shape, data }: Matrix, layerCount: number, what: string): void {
+  if (shape.length !== 2 || shape.some((length) => length !== layerCount)) {
+    throw new LayerfoldError("EVIDENCE_MISMATCH", `${what} is of another model`, {
+      wanted: `[${layerCount}, ${layerCount}]`,
+      got: `[${shape.join(", ")}]`,
+    });
+  }
+  if (!data.every(Number.isFinite)) {
+    throw new LayerfoldError("EVIDENCE_MISMATCH", `${what} has values that are no numbers`);
+  }
+}
+
+/** @throws EVIDENCE_MISSING, EVIDENCE_MISMATCH */
+export function requireTokenStatistics(
+  { tokenStatistics, layerCount }: Evidence,
+  planner: string,
+): TokenStatistics {
+  if (!tokenStatistics) throw missing(planner, "token statistics of a calibration text");
+  if (tokenStatistics.layerCount !== layerCount) {
+    throw new LayerfoldError("EVIDENCE_MISMATCH", "the token statistics are of another model", {
+      wanted: `${layerCount} layers`,
+      got: `${tokenStatistics.layerCount}`,
+    });
+  }
+  return tokenStatistics;
+}

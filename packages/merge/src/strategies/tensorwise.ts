@@ -1,0 +1,78 @@
+import {
+  type Awaitable,
+  type BlockView,
+  contiguousData,
+  LayerfoldError,
+  type MergeStrategy,
+  type Role,
+  type RunContext,
+  type Tensor,
+  tensor,
+} from "@layerfold/core";
+
+/**
+ * A per-tensor formula.
+ * @param values - one array per block, row-major, all of one length; not to be changed
+ * @param weights - one per block
+ * @returns the merged values: a new array of that length, or one of `values`
+ */
+export type TensorFormula = (
+  values: readonly Float32Array[],
+  weights: readonly number[],
+  role: Role,
+  ctx: RunContext,
+) => Awaitable<Float32Array>;
+
+/**
+ * Lifts a formula on one tensor to a strategy on whole blocks: every role of the block is merged by itself.
+ *
+ * @throws LAYERS_INCOMPATIBLE when the blocks have not the same roles with the same shapes
+ *
+ * @example
+ * ```ts
+ * const first = tensorwise(([a]) => a);
+ * const block = await first([left, right], [0.5, 0.5], ctx);
+ * assert(block.tensors.get("mlp.down") !== undefined);
+ * ```
+ */
+export function tensorwise(formula: TensorFormula): MergeStrategy["merge"] {
+  return async (blocks, weights, ctx) => {
+    const [first] = blocks;
+    checkSameTensors(blocks);
+    const tensors: [Role, ReturnType<typeof tensor>][] = [];
+    for (const [role, { shape }] of first.tensors) {
+      const values = blocks.map((block) => float32(block.tensors.get(role)!));
+      tensors.push([role, tensor(await formula(values, weights, role, ctx), shape)]);
+    }
+    return { ...first, tensors: new Map(tensors) };
+  };
+}
+
+/** Whether a role is a parameter of a normalisation. */
+export function isNormRole(role: Role): boolean {
+  return /^norm\.|_norm(\.bias)?$/.test(role);
+}
+
+function float32(t: Tensor): Float32Array {
+  const data = contiguousData(t);
+  return data instanceof Float32Array ? data : Float32Array.from(data);
+}
+
+/** @throws LAYERS_INCOMPATIBLE */
+export function checkSameTensors(blocks: readonly BlockView[]): void {
+  const describe = ({ type, tensors }: BlockView) =>
+    `${type}: ${[...tensors]
+      .map(([role, { shape }]) => `${role} [${shape.join(", ")}]`)
+      .sort()
+      .join(", ")}`;
+  const wanted = describe(blocks[0]);
+  for (const block of blocks) {
+    const got = describe(block);
+    if (got === wanted) continue;
+    throw new LayerfoldError("LAYERS_INCOMPATIBLE", "these blocks cannot be merged", {
+      wanted,
+      got,
+      where: `layers ${blocks[0].layer} and ${block.layer}`,
+    });
+  }
+}

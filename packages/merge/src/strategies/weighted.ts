@@ -1,0 +1,62 @@
+import { defineStrategy, LayerfoldError, z } from "@layerfold/core";
+import { isNormRole, tensorwise } from "./tensorwise.js";
+
+/**
+ * The weighted mean of a group's tensors, θ̃ = Σ_j w_j·θ_j: MKA's merge (arXiv 2406.16330, eq. 10) with weights that the planner took from
+ * the similarity of the layers. Summed in float64, rounded once. A layer of weight 0 is not read, so weights 1, 0, … give the first
+ * layer bit for bit.
+ *
+ * With `weighting: "fixed"` the plan's weights are ignored: from the back of the group to its front, θ ← ratio·θ_l + (1 − ratio)·θ.
+ *
+ * @throws WEIGHTS_SUM from `merge` when the weights do not sum to 1 within 1e-6; LAYERS_INCOMPATIBLE
+ */
+export const weighted = defineStrategy({
+  id: "weighted",
+  summary: "weighted mean of the layers' tensors (MKA)",
+  optionsSchema: z.strictObject({
+    weighting: z.enum(["plan", "fixed"]).default("plan"),
+    /** The earlier layer's share, for `fixed`. */
+    ratio: z.number().min(0).max(1).default(0.5),
+    /** Norm gains: averaged like everything else, or those of the group's first layer. */
+    norms: z.enum(["merge", "keep"]).default("merge"),
+  }),
+  create: ({ weighting, ratio, norms }) => {
+    const mean = tensorwise((values, weights, role) =>
+      norms === "keep" && isNormRole(role) ? values[0] : weightedSum(values, weights),
+    );
+    return {
+      merge(blocks, planWeights, ctx) {
+        const weights = weighting === "plan" ? planWeights : fixedWeights(blocks.length, ratio);
+        checkWeights(weights);
+        return mean(blocks, weights, ctx);
+      },
+    };
+  },
+});
+
+/** The weights of θ ← ratio·θ_l + (1 − ratio)·θ, run from the last layer to the first. */
+function fixedWeights(count: number, ratio: number): number[] {
+  return Array.from({ length: count }, (_, l) => (1 - ratio) ** l * (l < count - 1 ? ratio : 1));
+}
+
+function checkWeights(weights: readonly number[]) {
+  const sum = weights.reduce((total, w) => total + w, 0);
+  if (Math.abs(sum - 1) <= 1e-6) return;
+  throw new LayerfoldError("WEIGHTS_SUM", "the weights of a mean must sum to 1", {
+    wanted: "1",
+    got: `${sum}`,
+    where: `weights [${weights.join(", ")}]`,
+  });
+}
+
+/** Σ_j w_j·x_j, summed in float64; arrays of weight 0 are not read. */
+export function weightedSum(values: readonly Float32Array[], weights: readonly number[]): Float32Array {
+  const parts = values.flatMap((value, j) => (weights[j] === 0 ? [] : [{ value, weight: weights[j] }]));
+  const result = new Float32Array(values[0].length);
+  for (let i = 0; i < result.length; i++) {
+    let sum = parts[0].weight * parts[0].value[i];
+    for (let p = 1; p < parts.length; p++) sum += parts[p].weight * parts[p].value[i];
+    result[i] = sum;
+  }
+  return result;
+}

@@ -1,0 +1,291 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { LayerfoldError } from "@layerfold/core";
+import {
+  type AttributeProto,
+  AttributeProtoSchema,
+  AttributeProto_AttributeType as AttributeType,
+  TensorProto_DataLocation as DataLocation,
+  TensorProto_DataType as DataType,
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "onnx-buf";
+
+/** ONNX Runtime 1.19 and later read these. */
+const irVersion = 10n;
+const opset = 21n;
+/** ONNX Runtime's own operators: FusedMatMul, GroupQueryAttention, QuickGelu, … */
+const contribDomain = "com.microsoft";
+
+const dataTypes = {
+  float64: DataType.DOUBLE,
+  float32: DataType.FLOAT,
+  float16: DataType.FLOAT16,
+  bfloat16: DataType.BFLOAT16,
+  int64: DataType.INT64,
+  int32: DataType.INT32,
+  int16: DataType.INT16,
+  int8: DataType.INT8,
+  uint64: DataType.UINT64,
+  uint32: DataType.UINT32,
+  uint16: DataType.UINT16,
+  uint8: DataType.UINT8,
+  bool: DataType.BOOL,
+} as const;
+
+/** Element types that a graph may hold. */
+export type OnnxDType = keyof typeof dataTypes;
+
+/** Whether a graph can hold the element type. */
+export function isOnnxDType(dtype: string): dtype is OnnxDType {
+  return Object.hasOwn(dataTypes, dtype);
+}
+
+/** A value of the graph, by its name; "" stands for an optional input that is left out. */
+export type Value = string;
+
+/** A length, or the name of a length that is known when the graph runs. */
+export type Dimension = number | string;
+
+export interface NodeOptions {
+  /** Name of the first output; default made up. */
+  readonly name?: string;
+  /** Number of outputs; default 1. */
+  readonly outputs?: number;
+  /** The operator is one of ONNX Runtime's own. */
+  readonly contrib?: boolean;
+  readonly ints?: Readonly<Record<string, number | readonly number[]>>;
+  readonly floats?: Readonly<Record<string, number | readonly number[]>>;
+  readonly strings?: Readonly<Record<string, string>>;
+  readonly graphs?: Readonly<Record<string, GraphBuilder>>;
+}
+
+/** A tensor that stays in its file. */
+export interface ExternalTensor {
+  readonly dtype: OnnxDType;
+  readonly shape: readonly number[];
+  /** Path relative to the session's `externalFolder`, with forward slashes. */
+  readonly location: string;
+  readonly byteOffset: number;
+  readonly byteLength: number;
+}
+
+/** Writes an ONNX graph node by node; values are known by name. */
+export interface GraphBuilder {
+  /** A value that is given at every run; naming it again gives the same value. */
+  input(name: string, dtype: OnnxDType, shape: readonly Dimension[]): Value;
+  /** Makes `value` an output under that name. */
+  output(name: string, value: Value, dtype: OnnxDType, shape: readonly Dimension[]): void;
+  /** Adds a node and returns its first output. */
+  node(operator: string, inputs: readonly Value[], options?: NodeOptions): Value;
+  /** Adds a node and returns all its outputs. */
+  nodes(operator: string, inputs: readonly Value[], options: NodeOptions): Value[];
+  /** `value` as another element type. */
+  cast(value: Value, dtype: OnnxDType): Value;
+  /** Values inside the graph; equal ones are stored once. Default shape: one axis, and none for a plain number. */
+  constant(
+    dtype: "float32" | "float64" | "int64" | "int32",
+    values: number | readonly number[] | Float32Array,
+    shape?: readonly number[],
+  ): Value;
+  /** A tensor on disk, under its own name; naming it again gives the same value. */
+  external(name: string, tensor: ExternalTensor): Value;
+  /** A graph for an operator's body (Scan, If, Loop); it sees this graph's values. */
+  subgraph(): GraphBuilder;
+  /** The model as ONNX bytes (ir 10, opset 21 and com.microsoft 1). */
+  build(): Uint8Array;
+}
+
+interface Content {
+  readonly node: NodeProto[];
+  readonly initializer: TensorProto[];
+  readonly input: ValueInfoProto[];
+  readonly output: ValueInfoProto[];
+}
+
+/** Graphs of subgraph builders, for the attribute that holds them. */
+const contents = new WeakMap<GraphBuilder, Content>();
+
+/**
+ * A new, empty graph.
+ *
+ * @example
+ * ```ts
+ * const graph = graphBuilder();
+ * const x = graph.input("x", "float32", ["rows", 2]);
+ * graph.output("y", graph.node("Mul", [x, graph.constant("float32", 2)]), "float32", ["rows", 2]);
+ * const session = await openSession(graph.build());
+ * const { y } = await session.run({ x: { dtype: "float32", shape: [1, 2], data: new Float32Array([1, 2]) } });
+ * assert(y.data[1] === 4);
+ * ```
+ */
+export function graphBuilder(): GraphBuilder {
+  let count = 0;
+  return scope((operator) => `${operator}_${count++}`);
+}
+
+function scope(freshName: (operator: string) => string): GraphBuilder {
+  const content: Content = { node: [], initializer: [], input: [], output: [] };
+  const known = new Map<string, Value>();
+
+  function nodes(operator: string, inputs: readonly Value[], options: NodeOptions): Value[] {
+    const name = options.name ?? freshName(operator);
+    const outputs = Array.from({ length: options.outputs ?? 1 }, (_, i) => (i === 0 ? name : `${name}.${i}`));
+    content.node.push(
+      create(NodeProtoSchema, {
+        name,
+        opType: operator,
+        domain: options.contrib ? contribDomain : "",
+        input: [...inputs],
+        output: outputs,
+        attribute: attributesOf(options),
+      }),
+    );
+    return outputs;
+  }
+
+  const builder: GraphBuilder = {
+    input(name, dtype, shape) {
+      if (known.has(name)) return name;
+      known.set(name, name);
+      content.input.push(valueInfo(name, dtype, shape));
+      return name;
+    },
+    output(name, value, dtype, shape) {
+      // An output needs a name of its own, so that one value may be returned under two names.
+      if (name !== value) nodes("Identity", [value], { name });
+      content.output.push(valueInfo(name, dtype, shape));
+    },
+    node: (operator, inputs, options = {}) => nodes(operator, inputs, options)[0],
+    nodes,
+    cast: (value, dtype) => nodes("Cast", [value], { ints: { to: dataTypes[dtype] } })[0],
+    constant(dtype, values, shape = typeof values === "number" ? [] : [values.length]) {
+      const list = typeof values === "number" ? [values] : values;
+      const key = `${dtype} [${shape}] ${list.length <= 64 ? list.join() : freshName("constant")}`;
+      const existing = known.get(key);
+      if (existing !== undefined) return existing;
+      const name = freshName("constant");
+      const data =
+        dtype === "int64"
+          ? BigInt64Array.from(list, BigInt)
+          : dtype === "int32"
+            ? Int32Array.from(list)
+            : dtype === "float64"
+              ? Float64Array.from(list)
+              : Float32Array.from(list);
+      content.initializer.push(
+        create(TensorProtoSchema, {
+          name,
+          dataType: dataTypes[dtype],
+          dims: shape.map(BigInt),
+          rawData: new Uint8Array(data.buffer),
+        }),
+      );
+      known.set(key, name);
+      return name;
+    },
+    external(name, { dtype, shape, location, byteOffset, byteLength }) {
+      if (known.has(name)) return name;
+      const place = { location, offset: `${byteOffset}`, length: `${byteLength}` };
+      content.initializer.push(
+        create(TensorProtoSchema, {
+          name,
+          dataType: dataTypes[dtype],
+          dims: shape.map(BigInt),
+          dataLocation: DataLocation.EXTERNAL,
+          externalData: Object.entries(place).map(([key, value]) =>
+            create(StringStringEntryProtoSchema, { key, value }),
+          ),
+        }),
+      );
+      known.set(name, name);
+      return name;
+    },
+    subgraph: () => scope(freshName),
+    build() {
+      return toBinary(
+        ModelProtoSchema,
+        create(ModelProtoSchema, {
+          irVersion,
+          producerName: "layerfold",
+          graph: graphProto(content, "layerfold"),
+          opsetImport: [
+            create(OperatorSetIdProtoSchema, { domain: "", version: opset }),
+            create(OperatorSetIdProtoSchema, { domain: contribDomain, version: 1n }),
+          ],
+        }),
+      );
+    },
+  };
+  contents.set(builder, content);
+  return builder;
+}
+
+function graphProto(content: Content, name: string): GraphProto {
+  return create(GraphProtoSchema, { name, ...content });
+}
+
+function valueInfo(name: string, dtype: OnnxDType, shape: readonly Dimension[]): ValueInfoProto {
+  const dim = shape.map((length) =>
+    create(TensorShapeProto_DimensionSchema, {
+      value:
+        typeof length === "number"
+          ? { case: "dimValue", value: BigInt(length) }
+          : { case: "dimParam", value: length },
+    }),
+  );
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, {
+      value: {
+        case: "tensorType",
+        value: create(TypeProto_TensorSchema, {
+          elemType: dataTypes[dtype],
+          shape: create(TensorShapeProtoSchema, { dim }),
+        }),
+      },
+    }),
+  });
+}
+
+function attributesOf({ ints = {}, floats = {}, strings = {}, graphs = {} }: NodeOptions): AttributeProto[] {
+  const attributes: AttributeProto[] = [];
+  for (const [name, value] of Object.entries(ints)) {
+    attributes.push(
+      typeof value === "number"
+        ? create(AttributeProtoSchema, { name, type: AttributeType.INT, i: BigInt(value) })
+        : create(AttributeProtoSchema, { name, type: AttributeType.INTS, ints: value.map(BigInt) }),
+    );
+  }
+  for (const [name, value] of Object.entries(floats)) {
+    attributes.push(
+      typeof value === "number"
+        ? create(AttributeProtoSchema, { name, type: AttributeType.FLOAT, f: value })
+        : create(AttributeProtoSchema, { name, type: AttributeType.FLOATS, floats: [...value] }),
+    );
+  }
+  for (const [name, value] of Object.entries(strings)) {
+    const s = new TextEncoder().encode(value);
+    attributes.push(create(AttributeProtoSchema, { name, type: AttributeType.STRING, s }));
+  }
+  for (const [name, graph] of Object.entries(graphs)) {
+    const content = contents.get(graph);
+    if (!content) throw new LayerfoldError("GRAPH_FOREIGN", "not a graph of this builder", { where: name });
+    attributes.push(
+      create(AttributeProtoSchema, { name, type: AttributeType.GRAPH, g: graphProto(content, name) }),
+    );
+  }
+  return attributes;
+}

@@ -1,0 +1,251 @@
+import {
+  type BlockView,
+  type CalibrationStatistics,
+  contiguousData,
+  defineWeightTransform,
+  LayerfoldError,
+  type Matrix,
+  type Role,
+  type RunContext,
+  type Tensor,
+  tensor,
+  throwIfAborted,
+  z,
+} from "@layerfold/core";
+import { dequantize } from "./dequantize.js";
+import { fitGrid, type GridRule, gridOptions, resolveGroupSize, roundHalfEven } from "./grid.js";
+import { roundToNearest } from "./rtn.js";
+import { multipliedColumns, rescaled, type ScaleGroup, scaleGroups } from "./scale-group.js";
+
+/**
+ * AWQ (Lin et al., arXiv 2306.00978): scales up the input channels that large activations multiply, so that rounding hurts them less.
+ *
+ * Scale search (eq. 5, and the reference code's second factor): for r = 0, 1/n, …, (n−1)/n,
+ * s_j = mean|x_j|^r / (mean_o(|w_oj| / max of its group)^(1−r) + 1e-4), divided by √(max s · min s); the r of least output error wins,
+ * or no scaling at all where that is better still. Clip search: each group's range shrinks in steps of 1/clipSteps, down to
+ * 1 − clipDepth, to the one of least output error.
+ *
+ * Differs from the reference: an output error is tr(ΔW·Gram·ΔWᵀ) of the linear maps themselves over all calibration tokens (as in the
+ * paper's eq. 4), not that of the whole attention or MLP on a sample of them.
+ *
+ * The options of the grid must be those of the quantizer that follows. With `clip` the block's function changes: leave it out below GPTQ,
+ * which chooses its own errors.
+ *
+ * Needs `gram` and `absoluteMean`. O(scaleSteps·out·in²) in engine products.
+ *
+ * @throws STATISTICS_MISSING, GROUP_SIZE_INVALID
+ */
+export const awq = defineWeightTransform({
+  id: "awq",
+  summary: "activation-aware scales, and clipping",
+  optionsSchema: z.strictObject({
+    ...gridOptions,
+    /** Values of the exponent that are tried. */
+    scaleSteps: z.number().int().min(1).default(20),
+    /** Search a clipping range too. */
+    clip: z.boolean().default(true),
+    /** Steps in which a whole range would shrink to 0. */
+    clipSteps: z.number().int().min(2).default(20),
+    /** Largest share by which a range shrinks. */
+    clipDepth: z.number().gt(0).lt(1).default(0.5),
+  }),
+  create: ({ groupSize, scaleSteps, clip, clipSteps, clipDepth, ...rule }) => ({
+    async fit(block, statistics, ctx) {
+      let fitted = block;
+      const scaled = new Map<Role, Float64Array>();
+      for (const group of scaleGroups(block)) {
+        throwIfAborted(ctx.signal);
+        const known = complete(statistics.get(group.consumers[0]), block.layer, group.consumers[0]);
+        const scales = await searchScales(fitted, group, known, groupSize, scaleSteps, rule, ctx);
+        fitted = rescaled(fitted, group, scales);
+        for (const role of group.consumers) scaled.set(role, scales);
+      }
+      if (!clip) return fitted;
+      const tensors = new Map(fitted.tensors);
+      for (const [role, weight] of fitted.tensors) {
+        if (!statistics.has(role)) continue;
+        const known = complete(statistics.get(role), block.layer, role);
+        // Rounding errors of q and k meet in a product, where a clipped outlier costs more than its own output error says.
+        if (/^attention\.(query|key|qkv)$/.test(role)) continue;
+        throwIfAborted(ctx.signal);
+        const options = { groupSize, steps: clipSteps, depth: clipDepth };
+        tensors.set(role, await clipped(weight, known, scaled.get(role), options, rule, ctx));
+      }
+      return { ...fitted, tensors };
+    },
+  }),
+});
+
+interface Known {
+  readonly gram: Matrix<Float64Array>;
+  readonly absoluteMean: Float64Array;
+  readonly tokenCount: number;
+}
+
+function complete(statistics: CalibrationStatistics | undefined, layer: number, role: Role): Known {
+  if (!statistics?.gram || !statistics.absoluteMean) {
+    throw new LayerfoldError("STATISTICS_MISSING", "awq needs the Gram matrix and the mean of the inputs", {
+      where: `layer ${layer}, ${role}`,
+    });
+  }
+  const { gram, absoluteMean, tokenCount } = statistics;
+  return { gram, absoluteMean, tokenCount };
+}
+
+async function searchScales(
+  block: BlockView,
+  group: ScaleGroup,
+  { gram, absoluteMean, tokenCount }: Known,
+  groupSize: number,
+  steps: number,
+  rule: GridRule,
+  ctx: RunContext,
+): Promise<Float64Array> {
+  const weights = group.consumers.map((role) => block.tensors.get(role) as Tensor);
+  const share = Float32Array.from(contiguousData(gram), (value) => value / tokenCount);
+  const meanGram = tensor(share, gram.shape) as Matrix<Float32Array>;
+  const weightMean = relativeMagnitude(weights, groupSize);
+  const identity = new Float64Array(group.width).fill(1);
+  let best = {
+    scales: identity,
+    error: await roundingError(weights, identity, meanGram, groupSize, rule, ctx),
+  };
+  for (let step = 0; step < steps; step++) {
+    const exponent = step / steps;
+    const scales = absoluteMean.map((x, j) =>
+      Math.max(x ** exponent / (weightMean[j] ** (1 - exponent) + 1e-4), 1e-4),
+    );
+    const middle = Math.sqrt(
+      scales.reduce((a, b) => Math.max(a, b)) * scales.reduce((a, b) => Math.min(a, b)),
+    );
+    for (let j = 0; j < scales.length; j++) scales[j] /= middle;
+    const error = await roundingError(weights, scales, meanGram, groupSize, rule, ctx);
+    if (error < best.error) best = { scales, error };
+  }
+  return best.scales;
+}
+
+/** Mean over all rows of |w_oj| / (largest |w| of its group + 1e-6). */
+function relativeMagnitude(weights: readonly Tensor[], groupSize: number): Float64Array {
+  const columns = weights[0].shape[1];
+  const size = resolveGroupSize(columns, groupSize);
+  const sum = new Float64Array(columns);
+  let rows = 0;
+  for (const weight of weights) {
+    const values = contiguousData(weight);
+    rows += weight.shape[0];
+    for (let start = 0; start < values.length; start += size) {
+      let largest = 0;
+      for (let i = start; i < start + size; i++) largest = Math.max(largest, Math.abs(values[i]));
+      for (let i = start; i < start + size; i++) sum[i % columns] += Math.abs(values[i]) / (largest + 1e-6);
+    }
+  }
+  return sum.map((value) => value / rows);
+}
+
+/** Σ over the maps of tr(ΔW·G·ΔWᵀ), ΔW = Q(W·s)/s − W: mean squared change of the outputs, summed over outputs. */
+async function roundingError(
+  weights: readonly Tensor[],
+  scales: Float64Array,
+  meanGram: Matrix<Float32Array>,
+  groupSize: number,
+  rule: GridRule,
+  ctx: RunContext,
+): Promise<number> {
+  let error = 0;
+  for (const weight of weights) {
+    const rounded = dequantize(roundToNearest(multipliedColumns(weight, scales), groupSize, rule)).data;
+    const values = contiguousData(weight);
+    for (let i = 0; i < rounded.length; ) {
+      for (let j = 0; j < scales.length; j++, i++) rounded[i] = rounded[i] / scales[j] - values[i];
+    }
+    const product = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(rounded, weight.shape), meanGram);
+    const right = contiguousData(product);
+    for (let i = 0; i < rounded.length; i++) error += rounded[i] * right[i];
+  }
+  return error;
+}
+
+/**
+ * The weight with every group clamped to the range that rounds with least output error δ·G_gg·δᵀ, G_gg the group's own part of the
+ * Gram matrix: groups are judged one by one, as if the others were exact.
+ */
+async function clipped(
+  weight: Tensor,
+  { gram, tokenCount }: { gram: Matrix<Float64Array>; tokenCount: number },
+  scales: Float64Array | undefined,
+  options: { groupSize: number; steps: number; depth: number },
+  rule: GridRule,
+  ctx: RunContext,
+): Promise<Tensor<Float32Array>> {
+  const [rows, columns] = weight.shape;
+  const size = resolveGroupSize(columns, options.groupSize);
+  const out = Float32Array.from(contiguousData(weight));
+  const candidates = Math.floor(options.depth * options.steps + 1e-9) + 1;
+  const limitOf = (largest: number, candidate: number) => largest * (1 - candidate / options.steps);
+  const top = 2 ** rule.bits - 1;
+  const values = new Float64Array(size);
+  const change = new Float32Array(candidates * rows * size);
+  for (let first = 0; first < columns; first += size) {
+    // [candidates, rows, size]: what each candidate range changes in each row's group.
+    for (let row = 0; row < rows; row++) {
+      const start = row * columns + first;
+      const largest = largestMagnitude(out, start, size);
+      for (let candidate = 0; candidate < candidates; candidate++) {
+        const limit = limitOf(largest, candidate);
+        for (let i = 0; i < size; i++) values[i] = Math.min(Math.max(out[start + i], -limit), limit);
+        const { scale, zeroPoint } = fitGrid(values, 0, size, rule);
+        const to = (candidate * rows + row) * size;
+        for (let i = 0; i < size; i++) {
+          const code = Math.min(Math.max(roundHalfEven(values[i] / scale) + zeroPoint, 0), top);
+          change[to + i] = scale * (code - zeroPoint) - out[start + i];
+        }
+      }
+    }
+    const part = gramOfGroup(gram, tokenCount, scales, first, size);
+    const changes = tensor(change, [candidates * rows, size]) as Matrix<Float32Array>;
+    const product = contiguousData(await ctx.engine.matmul<Matrix<Float32Array>>(changes, part));
+    for (let row = 0; row < rows; row++) {
+      let best = 0;
+      let least = Number.POSITIVE_INFINITY;
+      for (let candidate = 0; candidate < candidates; candidate++) {
+        const from = (candidate * rows + row) * size;
+        let error = 0;
+        for (let i = from; i < from + size; i++) error += change[i] * product[i];
+        if (error < least) {
+          least = error;
+          best = candidate;
+        }
+      }
+      const start = row * columns + first;
+      const limit = limitOf(largestMagnitude(out, start, size), best);
+      for (let i = start; i < start + size; i++) out[i] = Math.min(Math.max(out[i], -limit), limit);
+    }
+  }
+  return tensor(out, weight.shape);
+}
+
+function largestMagnitude(values: Float32Array, start: number, length: number): number {
+  let largest = 0;
+  for (let i = start; i < start + length; i++) largest = Math.max(largest, Math.abs(values[i]));
+  return largest;
+}
+
+/** The diagonal block of the mean Gram matrix, of inputs divided by `scales`. */
+function gramOfGroup(
+  gram: Matrix<Float64Array>,
+  tokenCount: number,
+  scales: Float64Array | undefined,
+  first: number,
+  size: number,
+): Matrix<Float32Array> {
+  const part = new Float32Array(size * size);
+  for (let i = 0; i < size; i++) {
+    const from = gram.offset + (first + i) * gram.stride[0] + first * gram.stride[1];
+    for (let j = 0; j < size; j++) {
+      const factor = tokenCount * (scales ? scales[first + i] * scales[first + j] : 1);
+      part[i * size + j] = gram.data[from + j * gram.stride[1]] / factor;
+    }
+  }
+  return tensor(part, [size, size]);
+}

@@ -1,0 +1,41 @@
+import { contiguousData, defineQuantizer, matrixSize, z } from "@layerfold/core";
+import { float8Maximum, toFloat8Bits } from "./float8.js";
+import { storedValue } from "./grid.js";
+
+/**
+ * Rounds every weight to the nearest float8 e4m3 number after scaling its row's largest to 448 (compressed-tensors FP8_DYNAMIC):
+ * scale = max|w| / 448 per output channel. Needs no calibration. A row of zeros gets scale 1.
+ */
+export const fp8 = defineQuantizer({
+  id: "fp8",
+  summary: "round to float8 e4m3, one scale per output channel",
+  optionsSchema: z.strictObject({
+    /** Type in which the scale will be stored. */
+    scaleDtype: z.literal(["float16", "bfloat16", "float32"]).default("bfloat16"),
+  }),
+  create: ({ scaleDtype }) => ({
+    quantize(weight) {
+      const { rows, columns } = matrixSize(weight, "a weight");
+      const values = contiguousData(weight);
+      const codes = new Uint8Array(values.length);
+      const scales = new Float32Array(rows);
+      for (let row = 0; row < rows; row++) {
+        const start = row * columns;
+        let largest = 0;
+        for (let i = start; i < start + columns; i++) largest = Math.max(largest, Math.abs(values[i]));
+        scales[row] = storedValue(largest / float8Maximum, scaleDtype) || 1;
+        for (let i = start; i < start + columns; i++) codes[i] = toFloat8Bits(values[i] / scales[row]);
+      }
+      return {
+        bits: 8,
+        shape: [rows, columns],
+        groupSize: columns,
+        symmetric: true,
+        codes,
+        scales,
+        zeroPoints: new Uint8Array(rows),
+        encoding: "float8_e4m3",
+      };
+    },
+  }),
+});

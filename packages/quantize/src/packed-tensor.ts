@@ -1,0 +1,100 @@
+import { type DType, encodeFloats, LayerfoldError, type QuantizedTensor } from "@layerfold/core";
+import { storedValue } from "./grid.js";
+
+/** One tensor of a quantised linear map as a file holds it; its full name is `MODULE.suffix`. */
+export interface PackedTensor {
+  readonly suffix: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** The tensors of one module by suffix. */
+export type PackedModule = ReadonlyMap<string, PackedTensor>;
+
+/** Little-endian bytes of words. */
+export function wordBytes(words: Int32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+}
+
+/** The 32-bit words of a stored tensor. @throws QUANTIZED_TENSOR_INVALID */
+export function wordsOf(module: PackedModule, suffix: string, where: string): Int32Array {
+  const { bytes } = required(module, suffix, ["int32"], where);
+  return new Int32Array(new Uint8Array(bytes).buffer);
+}
+
+/** A module's tensor, which must be there and of one of these types. @throws QUANTIZED_TENSOR_INVALID */
+export function required(
+  module: PackedModule,
+  suffix: string,
+  dtypes: readonly DType[],
+  where: string,
+): PackedTensor {
+  const found = module.get(suffix);
+  if (found && dtypes.includes(found.dtype)) return found;
+  throw new LayerfoldError(
+    "QUANTIZED_TENSOR_INVALID",
+    "a tensor of a quantised module is missing or of another type",
+    {
+      wanted: dtypes.join(" or "),
+      got: found ? found.dtype : "nothing",
+      where: `${where}.${suffix}`,
+    },
+  );
+}
+
+/**
+ * Scales as a file stores them. They must have been chosen in that type: rounding them now would move every weight.
+ * @throws SCALE_DTYPE_MISMATCH
+ */
+export function scaleBytes(
+  scales: Float32Array,
+  dtype: "float16" | "bfloat16" | "float32",
+  where: string,
+): Uint8Array {
+  const wrong = scales.find((scale) => storedValue(scale, dtype) !== scale);
+  if (wrong !== undefined) {
+    throw new LayerfoldError("SCALE_DTYPE_MISMATCH", "a scale does not fit the type that the file stores", {
+      wanted: `scales rounded to ${dtype} (the quantizer's scaleDtype)`,
+      got: `${wrong}`,
+      where,
+    });
+  }
+  return encodeFloats(scales, dtype);
+}
+
+/**
+ * Input channels per group of a stored module.
+ * @param declared - what the config says; −1 or undefined where it does not
+ * @throws QUANTIZED_TENSOR_INVALID where the number of groups fits no size
+ */
+export function storedGroupSize(
+  columns: number,
+  groups: number,
+  declared: number | undefined,
+  where: string,
+): number {
+  if (declared !== undefined && declared > 0 && Math.ceil(columns / declared) === groups) return declared;
+  if (columns % groups === 0) return columns / groups;
+  throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "the scales fit no group size", {
+    wanted:
+      declared === undefined ? `a divisor of ${columns}` : `groups of ${declared} in ${columns} channels`,
+    got: `${groups} groups`,
+    where,
+  });
+}
+
+/** Refuses what a format cannot say. @throws QUANTIZATION_NOT_EXPRESSIBLE */
+export function refuse(format: string, wanted: string, got: string, where: string): never {
+  throw new LayerfoldError("QUANTIZATION_NOT_EXPRESSIBLE", `${format} files cannot hold this`, {
+    wanted,
+    got,
+    where,
+  });
+}
+
+/** [out] or [out, groups] of a quantised tensor's zero points, all equal to the middle code? */
+export function hasMiddleZeroPoints({ zeroPoints, bits }: QuantizedTensor): boolean {
+  const middle = 2 ** (bits - 1);
+  return zeroPoints.every((zero) => zero === middle);
+}

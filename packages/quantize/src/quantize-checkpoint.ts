@@ -1,0 +1,216 @@
+import { mkdir, rm } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import {
+  type BlockSpec,
+  type Checkpoint,
+  openSafetensors,
+  refuseOccupied,
+  type SafetensorsFile,
+  type TensorSource,
+  type WrittenCheckpoint,
+  writeCheckpoint,
+  writeSafetensors,
+} from "@layerfold/checkpoint";
+import {
+  contiguousData,
+  encodeFloats,
+  LayerfoldError,
+  type ModelRunner,
+  type QuantizedTensor,
+  type RunContext,
+} from "@layerfold/core";
+import { packAwq } from "./awq-format.js";
+import { linearRoles } from "./canonical-block.js";
+import { packCompressedTensors } from "./compressed-tensors-format.js";
+import { packGptq } from "./gptq-format.js";
+import type { PackedTensor } from "./packed-tensor.js";
+import { compressedTensorsLayout, type ModuleFacts, quantizationConfig } from "./quantization-config.js";
+import {
+  moduleName,
+  type QuantizationRecord,
+  type QuantizedLayer,
+  type QuantizeOptions,
+  quantizeLayers,
+} from "./quantize-layers.js";
+import type { QuantizationScheme } from "./scheme.js";
+
+export interface QuantizeCheckpointOptions extends QuantizeOptions {
+  /** Replace a folder that is not empty. */
+  readonly force?: boolean;
+}
+
+export interface QuantizedCheckpoint {
+  readonly written: WrittenCheckpoint;
+  /** One record per quantised linear map, front to back. */
+  readonly log: readonly QuantizationRecord[];
+}
+
+/**
+ * Quantises a checkpoint's blocks and writes them as a checkpoint of the scheme's format, with its `quantization_config`. Embedding, head
+ * and norms stay as they are. Finished layers wait on disk, beside the target, for the last one: memory holds one layer.
+ *
+ * @param runner - of the same checkpoint; needed with a calibration text only
+ * @throws CHECKPOINT_QUANTIZED where it is quantised already, QUANTIZATION_NOT_EXPRESSIBLE where the format cannot hold the scheme or the
+ * architecture, and whatever `quantizeLayers` and `writeCheckpoint` throw
+ */
+export async function quantizeCheckpoint(
+  checkpoint: Checkpoint,
+  runner: ModelRunner | undefined,
+  directory: string,
+  options: QuantizeCheckpointOptions,
+  ctx: RunContext,
+): Promise<QuantizedCheckpoint> {
+  const { scheme, force } = options;
+  if (checkpoint.config.quantization_config != null) {
+    throw new LayerfoldError(
+      "CHECKPOINT_QUANTIZED",
+      "the checkpoint is quantised already; make it dense first",
+      {
+        where: checkpoint.directory,
+      },
+    );
+  }
+  const target = resolve(directory);
+  await refuseOccupied(target, force);
+  const parts = join(dirname(target), `.${basename(target)}.${process.pid}.layers`);
+  const files: SafetensorsFile[] = [];
+  try {
+    await rm(parts, { recursive: true, force: true });
+    await mkdir(parts, { recursive: true });
+    const log: QuantizationRecord[] = [];
+    const modules = new Map<string, ModuleFacts>();
+    const { head } = checkpoint.architecture;
+    // A tied head is no linear map of the file, but readers make one of the embedding.
+    const dense = [head.tied ? "lm_head" : head.weight.replace(/\.weight$/, "")];
+    for await (const layer of quantizeLayers(checkpoint, runner, options, ctx)) {
+      const spec = checkpoint.architecture.blocks[layer.layer];
+      const file = join(parts, `${layer.layer}.safetensors`);
+      await writeSafetensors(file, layerTensors(checkpoint, spec, layer, scheme), {}, ctx.signal);
+      files.push(await openSafetensors(file));
+      log.push(...layer.records);
+      for (const role of linearRoles(spec)) {
+        const quantized = layer.quantized.get(role);
+        const name = moduleName(spec, role);
+        if (quantized) modules.set(name, factsOf(quantized));
+        else dense.push(name);
+      }
+    }
+    if (modules.size === 0) {
+      throw new LayerfoldError("NOTHING_QUANTIZED", "the overrides leave every module dense", {
+        where: "overrides",
+      });
+    }
+    const { damping } = scheme.quantizer.options;
+    const config = quantizationConfig({
+      format: scheme.format,
+      modules,
+      dense,
+      quantizedActivations: scheme.quantizedActivations,
+      trueSequential: scheme.trueSequential,
+      ...(typeof damping === "number" && { damping }),
+    });
+    const tensors = [...globalTensors(checkpoint), ...files.flatMap(sourcesOf)];
+    const written = await writeCheckpoint(
+      target,
+      {
+        config: { ...checkpoint.config, quantization_config: config },
+        tensors,
+        carryFrom: checkpoint,
+        ...(force !== undefined && { force }),
+        // GPTQ's readers before transformers' integration look for the same object here.
+        ...(scheme.format.startsWith("gptq") && {
+          extraFiles: { "quantize_config.json": `${JSON.stringify(config, null, 2)}\n` },
+        }),
+      },
+      ctx,
+    );
+    return { written, log };
+  } finally {
+    for (const file of files) await file.close();
+    await rm(parts, { recursive: true, force: true });
+  }
+}
+
+function factsOf({ bits, groupSize, shape, symmetric, encoding, groupIndex }: QuantizedTensor): ModuleFacts {
+  return {
+    bits,
+    groupSize,
+    shape,
+    symmetric,
+    ordered: groupIndex !== undefined,
+    ...(encoding && { encoding }),
+  };
+}
+
+/** A layer as the format stores it. */
+function layerTensors(
+  checkpoint: Checkpoint,
+  spec: BlockSpec,
+  { block, quantized }: QuantizedLayer,
+  scheme: QuantizationScheme,
+): TensorSource[] {
+  const sources: TensorSource[] = [];
+  for (const [role, name] of spec.tensors) {
+    const codes = quantized.get(role);
+    if (codes) {
+      const module = moduleName(spec, role);
+      if (spec.linearLayout === "in-out" && !scheme.format.startsWith("gptq")) {
+        throw new LayerfoldError("QUANTIZATION_NOT_EXPRESSIBLE", `${scheme.format} knows no Conv1D layers`, {
+          wanted: "gptq or gptq_v2 files",
+          where: module,
+        });
+      }
+      for (const { suffix, dtype, shape, bytes } of packedTensors(codes, scheme, checkpoint, module)) {
+        sources.push({ name: `${module}.${suffix}`, dtype, shape, bytes: () => bytes });
+      }
+      continue;
+    }
+    const value = block.tensors.get(role);
+    const dtype = checkpoint.tensors.get(name)?.dtype;
+    if (!value || !dtype) throw new LayerfoldError("TENSOR_MISSING", `no tensor ${name}`);
+    sources.push({
+      name,
+      dtype,
+      shape: value.shape,
+      bytes: () => encodeFloats(contiguousData(value), dtype),
+    });
+  }
+  return sources;
+}
+
+function packedTensors(
+  quantized: QuantizedTensor,
+  scheme: QuantizationScheme,
+  checkpoint: Checkpoint,
+  module: string,
+): PackedTensor[] {
+  if (scheme.format === "awq") return packAwq(quantized, module);
+  if (scheme.format !== "compressed-tensors") return packGptq(quantized, scheme.format, module);
+  const dtype =
+    checkpoint.dtype === "float16" || checkpoint.dtype === "bfloat16" ? checkpoint.dtype : "float32";
+  return packCompressedTensors(
+    quantized,
+    compressedTensorsLayout(quantized, scheme.quantizedActivations),
+    dtype,
+    module,
+  );
+}
+
+/** What stands outside the blocks, as it lies in the checkpoint. */
+function globalTensors(checkpoint: Checkpoint): TensorSource[] {
+  return [...checkpoint.architecture.globals.keys()].flatMap((name) => {
+    const stored = checkpoint.tensors.get(name);
+    return stored
+      ? [{ name, dtype: stored.dtype, shape: stored.shape, bytes: () => checkpoint.readBytes(name) }]
+      : [];
+  });
+}
+
+function sourcesOf(file: SafetensorsFile): TensorSource[] {
+  return [...file.tensors.values()].map(({ name, dtype, shape }) => ({
+    name,
+    dtype,
+    shape,
+    bytes: () => file.readBytes(name),
+  }));
+}

@@ -1,0 +1,306 @@
+import type { BlockSpec, Checkpoint } from "@layerfold/checkpoint";
+import {
+  type BlockView,
+  type CalibrationStatistics,
+  contiguousData,
+  decodeFloats,
+  encodeFloats,
+  type Hidden,
+  LayerfoldError,
+  type Matrix,
+  type ModelRunner,
+  type QuantizedTensor,
+  type Quantizer,
+  type Role,
+  type RunContext,
+  type Tap,
+  type Tensor,
+  type TokenBatch,
+  tensor,
+  throwIfAborted,
+} from "@layerfold/core";
+import { inputTap, statisticsAccumulator } from "./calibration.js";
+import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
+import { dequantize } from "./dequantize.js";
+import { resolveGroupSize } from "./grid.js";
+import type { QuantizationScheme } from "./scheme.js";
+
+/** Another quantizer, or none, for some modules. */
+export interface ModuleOverride {
+  /** Regular expression that is searched in module names such as `model.layers.0.mlp.down_proj`; of several that match, the first rules. */
+  readonly match: string;
+  /** Absent: the module stays as it is. */
+  readonly quantizer?: Quantizer;
+}
+
+export interface QuantizeOptions {
+  readonly scheme: QuantizationScheme;
+  /** Token batches, opened once. Methods that need no statistics (rtn, fp8) run without. */
+  readonly calibration?: () => AsyncIterable<TokenBatch>;
+  readonly overrides?: readonly ModuleOverride[];
+  /** Largest |input| per channel by module name, in place of what calibration saw (SmoothQuant's act_scales). */
+  readonly activationScales?: ReadonlyMap<string, Float64Array>;
+}
+
+/** What became of one linear map. */
+export interface QuantizationRecord {
+  readonly layer: number;
+  readonly module: string;
+  readonly bits: number;
+  readonly groupSize: number;
+  /** Σ over outputs of the mean squared change over calibration tokens, tr(ΔW·Gram·ΔWᵀ)/tokens; absent without calibration. */
+  readonly loss?: number;
+  /** `loss` over the same with the weight itself in place of its change. */
+  readonly relativeLoss?: number;
+  readonly damping?: number;
+  readonly seconds: number;
+}
+
+/** One quantised block. */
+export interface QuantizedLayer {
+  readonly layer: number;
+  /** As it runs: transforms applied, quantised weights dequantised; laid out as the checkpoint stores it. */
+  readonly block: BlockView;
+  readonly quantized: ReadonlyMap<Role, QuantizedTensor>;
+  readonly records: readonly QuantizationRecord[];
+}
+
+/**
+ * Quantises a model block by block, front to back; each block is calibrated with what the already quantised blocks before it give.
+ * In memory at a time: one block, its Gram matrices (8·in² bytes each) and the residual stream of the calibration tokens
+ * (4·tokens·hidden bytes).
+ *
+ * @param runner - of the same checkpoint; needed with a calibration text only
+ * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), and whatever the plug-ins throw:
+ * STATISTICS_MISSING where one needs a calibration text and there is none
+ */
+export async function* quantizeLayers(
+  checkpoint: Checkpoint,
+  runner: ModelRunner | undefined,
+  options: QuantizeOptions,
+  ctx: RunContext,
+): AsyncIterable<QuantizedLayer> {
+  const { calibration } = options;
+  const { blocks } = checkpoint.architecture;
+  const plans = blocks.map((spec) => chooseQuantizers(spec, options));
+  const stream = calibration && runner ? await embedAll(runner, calibration(), ctx) : undefined;
+  for (const [layer, spec] of blocks.entries()) {
+    throwIfAborted(ctx.signal);
+    ctx.report?.({ type: "progress", stage: "quantize", done: layer, total: blocks.length, unit: "layers" });
+    const work = new BlockWork(
+      checkpoint,
+      spec,
+      layer,
+      stream && runner ? { runner, stream } : undefined,
+      ctx,
+    );
+    yield await work.quantize(plans[layer], options);
+  }
+  ctx.report?.({
+    type: "progress",
+    stage: "quantize",
+    done: blocks.length,
+    total: blocks.length,
+    unit: "layers",
+  });
+}
+
+/** Which linear maps of a block are quantised, by what. */
+function chooseQuantizers(
+  spec: BlockSpec,
+  { scheme, overrides = [] }: QuantizeOptions,
+): ReadonlyMap<Role, Quantizer> {
+  const quantizers = new Map<Role, Quantizer>();
+  const rules = overrides.map((rule) => ({ ...rule, expression: new RegExp(rule.match) }));
+  for (const role of linearRoles(spec)) {
+    const module = moduleName(spec, role);
+    const rule = rules.find(({ expression }) => expression.test(module));
+    const quantizer = rule ? rule.quantizer : scheme.quantizer;
+    if (!quantizer) continue;
+    const shape = spec.shapes.get(role) as readonly number[];
+    const { groupSize } = quantizer.options;
+    if (typeof groupSize === "number") {
+      resolveGroupSize(spec.linearLayout === "out-in" ? shape[1] : shape[0], groupSize, module);
+    }
+    quantizers.set(role, quantizer);
+  }
+  return quantizers;
+}
+
+/** `model.layers.0.mlp.down_proj` of `model.layers.0.mlp.down_proj.weight`. */
+export function moduleName(spec: BlockSpec, role: Role): string {
+  return (spec.tensors.get(role) as string).replace(/\.weight$/, "");
+}
+
+async function embedAll(
+  runner: ModelRunner,
+  batches: AsyncIterable<TokenBatch>,
+  ctx: RunContext,
+): Promise<Hidden[]> {
+  const stream: Hidden[] = [];
+  for await (const batch of batches) {
+    throwIfAborted(ctx.signal);
+    stream.push(await runner.embed(batch));
+  }
+  if (stream.length === 0)
+    throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
+  return stream;
+}
+
+/** One block's way through transforms and quantizers. */
+class BlockWork {
+  private readonly checkpoint: Checkpoint;
+  private readonly spec: BlockSpec;
+  private readonly layer: number;
+  private readonly model: { runner: ModelRunner; stream: Hidden[] } | undefined;
+  private readonly ctx: RunContext;
+
+  constructor(
+    checkpoint: Checkpoint,
+    spec: BlockSpec,
+    layer: number,
+    model: { runner: ModelRunner; stream: Hidden[] } | undefined,
+    ctx: RunContext,
+  ) {
+    this.checkpoint = checkpoint;
+    this.spec = spec;
+    this.layer = layer;
+    this.model = model;
+    this.ctx = ctx;
+  }
+
+  async quantize(
+    quantizers: ReadonlyMap<Role, Quantizer>,
+    { scheme, activationScales }: QuantizeOptions,
+  ): Promise<QuantizedLayer> {
+    const { spec, layer, ctx } = this;
+    const roles = linearRoles(spec);
+    let block = canonicalBlock(await this.checkpoint.block(layer), spec);
+    if (scheme.transforms.length > 0) {
+      const statistics = await this.statistics(block, roles);
+      const known = this.withActivationScales(statistics, activationScales);
+      for (const transform of scheme.transforms) block = await transform.fit(block, known, ctx);
+      block = this.asStored(block);
+    }
+    const quantized = new Map<Role, QuantizedTensor>();
+    const records: QuantizationRecord[] = [];
+    const chosen = roles.filter((role) => quantizers.has(role));
+    for (const stage of scheme.trueSequential ? stages(chosen) : [chosen]) {
+      const statistics = await this.statistics(block, stage);
+      const tensors = new Map(block.tensors);
+      for (const role of stage) {
+        throwIfAborted(ctx.signal);
+        const start = performance.now();
+        const weight = block.tensors.get(role) as Matrix;
+        const known = statistics.get(role) ?? { tokenCount: 0 };
+        const result = await (quantizers.get(role) as Quantizer).quantize(weight, known, ctx);
+        const approximation = dequantize(result);
+        quantized.set(role, result);
+        tensors.set(role, approximation);
+        records.push({
+          layer,
+          module: moduleName(spec, role),
+          bits: result.bits,
+          groupSize: result.groupSize,
+          ...(await outputLoss(weight, approximation, known, ctx)),
+          ...(result.damping !== undefined && { damping: result.damping }),
+          seconds: (performance.now() - start) / 1000,
+        });
+      }
+      block = { ...block, tensors };
+    }
+    const stored = storedBlock(block, spec);
+    if (this.model) {
+      const { runner, stream } = this.model;
+      for (const [i, hidden] of stream.entries()) {
+        throwIfAborted(ctx.signal);
+        stream[i] = (await runner.runBlock(layer, hidden, { replace: stored })).hidden;
+      }
+    }
+    return { layer, block: stored, quantized, records };
+  }
+
+  /** What the linear maps of these roles read when the model runs with `block` in its place. */
+  private async statistics(
+    block: BlockView,
+    roles: readonly Role[],
+  ): Promise<ReadonlyMap<Role, CalibrationStatistics>> {
+    const byTap = new Map<Tap, ReturnType<typeof statisticsAccumulator>>();
+    for (const role of roles) {
+      const tap = inputTap(role);
+      const width = block.tensors.get(role)?.shape[1];
+      if (tap && width && !byTap.has(tap)) byTap.set(tap, statisticsAccumulator(width));
+    }
+    const result = new Map<Role, CalibrationStatistics>();
+    if (!this.model || byTap.size === 0) return result;
+    const { runner, stream } = this.model;
+    const replace = storedBlock(block, this.spec);
+    const taps = [...byTap.keys()];
+    for (const hidden of stream) {
+      throwIfAborted(this.ctx.signal);
+      const output = await runner.runBlock(this.layer, hidden, { replace, taps });
+      for (const [tap, accumulator] of byTap) {
+        await accumulator.add(output.taps.get(tap) as Tensor<Float32Array>, hidden.lengths, this.ctx);
+      }
+    }
+    const finished = new Map([...byTap].map(([tap, accumulator]) => [tap, accumulator.finish()]));
+    for (const role of roles) {
+      const known = finished.get(inputTap(role) as Tap);
+      if (known) result.set(role, known);
+    }
+    return result;
+  }
+
+  private withActivationScales(
+    statistics: ReadonlyMap<Role, CalibrationStatistics>,
+    scales: ReadonlyMap<string, Float64Array> | undefined,
+  ): ReadonlyMap<Role, CalibrationStatistics> {
+    if (!scales) return statistics;
+    return new Map(
+      [...statistics].map(([role, known]) => {
+        const absoluteMaximum = scales.get(moduleName(this.spec, role)) ?? known.absoluteMaximum;
+        return [role, { ...known, ...(absoluteMaximum && { absoluteMaximum }) }];
+      }),
+    );
+  }
+
+  /** The block rounded to the types in which it will be stored, so that what is calibrated next is what a reader will see. */
+  private asStored(canonical: BlockView): BlockView {
+    const stored = storedBlock(canonical, this.spec);
+    const tensors = new Map<Role, Tensor>();
+    for (const [role, value] of stored.tensors) {
+      const dtype = this.checkpoint.tensors.get(this.spec.tensors.get(role) as string)?.dtype ?? "float32";
+      tensors.set(role, tensor(decodeFloats(encodeFloats(contiguousData(value), dtype), dtype), value.shape));
+    }
+    return canonicalBlock({ ...stored, tensors }, this.spec);
+  }
+}
+
+/** Linear maps that read the same value stand in one stage; stages in the order in which the block runs. */
+function stages(roles: readonly Role[]): Role[][] {
+  const byTap = new Map<Tap | undefined, Role[]>();
+  for (const role of roles) {
+    const tap = inputTap(role);
+    byTap.set(tap, [...(byTap.get(tap) ?? []), role]);
+  }
+  return [...byTap.values()];
+}
+
+async function outputLoss(
+  weight: Matrix,
+  approximation: Matrix<Float32Array>,
+  { gram, tokenCount }: CalibrationStatistics,
+  ctx: RunContext,
+): Promise<{ loss: number; relativeLoss: number } | undefined> {
+  if (!gram) return undefined;
+  const exact = Float64Array.from(contiguousData(weight));
+  const rounded = contiguousData(approximation);
+  const energyOf = async (values: Float64Array) => {
+    const product = contiguousData(
+      await ctx.engine.matmul<Matrix<Float64Array>>(tensor(values, weight.shape), gram),
+    );
+    return values.reduce((sum, value, i) => sum + value * product[i], 0) / tokenCount;
+  };
+  const loss = await energyOf(exact.map((value, i) => value - rounded[i]));
+  return { loss, relativeLoss: loss / (await energyOf(exact)) };
+}

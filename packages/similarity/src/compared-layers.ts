@@ -1,0 +1,111 @@
+import {
+  contiguousData,
+  type Embedding,
+  LayerfoldError,
+  type Matrix,
+  matrixSize,
+  type RunContext,
+  type SimilarityMeasure,
+  throwIfAborted,
+} from "@layerfold/core";
+
+export interface SimilarityOptions {
+  /** Fitted to every layer first; the measure then compares coordinates. Default: the layers as they are. */
+  readonly embedding?: Embedding;
+}
+
+/** What a driver works on: every layer checked and prepared once. */
+export interface ComparedLayers<P> {
+  readonly prepared: readonly P[];
+  /** Layers l and m by the measure, checked. */
+  compare(l: number, m: number): Promise<number>;
+  /** After a unit of work: stops where asked to, reports, and now and then lets the event loop deliver signals. */
+  advance(done: number, total: number): Promise<void>;
+}
+
+/** Milliseconds of work between two looks at the event loop. */
+const patience = 50;
+
+/**
+ * Checks, embeds and prepares layers for a measure. Random numbers are forked by layer and by pair, so that no value depends on the order
+ * of work.
+ *
+ * @throws LAYERS_TOO_FEW, SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE (naming layer and row), INTERRUPTED, and what embedding and
+ *   measure throw
+ */
+export async function comparedLayers<P>(
+  measure: SimilarityMeasure<P>,
+  layers: readonly Matrix[],
+  ctx: RunContext,
+  { embedding }: SimilarityOptions,
+): Promise<ComparedLayers<P>> {
+  checkLayers(layers);
+  let rested = performance.now();
+  const step = async (unit: string, done: number, total: number) => {
+    throwIfAborted(ctx.signal);
+    ctx.report?.({ type: "progress", stage: "similarity", done, total, unit });
+    if (performance.now() - rested > patience) {
+      await new Promise(setImmediate);
+      throwIfAborted(ctx.signal);
+      rested = performance.now();
+    }
+  };
+  const prepared: P[] = [];
+  for (const [l, layer] of layers.entries()) {
+    throwIfAborted(ctx.signal);
+    const layerCtx = { ...ctx, rng: ctx.rng.fork(`layer ${l}`) };
+    const points = embedding ? (await embedding.fit(layer, layerCtx)).coordinates : layer;
+    prepared.push(await measure.prepare(points, layerCtx));
+    await step("layers", l + 1, layers.length);
+  }
+  return {
+    prepared,
+    async compare(l, m) {
+      const rng = ctx.rng.fork(`pair ${l} ${m}`);
+      const value = await measure.compare(prepared[l], prepared[m], { ...ctx, rng });
+      checkValue(value, l, m, measure.id);
+      return value;
+    },
+    advance: (done, total) => step("pairs", done, total),
+  };
+}
+
+function checkLayers(layers: readonly Matrix[]): void {
+  if (layers.length === 0) {
+    throw new LayerfoldError("LAYERS_TOO_FEW", "there are no layers to compare", {
+      wanted: "at least 1",
+      got: "0",
+    });
+  }
+  const samples = matrixSize(layers[0], "layer 0").rows;
+  for (const [l, layer] of layers.entries()) {
+    const { rows, columns } = matrixSize(layer, `layer ${l}`);
+    if (rows !== samples) {
+      throw new LayerfoldError("SAMPLE_COUNT_MISMATCH", "all layers must hold the same samples", {
+        wanted: `${samples} rows as layer 0 has`,
+        got: `${rows}`,
+        where: `layer ${l}`,
+      });
+    }
+    const values = contiguousData(layer);
+    for (let i = 0; i < values.length; i++) {
+      if (!Number.isFinite(values[i])) {
+        throw new LayerfoldError("POINTS_NOT_FINITE", "a sample holds NaN or an infinity", {
+          wanted: "finite numbers",
+          got: `${values[i]}`,
+          where: `layer ${l}, row ${Math.floor(i / columns)}`,
+        });
+      }
+    }
+  }
+}
+
+/** @throws SIMILARITY_NOT_A_NUMBER naming the pair */
+export function checkValue(value: number, l: number, m: number, measure: string): void {
+  if (Number.isNaN(value)) {
+    throw new LayerfoldError("SIMILARITY_NOT_A_NUMBER", "the measure gave NaN", {
+      wanted: "a number",
+      where: `${measure} of layers ${l} and ${m}`,
+    });
+  }
+}

@@ -1,0 +1,15 @@
+import { defineSimilarity, type Matrix, z } from "@layerfold/core";
+
+const optionsSchema = z.strictObject({});
+
+/** Uniform random numbers in [0, 1) from `ctx.rng`, 1 on the diagonal: the control that a measure has to beat. */
+export const random = defineSimilarity<Matrix, typeof optionsSchema>({
+  id: "random",
+  summary: "uniform random numbers (control)",
+  optionsSchema,
+  create: () => ({
+    traits: { symmetric: true, stochastic: true, range: [0, 1], invariantTo: [] },
+    prepare: (layer) => layer,
+    compare: (a, b, ctx) => (a === b ? 1 : ctx.rng.uniform()),
+  }),
+});
