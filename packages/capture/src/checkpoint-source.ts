@@ -17,7 +17,7 @@ export function checkpointSource(checkpoint: Checkpoint): ActivationSource {
       for await (const batch of batches) {
         throwIfAborted(ctx.signal);
         const { residuals } = await decoder.run(batch, { residuals: true });
-        yield { batch, residuals };
+        yield { batch, residuals: residuals! };
       }
     },
     async close() {

@@ -21,8 +21,8 @@ export interface SimilarityMeasure<P = unknown> extends Plugin {
   prepare(layer: Matrix, ctx: RunContext): Awaitable<P>;
   /** Once per pair. */
   compare(a: P, b: P, ctx: RunContext): Awaitable<number>;
-  /** All pairs at once, where that is faster: [layers, layers], the same values as `compare`. */
-  compareAll?(prepared: readonly P[], ctx: RunContext): Awaitable<Matrix>;
+  /** All pairs at once, where that is faster: [layers, layers], the same values as `compare`; undefined for layers that it does not suit. */
+  compareAll?(prepared: readonly P[], ctx: RunContext): Awaitable<Matrix | undefined>;
 }
 
 /** Defines a factory of similarity measures; see `definePlugin`. */

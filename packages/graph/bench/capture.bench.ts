@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { architectureOf, openCheckpoint, writeCheckpoint } from "@layerfold/checkpoint";
-import { elementCount, encodeFloats, tensor, type TokenBatch } from "@layerfold/core";
+import { elementCount, encodeFloats, type TokenBatch, tensor } from "@layerfold/core";
 import { openDecoder } from "@layerfold/graph";
 import { onnxEngine } from "@layerfold/onnx";
 import { afterAll, bench } from "vitest";
@@ -42,7 +42,9 @@ await writeCheckpoint(join(folder, "model"), {
     shape,
     bytes: () =>
       encodeFloats(
-        Float32Array.from({ length: elementCount(shape) }, (_, i) => (shape.length === 1 ? 1 : 0.03 * Math.sin(i * i))),
+        Float32Array.from({ length: elementCount(shape) }, (_, i) =>
+          shape.length === 1 ? 1 : 0.03 * Math.sin(i * i),
+        ),
         "bfloat16",
       ),
   })),

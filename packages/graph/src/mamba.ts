@@ -34,7 +34,11 @@ export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Val
   const kernel = [context.weight("mamba.conv")];
   if (context.has("mamba.conv.bias")) kernel.push(context.weight("mamba.conv.bias"));
   const convolved = graph.node("Conv", [extended, ...kernel], { ints: { group: innerSize } });
-  const u = activate(graph, graph.node("Transpose", [convolved], { ints: { perm: [0, 2, 1] } }), spec.activation);
+  const u = activate(
+    graph,
+    graph.node("Transpose", [convolved], { ints: { perm: [0, 2, 1] } }),
+    spec.activation,
+  );
 
   const sizes = int64(timeStepRank, stateSize, stateSize);
   const parts = graph.nodes("Split", [blockLinear(context, u, "mamba.x"), sizes], {
@@ -86,7 +90,10 @@ function step({ graph }: BlockContext, { innerSize, stateSize }: MambaSpec, deca
   const row = (value: Value) => body.node("Unsqueeze", [value, body.constant("int64", [1])]);
   const kept = body.node("Mul", [memory, body.node("Exp", [body.node("Mul", [column(delta), decay])])]);
   const next = body.node("Add", [kept, body.node("Mul", [column(scaled), row(inputMap)])]);
-  const read = body.node("Squeeze", [body.node("MatMul", [next, column(outputMap)]), body.constant("int64", [2])]);
+  const read = body.node("Squeeze", [
+    body.node("MatMul", [next, column(outputMap)]),
+    body.constant("int64", [2]),
+  ]);
   body.output("next", next, "float32", ["batch", innerSize, stateSize]);
   body.output("read", read, "float32", ["batch", innerSize]);
   return body;

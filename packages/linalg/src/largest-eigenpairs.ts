@@ -162,7 +162,8 @@ async function blockLanczos(
   const spanned = () => store.subarray(0, (knownCount + filled) * size);
   const start = Float64Array.from({ length: blockSize * size }, () => rng.normal());
   let next = await orthonormalRows(start, 1, spanned(), size, ctx, rng);
-  let lastValues: Float64Array | undefined;
+  let everDeficient = false;
+  let lastConverged: Float64Array | undefined;
   for (let products = 1; ; products++) {
     throwIfAborted(ctx.signal);
     const width = next.rows.length / size;
@@ -189,16 +190,18 @@ async function blockLanczos(
       const residuals = residualNorms(ritz, remainder, width, count, size);
       const bound = tolerance * (ritz.values[0] - ritz.values[filled - 1]);
       const waitedFor = residuals.subarray(0, count - guardCount);
+      const small = waitedFor.every((residual) => residual <= bound);
+      // In an invariant subspace all residuals vanish, and further copies of an eigenvalue may still be outside: then the
+      // values have to survive a look with new random directions.
       const settled =
-        !next.deficient || lastValues?.every((value, k) => Math.abs(value - ritz.values[k]) <= bound);
-      const converged =
-        filled === size - knownCount || (settled && waitedFor.every((residual) => residual <= bound));
+        !everDeficient || lastConverged?.every((value, k) => Math.abs(value - ritz.values[k]) <= bound);
+      const converged = filled === size - knownCount || (small && settled);
       if (converged || last) {
         if (!converged) reportUnconverged(waitedFor, bound, products, ctx);
         const vectors = await combine(ritz, count, basis.subarray(0, filled * size), size, ctx);
         return { values: ritz.values.slice(0, count), vectors: rowsToColumns(vectors, size), residuals };
       }
-      lastValues = ritz.values.slice(0, count);
+      lastConverged = small ? ritz.values.slice(0, count) : undefined;
       if (full) {
         const survivors = Math.min(count + 2 * blockSize, capacity - blockSize);
         basis.set(await combine(ritz, survivors, basis.subarray(0, filled * size), size, ctx));
@@ -208,6 +211,7 @@ async function blockLanczos(
       }
     }
     next = await orthonormalRows(remainder, scale, spanned(), size, ctx, rng);
+    everDeficient ||= next.deficient;
   }
 }
 

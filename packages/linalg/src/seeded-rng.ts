@@ -9,8 +9,8 @@ export function fnv1a64(text: string): bigint {
   return hash;
 }
 
-/** The first four outputs' worth of state for xoshiro128**: two outputs of SplitMix64, little end first. */
-function splitMixState(seed: bigint): Uint32Array {
+/** State for xoshiro128**: two outputs of SplitMix64, little end first. */
+export function splitMixState(seed: bigint): Uint32Array {
   const state = new Uint32Array(4);
   let x = seed;
   for (let i = 0; i < 2; i++) {

@@ -9,6 +9,8 @@ export { lowestInfluence } from "./planners/lowest-influence.js";
 export { random } from "./planners/random.js";
 export { reverse } from "./planners/reverse.js";
 export { type Preset, type PresetPart, preset, presetIds, presets } from "./presets.js";
+export { componentFold } from "./repairs/component-fold.js";
+export { reconstruct } from "./repairs/reconstruct.js";
 export { drop } from "./strategies/drop.js";
 export { type TensorFormula, tensorwise } from "./strategies/tensorwise.js";
 export { weighted } from "./strategies/weighted.js";

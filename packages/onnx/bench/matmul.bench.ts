@@ -1,6 +1,7 @@
 // npx vitest bench --run packages/onnx/bench/matmul.bench.ts
-import { onnxEngine } from "@layerfold/onnx";
+
 import { tensor } from "@layerfold/core";
+import { onnxEngine } from "@layerfold/onnx";
 import { Matrix } from "ml-matrix";
 import { afterAll, bench } from "vitest";
 

@@ -48,9 +48,9 @@ const ctx: RunContext = {
   report: (event) => event.type === "diagnostic" && console.error(`${event.code}: ${event.message}`),
 };
 const tokenizer = await openTokenizer(model);
-const windowsOf = async (file: string) =>
-  (await tokenWindows(await readDocuments(file), tokenizer, { window: 512, maxTokens: 65536 })).sequences;
-const [scored, seen] = [await windowsOf(validation), await windowsOf(calibration)];
+const windowsOf = async (file: string, maxTokens: number) =>
+  (await tokenWindows(await readDocuments(file), tokenizer, { window: 512, maxTokens })).sequences;
+const [scored, seen] = [await windowsOf(validation, 65536), await windowsOf(calibration, 6144)];
 const batches = batchBySize(
   seen.map(({ ids }) => ids),
   4096,

@@ -68,7 +68,9 @@ export function curveSvg(options: CurveOptions): string {
   }
   parts.push(label(left + width / 2, top + height + 38, xLabel, { anchor: "middle", tone: "soft" }));
   const middle = top + height / 2;
-  parts.push(label(14, middle, yLabel, { anchor: "middle", tone: "soft", transform: `rotate(-90 14 ${middle})` }));
+  parts.push(
+    label(14, middle, yLabel, { anchor: "middle", tone: "soft", transform: `rotate(-90 14 ${middle})` }),
+  );
   if (reference) {
     parts.push(
       element("line", {
@@ -80,7 +82,7 @@ export function curveSvg(options: CurveOptions): string {
         stroke: tones.soft.light,
         "stroke-dasharray": "2 4",
       }),
-      label(left + width, y(reference.y) - 5, reference.label, { anchor: "end", size: 11, tone: "soft" }),
+      label(left + 4, y(reference.y) - 5, reference.label, { size: 11, tone: "soft" }),
     );
   }
   for (const s of series) parts.push(drawSeries(s, x, y));
@@ -104,21 +106,28 @@ function yRange(values: readonly number[], kind: "linear" | "log"): Scale {
   const high = finite.length > 0 ? Math.max(...finite) : 10;
   if (kind === "linear") {
     const margin = (high - low || 1) * 0.06;
-    return scaleLinear([low - margin, high + margin]).nice(5);
+    return scaleLinear()
+      .domain([low - margin, high + margin])
+      .nice(5);
   }
   // A tenth of the spread on either side, and never so little that all labels read the same.
   const spread = Math.max(high / low, 1.02) ** 0.08;
-  return scaleLog([low / spread, high * spread]);
+  return scaleLog().domain([low / spread, high * spread]);
 }
 
-/** At most seven ticks: on a long log axis the powers of ten, on a short one 1-2-5 steps or evenly spaced values. */
+/** At most eight ticks, spread over the axis whatever its length: powers of ten on a long log axis, finer steps on a shorter one. */
 function yTicks(y: Scale, kind: "linear" | "log"): number[] {
   if (kind === "linear") return y.ticks(5);
   const [low, high] = y.domain();
-  if (high / low < 5) return scaleLinear([low, high]).ticks(5);
-  const decades = Array.from({ length: 40 }, (_, i) => 10 ** (i - 20));
-  const candidates = high / low < 60 ? decades.flatMap((d) => [d, 2 * d, 5 * d]) : decades;
-  return candidates.filter((v) => v >= low * 0.999 && v <= high * 1.001);
+  if (high / low < 2) return scaleLinear().domain([low, high]).ticks(5);
+  const within = (steps: readonly number[]) =>
+    Array.from({ length: 40 }, (_, i) => 10 ** (i - 20))
+      .flatMap((decade) => steps.map((step) => step * decade))
+      .filter((v) => v >= low && v <= high);
+  const finest = [[1, 1.5, 2, 3, 4, 5, 7], [1, 2, 5], [1, 3], [1]]
+    .map(within)
+    .find((ticks) => ticks.length <= 8);
+  return finest ?? within([1]).filter((_, i, all) => i % Math.ceil(all.length / 8) === 0);
 }
 
 function gridLine(x1: number, y1: number, x2: number, y2: number): string {
@@ -150,7 +159,9 @@ function drawSeries({ points, color, dashed }: CurveSeries, x: Scale, y: Scale):
     const mark = dashed
       ? { ...stroke, class: `lf-plate ${stroke.class}`, fill: tones.plate.light, "stroke-width": 1.5, r: 3.5 }
       : { ...fill, r: 4.25 };
-    parts.push(element("circle", { cx: x(p.x), cy: y(p.y), ...mark }, `<title>${escapeText(p.title)}</title>`));
+    parts.push(
+      element("circle", { cx: x(p.x), cy: y(p.y), ...mark }, `<title>${escapeText(p.title)}</title>`),
+    );
   }
   return parts.join("");
 }

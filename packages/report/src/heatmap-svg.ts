@@ -49,15 +49,32 @@ export function heatmapSvg(matrix: Matrix, options: HeatmapOptions): string {
   }
   const step = Math.max(1, Math.ceil(18 / cell));
   for (let i = 0; i < columns; i += step) {
-    parts.push(label(left + (i + 0.5) * cell, top + rows * cell + 15, `${i}`, { anchor: "middle", size: 10.5, tone: "soft" }));
+    parts.push(
+      label(left + (i + 0.5) * cell, top + rows * cell + 15, `${i}`, {
+        anchor: "middle",
+        size: 10.5,
+        tone: "soft",
+      }),
+    );
   }
   for (let i = 0; i < rows; i += step) {
-    parts.push(label(left - 7, top + (i + 0.5) * cell + 3.5, `${i}`, { anchor: "end", size: 10.5, tone: "soft" }));
+    parts.push(
+      label(left - 7, top + (i + 0.5) * cell + 3.5, `${i}`, { anchor: "end", size: 10.5, tone: "soft" }),
+    );
   }
   const height = top + rows * cell + 44;
-  parts.push(label(left + (columns * cell) / 2, height - 10, axis, { anchor: "middle", size: 12, tone: "soft" }));
+  parts.push(
+    label(left + (columns * cell) / 2, height - 10, axis, { anchor: "middle", size: 12, tone: "soft" }),
+  );
   const middle = top + (rows * cell) / 2;
-  parts.push(label(14, middle, axis, { anchor: "middle", size: 12, tone: "soft", transform: `rotate(-90 14 ${middle})` }));
+  parts.push(
+    label(14, middle, axis, {
+      anchor: "middle",
+      size: 12,
+      tone: "soft",
+      transform: `rotate(-90 14 ${middle})`,
+    }),
+  );
   parts.push(colorBar(left + columns * cell + 22, top, rows * cell, [low, high], show));
   const description = `${rows} by ${columns} values from ${show(low)} to ${show(high)}${options.domain ? "" : " off the diagonal"}`;
   return svgDocument({ width: left + columns * cell + 84, height }, title, description, parts.join(""));
@@ -103,10 +120,13 @@ function colorBar(
     }),
   );
   const [low, high] = domain;
-  if (!(high > low)) return bands.join("") + label(x + 17, y + height / 2 + 4, show(low), { size: 10.5, tone: "soft" });
+  if (!(high > low))
+    return bands.join("") + label(x + 17, y + height / 2 + 4, show(low), { size: 10.5, tone: "soft" });
   const position = scaleLinear([low, high], [y + height, y]);
-  const ticks = position.ticks(5).map((value) =>
-    label(x + 17, position(value) + 3.5, position.tickFormat(5)(value), { size: 10.5, tone: "soft" }),
-  );
+  const ticks = position
+    .ticks(5)
+    .map((value) =>
+      label(x + 17, position(value) + 3.5, position.tickFormat(5)(value), { size: 10.5, tone: "soft" }),
+    );
   return bands.join("") + ticks.join("");
 }

@@ -8,7 +8,7 @@ import { element, escapeText, label, seriesClass, seriesColors, svgDocument, ton
 export function planSvg(plan: MergePlan, title: string): string {
   const count = plan.num_hidden_layers;
   const left = 4;
-  const pitch = Math.min(44, Math.max(11, 880 / count));
+  const pitch = Math.min(56, Math.max(11, 1060 / count));
   const box = pitch - Math.min(6, pitch * 0.16);
   const height = Math.min(30, box * 0.9 + 6);
   const above = 30;
@@ -28,7 +28,16 @@ export function planSvg(plan: MergePlan, title: string): string {
     const from = kept === undefined ? [start, end] : [left + kept * pitch, left + kept * pitch + box];
     const band = `M${from[0]} ${above + height}H${from[1]}C${from[1]} ${above + height + 24} ${x + box} ${below - 24} ${x + box} ${below}H${x}C${x} ${below - 24} ${from[0]} ${above + height + 24} ${from[0]} ${above + height}Z`;
     const cells = group.layers.map((layer) =>
-      cell(left + layer * pitch, above, box, height, `${layer}`, color, kept !== undefined && kept !== layer, small),
+      cell(
+        left + layer * pitch,
+        above,
+        box,
+        height,
+        `${layer}`,
+        color,
+        kept !== undefined && kept !== layer,
+        small,
+      ),
     );
     parts.push(
       element(
@@ -36,7 +45,11 @@ export function planSvg(plan: MergePlan, title: string): string {
         {},
         [
           `<title>${escapeText(about)}</title>`,
-          element("path", { d: round(band), ...paint(color), "fill-opacity": color === undefined ? "0.6" : "0.28" }),
+          element("path", {
+            d: round(band),
+            ...paint(color),
+            "fill-opacity": color === undefined ? "0.6" : "0.28",
+          }),
           ...cells,
           cell(x, below, box, height, `${index}`, color, false, small),
         ].join(""),
@@ -46,12 +59,22 @@ export function planSvg(plan: MergePlan, title: string): string {
   const width = left + count * pitch + 4;
   const groups = plan.groups.filter((g) => g.layers.length > 1).map((g) => `layers ${g.layers.join(", ")}`);
   const description = `${count} layers become ${plan.groups.length}; together: ${groups.join("; ") || "none"}`;
-  return svgDocument({ width: Math.max(width, 240), height: below + height + 6 }, title, description, parts.join(""));
+  return svgDocument(
+    { width: Math.max(width, 240), height: below + height + 6 },
+    title,
+    description,
+    parts.join(""),
+  );
 }
 
-function describe(layers: readonly number[], kept: number | undefined, weights: readonly number[] | undefined): string {
+function describe(
+  layers: readonly number[],
+  kept: number | undefined,
+  weights: readonly number[] | undefined,
+): string {
   if (layers.length === 1) return `layer ${layers[0]} stays`;
-  if (kept !== undefined) return `layer ${kept} stays, ${layers.filter((l) => l !== kept).join(", ")} dropped`;
+  if (kept !== undefined)
+    return `layer ${kept} stays, ${layers.filter((l) => l !== kept).join(", ")} dropped`;
   const shares = weights ? ` with weights ${weights.map((w) => w.toFixed(3)).join(", ")}` : "";
   return `layers ${layers.join(", ")} fold into one${shares}`;
 }
@@ -73,10 +96,21 @@ function cell(
 ): string {
   const shared = { x, y, width, height, rx: Math.min(4, width / 4) };
   const shape = dropped
-    ? element("rect", { ...shared, fill: "none", class: "lf-outline", stroke: tones.soft.light, "stroke-dasharray": "3 3" })
+    ? element("rect", {
+        ...shared,
+        fill: "none",
+        class: "lf-outline",
+        stroke: tones.soft.light,
+        "stroke-dasharray": "3 3",
+      })
     : element("rect", { ...shared, ...paint(color) });
   if (small) return shape;
-  const place = { x: x + width / 2, y: y + height / 2 + 4, "text-anchor": "middle", "font-size": Math.min(12, width * 0.5) };
+  const place = {
+    x: x + width / 2,
+    y: y + height / 2 + 4,
+    "text-anchor": "middle",
+    "font-size": Math.min(12, width * 0.5),
+  };
   // Numbers on a coloured box are white on the light scheme's dark colours, black on the dark scheme's light ones.
   const tone =
     color !== undefined && !dropped

@@ -26,12 +26,25 @@ export function label(
   x: number,
   y: number,
   text: string,
-  options: { anchor?: "start" | "middle" | "end"; size?: number; tone?: "ink" | "soft"; transform?: string } = {},
+  options: {
+    anchor?: "start" | "middle" | "end";
+    size?: number;
+    tone?: "ink" | "soft";
+    transform?: string;
+  } = {},
 ): string {
   const { anchor = "start", size = 12, tone = "ink", transform } = options;
   return element(
     "text",
-    { x, y, "text-anchor": anchor, "font-size": size, class: `lf-${tone}`, fill: tones[tone].light, transform },
+    {
+      x,
+      y,
+      "text-anchor": anchor,
+      "font-size": size,
+      class: `lf-${tone}`,
+      fill: tones[tone].light,
+      transform,
+    },
     escapeText(text),
   );
 }
@@ -59,14 +72,22 @@ const darkRules = [
   `.lf-plate{fill:${tones.plate.dark}}`,
   ".lf-on{fill:#10151d}",
   `.lf-outline{stroke:${tones.soft.dark}}`,
-  ...seriesColorsDark.flatMap((color, i) => [`.lf-stroke-${i}{stroke:${color}}`, `.lf-fill-${i}{fill:${color}}`]),
+  ...seriesColorsDark.flatMap((color, i) => [
+    `.lf-stroke-${i}{stroke:${color}}`,
+    `.lf-fill-${i}{fill:${color}}`,
+  ]),
 ].join("");
 
 /**
  * A whole SVG document that also stands inside HTML: scales to its place, names itself to screen readers, follows the
  * reader's light or dark scheme, and refers to nothing outside itself.
  */
-export function svgDocument(size: { width: number; height: number }, title: string, description: string, body: string): string {
+export function svgDocument(
+  size: { width: number; height: number },
+  title: string,
+  description: string,
+  body: string,
+): string {
   return element(
     "svg",
     {

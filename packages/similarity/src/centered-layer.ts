@@ -1,4 +1,4 @@
-import { contiguousData, LayerfoldError, type Matrix, matrixSize, tensor } from "@layerfold/core";
+import { contiguousData, LayerfoldError, type Matrix, tensor } from "@layerfold/core";
 import { centerPoints } from "@layerfold/linalg";
 
 /** A float64 copy of a layer. */
@@ -20,18 +20,6 @@ export function constantLayer(): LayerfoldError {
   return new LayerfoldError("LAYER_CONSTANT", "all samples of the layer are the same", {
     wanted: "at least two different rows",
   });
-}
-
-/** @throws SAMPLE_COUNT_MISMATCH */
-export function checkPaired(a: Matrix, b: Matrix): void {
-  const wanted = matrixSize(a, "the first layer").rows;
-  const got = matrixSize(b, "the second layer").rows;
-  if (wanted !== got) {
-    throw new LayerfoldError("SAMPLE_COUNT_MISMATCH", "the layers hold different numbers of samples", {
-      wanted: `${wanted}`,
-      got: `${got}`,
-    });
-  }
 }
 
 /** Σ a_i b_i in float64, of two contiguous arrays of one length. */

@@ -1,4 +1,11 @@
-import { type Floats, LayerfoldError, type Matrix, type RunContext, tensor, throwIfAborted } from "@layerfold/core";
+import {
+  type Floats,
+  LayerfoldError,
+  type Matrix,
+  type RunContext,
+  tensor,
+  throwIfAborted,
+} from "@layerfold/core";
 import { constantLayer, innerProduct } from "./centered-layer.js";
 
 /**

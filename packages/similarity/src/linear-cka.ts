@@ -1,6 +1,7 @@
 import { defineSimilarity, type Matrix, type RunContext, z } from "@layerfold/core";
-import { centeredLayer, checkPaired, innerProduct } from "./centered-layer.js";
+import { centeredLayer, innerProduct } from "./centered-layer.js";
 import { alignment, alignmentOfAll, type CenteredKernel, unitKernel } from "./kernel-alignment.js";
+import { checkPaired } from "./same-shape.js";
 
 const optionsSchema = z.strictObject({});
 
@@ -26,35 +27,43 @@ export const linearCka = defineSimilarity<PreparedLayer, typeof optionsSchema>({
   id: "linear-cka",
   summary: "linear centred kernel alignment",
   optionsSchema,
-  create: () => {
-    const compare = async (a: PreparedLayer, b: PreparedLayer, ctx: RunContext) => {
+  create: () => ({
+    traits: {
+      symmetric: true,
+      stochastic: false,
+      range: [0, 1],
+      invariantTo: ["translation", "isotropic-scale", "rotation"],
+    },
+    async prepare(layer, ctx) {
+      const centered = centeredLayer(layer);
+      const [samples, features] = centered.shape;
+      if (samples <= kernelSamples && samples <= 8 * features) {
+        const gram = await ctx.engine.matmul(centered, centered, { transposeB: true });
+        return { centered, kernel: unitKernel(samples, gram.data) };
+      }
+      return { centered, norm: Math.sqrt(await squaredNorm(centered, centered, ctx)) };
+    },
+    async compare(a, b, ctx) {
       checkPaired(a.centered, b.centered);
       if (a.kernel && b.kernel) return alignment(a.kernel, b.kernel);
-      const cross = await squaredNorm(a.centered, b.centered, ctx);
-      return cross / ((await normOf(a, ctx)) * (await normOf(b, ctx)));
-    };
-    return {
-      traits: {
-        symmetric: true,
-        stochastic: false,
-        range: [0, 1],
-        invariantTo: ["translation", "isotropic-scale", "rotation"],
-      },
-      async prepare(layer, ctx) {
-        const centered = centeredLayer(layer);
-        const [samples, features] = centered.shape;
-        if (samples <= kernelSamples && samples <= 8 * features) {
-          const gram = await ctx.engine.matmul(centered, centered, { transposeB: true });
-          return { centered, kernel: unitKernel(samples, gram.data) };
-        }
-        return { centered, norm: Math.sqrt(await squaredNorm(centered, centered, ctx)) };
-      },
-      compare,
-      async compareAll(prepared, ctx) {
-        const kernels = prepared.flatMap(({ kernel }) => kernel ?? []);
-        if (kernels.length === prepared.length) return alignmentOfAll(kernels, ctx);
-        return allPairs(prepared, (a, b) => compare(a, b, ctx), ctx);
-      },
-    };
-  },
+      return (
+        (await squaredNorm(a.centered, b.centered, ctx)) / ((await normOf(a, ctx)) * (await normOf(b, ctx)))
+      );
+    },
+    compareAll(prepared, ctx) {
+      const kernels = prepared.flatMap(({ kernel }) => kernel ?? []);
+      return kernels.length === prepared.length ? alignmentOfAll(kernels, ctx) : undefined;
+    },
+  }),
 });
+
+/** ‖AᵀB‖_F² */
+async function squaredNorm(a: Matrix, b: Matrix, ctx: RunContext): Promise<number> {
+  const { data } = await ctx.engine.matmul(a, b, { transposeA: true });
+  return innerProduct(data, data);
+}
+
+/** A layer that has a kernel knows its norm only when it meets one that has not. */
+async function normOf({ centered, norm }: PreparedLayer, ctx: RunContext): Promise<number> {
+  return norm ?? Math.sqrt(await squaredNorm(centered, centered, ctx));
+}

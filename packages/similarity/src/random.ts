@@ -1,4 +1,5 @@
 import { defineSimilarity, type Matrix, z } from "@layerfold/core";
+import { checkPaired } from "./same-shape.js";
 
 const optionsSchema = z.strictObject({});
 
@@ -10,6 +11,9 @@ export const random = defineSimilarity<Matrix, typeof optionsSchema>({
   create: () => ({
     traits: { symmetric: true, stochastic: true, range: [0, 1], invariantTo: [] },
     prepare: (layer) => layer,
-    compare: (a, b, ctx) => (a === b ? 1 : ctx.rng.uniform()),
+    compare(a, b, ctx) {
+      checkPaired(a, b);
+      return a === b ? 1 : ctx.rng.uniform();
+    },
   }),
 });

@@ -22,8 +22,8 @@ export async function similarityMatrix<P>(
   const count = layers.length;
   const { symmetric } = measure.traits;
   const values = new Float64Array(count * count);
-  if (measure.compareAll) {
-    const all = await measure.compareAll(compared.prepared, { ...ctx, rng: ctx.rng.fork("pairs") });
+  const all = await measure.compareAll?.(compared.prepared, { ...ctx, rng: ctx.rng.fork("pairs") });
+  if (all) {
     for (let l = 0; l < count; l++) {
       for (let m = 0; m < count; m++) {
         const value = all.data[all.offset + l * all.stride[0] + m * all.stride[1]];

@@ -35,7 +35,8 @@ export function vectorOf(block: BlockView, role: Role | undefined): Float32Array
 /** A linear map's weight as [outputs, inputs], however it is stored. @throws TENSOR_MISSING */
 export function weightOf(block: BlockView, role: Role): Matrix<Float32Array> {
   const found = block.tensors.get(role);
-  if (!found) throw new LayerfoldError("TENSOR_MISSING", `the block has no ${role}`, { where: `layer ${block.layer}` });
+  if (!found)
+    throw new LayerfoldError("TENSOR_MISSING", `the block has no ${role}`, { where: `layer ${block.layer}` });
   const [rows, columns] = found.shape;
   if (specOf(block).linearLayout === "out-in") return tensor(float32(found), [rows, columns]);
   const view = tensor(found.data, [columns, rows], [found.stride[1], found.stride[0]], found.offset);
@@ -77,7 +78,10 @@ export function stackRows(parts: readonly Matrix<Float32Array>[]): Matrix<Float3
 }
 
 /** Some rows of a row-major matrix, in the order given. */
-export function selectRows({ data, shape }: Matrix<Float32Array>, rows: readonly number[]): Matrix<Float32Array> {
+export function selectRows(
+  { data, shape }: Matrix<Float32Array>,
+  rows: readonly number[],
+): Matrix<Float32Array> {
   const width = shape[1];
   const out = new Float32Array(rows.length * width);
   rows.forEach((row, i) => {

@@ -59,7 +59,11 @@ function fileStore(handle: FileHandle): HiddenStore {
           got: `[${states.shape.join(", ")}]`,
         });
       }
-      const bytes = new Uint8Array(states.data.buffer, states.data.byteOffset + 4 * states.offset, bytesOf(slot));
+      const bytes = new Uint8Array(
+        states.data.buffer,
+        states.data.byteOffset + 4 * states.offset,
+        bytesOf(slot),
+      );
       let written = 0;
       while (written < bytes.length) {
         const step = await handle.write(bytes, written, bytes.length - written, slot.start + written);

@@ -46,9 +46,13 @@ export function mlpOf(block: BlockView): MlpSpec {
         ? "a norm stands between its down projection and the stream"
         : undefined;
   if (feedForward.kind !== "mlp" || reason !== undefined) {
-    throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's MLP cannot be refitted in closed form: ${reason}`, {
-      where: `layer ${block.layer} (${block.type})`,
-    });
+    throw new LayerfoldError(
+      "REPAIR_UNSUPPORTED",
+      `the block's MLP cannot be refitted in closed form: ${reason}`,
+      {
+        where: `layer ${block.layer} (${block.type})`,
+      },
+    );
   }
   return feedForward;
 }
@@ -95,7 +99,10 @@ export function joinNeurons(parts: readonly Neurons[]): Neurons {
   };
 }
 
-export function selectNeurons({ gate, gateBias, up, upBias, down }: Neurons, chosen: readonly number[]): Neurons {
+export function selectNeurons(
+  { gate, gateBias, up, upBias, down }: Neurons,
+  chosen: readonly number[],
+): Neurons {
   const pick = (vector: Float32Array | undefined) => vector && Float32Array.from(chosen, (i) => vector[i]);
   return {
     gate: gate && selectRows(gate, chosen),

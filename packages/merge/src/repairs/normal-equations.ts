@@ -1,11 +1,4 @@
-import {
-  LayerfoldError,
-  type Matrix,
-  type RunContext,
-  type Tensor,
-  tensor,
-  zeros,
-} from "@layerfold/core";
+import { LayerfoldError, type Matrix, type RunContext, type Tensor, tensor, zeros } from "@layerfold/core";
 import { ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
 
 type Float64Matrix = Matrix<Float64Array>;
@@ -135,7 +128,11 @@ export async function blockSaliency(
 }
 
 /** Rows and columns of a matrix, in the order given. */
-export function pick({ data, shape }: Float64Matrix, rows: readonly number[], columns: readonly number[]): Float64Matrix {
+export function pick(
+  { data, shape }: Float64Matrix,
+  rows: readonly number[],
+  columns: readonly number[],
+): Float64Matrix {
   const out = new Float64Array(rows.length * columns.length);
   let to = 0;
   for (const row of rows) for (const column of columns) out[to++] = data[row * shape[1] + column];
@@ -171,7 +168,10 @@ export async function bestRidge(
   for (const ridge of ridges) {
     const weights = await ridgeLeastSquares({ ...seen, ridge, prior }, ctx);
     const product = await ctx.engine.matmul(unseen.gram, weights);
-    const error = weights.data.reduce((sum, w, i) => sum + w * (product.data[i] - 2 * unseen.cross.data[i]), 0);
+    const error = weights.data.reduce(
+      (sum, w, i) => sum + w * (product.data[i] - 2 * unseen.cross.data[i]),
+      0,
+    );
     if (error < best.error) best = { ridge, error };
   }
   return best.ridge;

@@ -1,0 +1,54 @@
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { batchBySize, openCheckpoint, openTokenizer, readDocuments } from "@layerfold/checkpoint";
+import { openRunner } from "@layerfold/graph";
+import { expect, it } from "vitest";
+import { ctx } from "./capture.test.fixture.js";
+import { captureActivations } from "./capture-activations.js";
+import { checkpointSource } from "./checkpoint-source.js";
+import { runnerSource } from "./runner-source.js";
+
+const foldling = (path: string) =>
+  fileURLToPath(new URL(`../../../models/foldling/${path}`, import.meta.url));
+
+async function calibrationRows(count: number): Promise<number[][]> {
+  const tokenizer = await openTokenizer(foldling("checkpoint"));
+  const documents = await readDocuments(foldling("data/calibration.jsonl"));
+  if (documents.kind !== "documents") throw new Error("the calibration file holds documents");
+  return documents.texts.slice(0, count).map((text) => tokenizer.encode(text, { addSpecialTokens: true }));
+}
+
+it("gives the block influence that transformers gave on the same 64 documents", async () => {
+  // models/foldling/train/measure.py: 1 − mean cosine(layer input, layer output) over tokens.
+  const { block_influence: expected } = JSON.parse(await readFile(foldling("measurements.json"), "utf8"));
+  const checkpoint = await openCheckpoint(foldling("checkpoint"));
+  const source = checkpointSource(checkpoint);
+  const batches = batchBySize(await calibrationRows(64), 4096).map(({ batch }) => batch);
+  const { statistics, layers } = await captureActivations(source, batches, { pooling: "last" }, ctx);
+  await source.close();
+  await checkpoint.close();
+  expect(layers[0].shape).toEqual([64, 128]);
+  expect(expected).toHaveLength(statistics.layerCount);
+  expected.forEach((influence: number, l: number) => {
+    const depths = statistics.layerCount + 1;
+    expect(1 - statistics.cosine.data[l * depths + l + 1]).toBeCloseTo(influence, 5);
+  });
+});
+
+it("block by block gives what the whole model gives", async () => {
+  const checkpoint = await openCheckpoint(foldling("checkpoint"));
+  const whole = checkpointSource(checkpoint);
+  const runner = await openRunner(checkpoint);
+  const batches = batchBySize(await calibrationRows(6), 400).map(({ batch }) => batch);
+  const [a, b] = [
+    await captureActivations(whole, batches, { pooling: "all" }, ctx),
+    await captureActivations(runnerSource(runner), batches, { pooling: "all" }, ctx),
+  ];
+  await whole.close();
+  await runner.close();
+  await checkpoint.close();
+  a.layers.forEach((layer, l) => {
+    const largest = layer.data.reduce((max, x, i) => Math.max(max, Math.abs(x - b.layers[l].data[i])), 0);
+    expect(largest).toBeLessThan(2e-4);
+  });
+});

@@ -1,0 +1,145 @@
+import { decodeFloats, fromFloat16Bits, LayerfoldError } from "@layerfold/core";
+
+/** A storage type of ggml: weights in blocks of `blockSize`, each `blockBytes` long. */
+interface BlockType {
+  readonly blockSize: number;
+  readonly blockBytes: number;
+  /** Writes the `blockSize` values of the block at `bytes[at]` to `out[to]` and after. */
+  decode(bytes: Uint8Array, at: number, out: Float32Array, to: number): void;
+}
+
+function half(bytes: Uint8Array, at: number): number {
+  return fromFloat16Bits(bytes[at] | (bytes[at + 1] << 8));
+}
+
+function signed(byte: number): number {
+  return (byte << 24) >> 24;
+}
+
+/** Blocks of 32 codes of 4 bits, low nibbles first, after a scale and maybe a minimum; a fifth bit of each may lie in 4 bytes between. */
+function smallBlocks({ minimum, fifthBit }: { minimum: boolean; fifthBit: boolean }): BlockType {
+  const highAt = minimum ? 4 : 2;
+  const codesAt = highAt + (fifthBit ? 4 : 0);
+  const zero = minimum ? 0 : fifthBit ? 16 : 8;
+  return {
+    blockSize: 32,
+    blockBytes: codesAt + 16,
+    decode(bytes, at, out, to) {
+      const scale = half(bytes, at);
+      // Adding −0 leaves every number as it is, −0 too.
+      const offset = minimum ? half(bytes, at + 2) : -0;
+      for (let i = 0; i < 32; i++) {
+        const byte = bytes[at + codesAt + (i & 15)];
+        let code = i < 16 ? byte & 15 : byte >> 4;
+        if (fifthBit) code |= ((bytes[at + highAt + (i >> 3)] >> (i & 7)) & 1) << 4;
+        out[to + i] = scale * (code - zero) + offset;
+      }
+    },
+  };
+}
+
+/**
+ * Super-blocks of 8 × 32 codes of 4 or 5 bits: two halves (scale of the scales, scale of the minima), then 8 scales and 8 minima of 6 bits
+ * in 12 bytes.
+ */
+function superBlocks({ fifthBit }: { fifthBit: boolean }): BlockType {
+  const codesAt = 16 + (fifthBit ? 32 : 0);
+  return {
+    blockSize: 256,
+    blockBytes: codesAt + 128,
+    decode(bytes, at, out, to) {
+      const scale = half(bytes, at);
+      const minimumScale = half(bytes, at + 2);
+      const packed = at + 4;
+      for (let group = 0; group < 8; group++) {
+        const j = group & 3;
+        const [low, high, mixed] = [bytes[packed + j], bytes[packed + 4 + j], bytes[packed + 8 + j]];
+        const s = scale * (group < 4 ? low & 63 : (mixed & 15) | ((low >> 2) & 48));
+        const m = minimumScale * (group < 4 ? high & 63 : (mixed >> 4) | ((high >> 2) & 48));
+        for (let i = 0; i < 32; i++) {
+          const byte = bytes[at + codesAt + 32 * (group >> 1) + i];
+          let code = group & 1 ? byte >> 4 : byte & 15;
+          if (fifthBit) code |= ((bytes[at + 16 + i] >> group) & 1) << 4;
+          out[to + 32 * group + i] = s * code - m;
+        }
+      }
+    },
+  };
+}
+
+const q8_0: BlockType = {
+  blockSize: 32,
+  blockBytes: 34,
+  decode(bytes, at, out, to) {
+    const scale = half(bytes, at);
+    for (let i = 0; i < 32; i++) out[to + i] = scale * signed(bytes[at + 2 + i]);
+  },
+};
+
+/** 256 codes of 6 bits (4 low bits in 128 bytes, 2 high ones in 64), 16 signed 8-bit scales, and a half. */
+const q6_k: BlockType = {
+  blockSize: 256,
+  blockBytes: 210,
+  decode(bytes, at, out, to) {
+    const scale = half(bytes, at + 208);
+    for (let i = 0; i < 256; i++) {
+      const part = i >> 7;
+      const row = (i >> 5) & 3;
+      const low = bytes[at + 64 * part + 32 * (row & 1) + (i & 31)];
+      const high = bytes[at + 128 + 32 * part + (i & 31)];
+      const code = (row < 2 ? low & 15 : low >> 4) | (((high >> (2 * row)) & 3) << 4);
+      out[to + i] = scale * signed(bytes[at + 192 + (i >> 4)]) * (code - 32);
+    }
+  },
+};
+
+const plain = (dtype: "float32" | "float16" | "bfloat16", blockBytes: number) => ({ blockSize: 1, blockBytes, dtype });
+
+const types = {
+  F32: plain("float32", 4),
+  F16: plain("float16", 2),
+  BF16: plain("bfloat16", 2),
+  Q8_0: q8_0,
+  Q4_0: smallBlocks({ minimum: false, fifthBit: false }),
+  Q4_1: smallBlocks({ minimum: true, fifthBit: false }),
+  Q5_0: smallBlocks({ minimum: false, fifthBit: true }),
+  Q5_1: smallBlocks({ minimum: true, fifthBit: true }),
+  Q4_K: superBlocks({ fifthBit: false }),
+  Q5_K: superBlocks({ fifthBit: true }),
+  Q6_K: q6_k,
+};
+
+/** A ggml storage type that can be read. */
+export type GgmlType = keyof typeof types;
+
+export const ggmlTypes = Object.keys(types) as GgmlType[];
+
+/**
+ * Bytes of `count` weights.
+ * @throws GGUF_INVALID where they do not fill whole blocks
+ */
+export function ggmlByteLength(type: GgmlType, count: number, where: string): number {
+  const { blockSize, blockBytes } = types[type];
+  if (count % blockSize !== 0) {
+    throw new LayerfoldError("GGUF_INVALID", "a tensor does not fill whole blocks", {
+      wanted: `a multiple of ${blockSize} weights for ${type}`,
+      got: `${count}`,
+      where,
+    });
+  }
+  return (count / blockSize) * blockBytes;
+}
+
+/**
+ * Weights of a ggml storage type as float32, to the bit what ggml's reference gives.
+ * @param bytes - whole blocks
+ */
+export function dequantize(type: GgmlType, bytes: Uint8Array): Float32Array {
+  const found = types[type];
+  if ("dtype" in found) return decodeFloats(bytes, found.dtype);
+  const { blockSize, blockBytes } = found;
+  const blocks = bytes.length / blockBytes;
+  const out = new Float32Array(blocks * blockSize);
+  for (let block = 0; block < blocks; block++) found.decode(bytes, block * blockBytes, out, block * blockSize);
+  return out;
+}

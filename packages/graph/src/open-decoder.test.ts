@@ -1,0 +1,108 @@
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { openCheckpoint, writeCheckpoint } from "@layerfold/checkpoint";
+import { type TokenBatch, tokenBatch } from "@layerfold/core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Decoder, openDecoder } from "./open-decoder.js";
+
+const llama = fileURLToPath(new URL("../test/golden/architectures/llama/", import.meta.url));
+const opt = fileURLToPath(new URL("../test/golden/architectures/opt/", import.meta.url));
+const batch = tokenBatch([
+  [5, 17, 3, 99, 4],
+  [8, 1, 2],
+]);
+
+async function open(folder: string): Promise<Decoder> {
+  const checkpoint = await openCheckpoint(folder);
+  const decoder = await openDecoder(checkpoint);
+  return {
+    ...decoder,
+    close: async () => {
+      await decoder.close();
+      await checkpoint.close();
+    },
+  };
+}
+
+async function logitsOf(folder: string): Promise<Float32Array> {
+  const decoder = await open(folder);
+  const { data } = await decoder.logits(batch);
+  await decoder.close();
+  return data;
+}
+
+describe("openDecoder", () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "layerfold-graph-"));
+  });
+  afterAll(async () => {
+    await chmod(join(folder, "snapshot"), 0o755);
+    await rm(folder, { recursive: true });
+  });
+
+  it("reads shards behind links into other folders, and writes nothing to a read-only one", async () => {
+    const checkpoint = await openCheckpoint(llama);
+    const snapshot = join(folder, "snapshot");
+    await writeCheckpoint(snapshot, {
+      config: checkpoint.config,
+      tensors: Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({
+        name,
+        dtype,
+        shape,
+        bytes: () => checkpoint.readBytes(name),
+      })),
+      maxShardBytes: 100_000,
+    });
+    await checkpoint.close();
+    const shards = (await readdir(snapshot)).filter((name) => name.endsWith(".safetensors"));
+    expect(shards.length).toBeGreaterThan(2);
+    // As in the hub's cache, names there say nothing; and here every second shard lies elsewhere still.
+    for (const [index, name] of shards.entries()) {
+      const blobs = join(folder, index % 2 ? "blobs" : "elsewhere/deep");
+      await mkdir(blobs, { recursive: true });
+      await rename(join(snapshot, name), join(blobs, `${index}`));
+      await symlink(join(blobs, `${index}`), join(snapshot, name));
+    }
+    const before = await readdir(folder, { recursive: true });
+    await chmod(snapshot, 0o555);
+    expect(await logitsOf(snapshot)).toEqual(await logitsOf(llama));
+    expect(await readdir(folder, { recursive: true })).toEqual(before);
+  });
+
+  it("lets no padded token reach a result", async () => {
+    const decoder = await open(llama);
+    const other: TokenBatch = { ...batch, inputIds: batch.inputIds.slice() };
+    other.inputIds.fill(77, batch.sequenceLength + 3);
+    expect((await decoder.logits(other)).data).toEqual((await decoder.logits(batch)).data);
+    expect(await decoder.tokenLogProbabilities(other)).toEqual(await decoder.tokenLogProbabilities(batch));
+    expect((await decoder.lastLogits(other)).data).toEqual((await decoder.lastLogits(batch)).data);
+    await decoder.close();
+  });
+
+  it("refuses batches that make no sense", async () => {
+    const decoder = await open(llama);
+    const run = (changes: Partial<TokenBatch>) => decoder.run({ ...batch, ...changes }, { logits: true });
+    await expect(run({ inputIds: new Int32Array(10).fill(160) })).rejects.toMatchObject({
+      code: "TOKEN_OUT_OF_RANGE",
+    });
+    await expect(run({ lengths: Int32Array.of(5, 0) })).rejects.toMatchObject({ code: "BATCH_INVALID" });
+    await expect(run({ lengths: Int32Array.of(5) })).rejects.toMatchObject({ code: "BATCH_INVALID" });
+    await decoder.close();
+  });
+
+  it("refuses a sequence longer than the learned positions", async () => {
+    const checkpoint = await openCheckpoint(opt);
+    const decoder = await openDecoder(checkpoint);
+    const most = checkpoint.architecture.maxPositionEmbeddings;
+    const long = tokenBatch([new Int32Array(most + 1)]);
+    await expect(decoder.run(long, { residuals: true })).rejects.toMatchObject({ code: "SEQUENCE_TOO_LONG" });
+    expect(
+      (await decoder.run(tokenBatch([new Int32Array(most)]), { residuals: true })).residuals,
+    ).toHaveLength(decoder.layerCount + 1);
+    await decoder.close();
+    await checkpoint.close();
+  });
+});

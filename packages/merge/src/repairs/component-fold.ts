@@ -1,0 +1,301 @@
+import {
+  type BlockView,
+  defineRepair,
+  LayerfoldError,
+  type ModelRunner,
+  type RunContext,
+  type Tap,
+  tensor,
+  z,
+} from "@layerfold/core";
+import { float64, specOf, stackRows, vectorOf, withTensors } from "./block-linear.js";
+import { type CalibratedGroup, frontToBack, squaredDifference } from "./front-to-back.js";
+import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
+import {
+  type FitOptions,
+  fitOptions,
+  gatherEquations,
+  missingUpdate,
+  settle,
+  solved,
+} from "./least-squares.js";
+import {
+  downOutput,
+  joinNeurons,
+  mlpOf,
+  type Neurons,
+  neuronsOf,
+  neuronTensors,
+  selectNeurons,
+} from "./neurons.js";
+import {
+  blockSaliency,
+  type ComponentFit,
+  componentFit,
+  featureSaliency,
+  ofFeatures,
+  pickRows,
+  withoutFeatures,
+} from "./normal-equations.js";
+import { refitDown } from "./refit-down.js";
+
+/** Neurons go in so many rounds, the saliencies being taken anew for each. */
+const rounds = 4;
+
+/**
+ * Fills the block of each group anew with the best heads and neurons of all its layers; it stands for strategy and repair at once.
+ * From the front, on the folded model's own stream x, with Z the dense stream behind the group:
+ *
+ * 1. Norm gains move into the projections behind them, so that components of different layers can stand behind one norm.
+ * 2. Heads: every key/value group of every layer runs on x. Design A = their outputs side by side, target = the sum of the layers' dense
+ *    attention updates (`sum`), or Z − x with all the layers' neurons beside them in the design (`joint`); prior = the layers' output
+ *    projections. W = (AᵀwA + λI)⁻¹(AᵀwT + λW₀); the key/value group of least saliency tr(W_Sᵀ[(G⁻¹)_SS]⁻¹W_S) goes, again and again,
+ *    until as many are left as a block has.
+ * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
+ * 4. A group of one layer has its down projection refitted (`reconstruct`).
+ *
+ * Saliencies are the optimal brain surgeon's (Hassibi & Stork 1993). Ours; nearest relatives: FlattenGPT (arXiv 2602.08858), CoMe
+ * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
+ *
+ * Cost per group of n layers: about 2n + 3 runs of a block, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
+ * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
+ *
+ * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, attention with query/key norms or beside the MLP
+ * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
+ */
+export const componentFold = defineRepair({
+  id: "component-fold",
+  summary: "fill each folded block with the best heads and neurons of all its layers, refitted",
+  optionsSchema: z.strictObject({
+    ...fitOptions,
+    /** Target of the heads' fit, or leave the heads of the kept layer. */
+    heads: z.enum(["sum", "joint", "none"]).default("sum"),
+    headRidge: z.array(z.number().positive()).min(1).default([1e-2]),
+    /** Choose neurons from all layers; false keeps the kept layer's and refits their down projection. */
+    neurons: z.boolean().default(true),
+  }),
+  create: (options) => {
+    const foldsHeads = (layers: readonly number[]) =>
+      options.heads !== "none" && layers.length > 1 && !layers.includes(0);
+    const chooses = options.ridge.length > 1 || options.headRidge.length > 1;
+    return {
+      fit: (model, plan, folded, calibration, ctx) =>
+        frontToBack(
+          model,
+          plan,
+          calibration(),
+          {
+            needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
+            heldOutEvery: chooses ? options.heldOutEvery : 0,
+            async fill(group) {
+              if (group.layers.length === 1) {
+                return refitDown(model, group, await folded(group.index), options, ctx);
+              }
+              const layers: BlockView[] = [];
+              for (const layer of group.layers) layers.push(await model.block(layer));
+              const place = layers[group.layers.indexOf(group.place)];
+              let block = place;
+              if (foldsHeads(group.layers)) {
+                const headOptions = { ...options, ridge: options.headRidge };
+                block = await foldHeads(
+                  model,
+                  group,
+                  layers,
+                  place,
+                  options.heads === "joint",
+                  headOptions,
+                  ctx,
+                );
+              }
+              const filled = options.neurons
+                ? await foldNeurons(model, group, layers, block, options, ctx)
+                : await refitDown(model, group, block, options, ctx);
+              return { block: filled.block, squaredError: await errorOf(model, group, place) };
+            },
+          },
+          ctx,
+        ),
+    };
+  },
+});
+
+/** Sum of squared errors behind the group, were the kept layer merely left in its place. */
+async function errorOf(model: ModelRunner, group: CalibratedGroup, block: BlockView): Promise<number> {
+  let sum = 0;
+  for await (const { input, target } of group.batches()) {
+    const { hidden } = await model.runBlock(group.place, input, { replace: block });
+    sum += squaredDifference(hidden, target);
+  }
+  return sum;
+}
+
+/** Step 2: the block with the best key/value groups of all layers. */
+async function foldHeads(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  layers: readonly BlockView[],
+  place: BlockView,
+  joint: boolean,
+  options: FitOptions,
+  ctx: RunContext,
+): Promise<BlockView> {
+  const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
+  for (const layer of layers) checkSameAttention(place, layer);
+  const queries = (headCount / keyValueHeadCount) * headSize;
+  const neurons = joint ? joinNeurons(layers.map(neuronsOf)) : undefined;
+  const prior = stackRows([...layers.map(headOutputs), ...(neurons ? [neurons.down] : [])]);
+  const [features, targets] = prior.shape;
+  const headFeatures = layers.length * headCount * headSize;
+  const biases = layers.flatMap((layer) => [
+    vectorOf(layer, "attention.output.bias"),
+    ...(joint ? [vectorOf(layer, "mlp.down.bias")] : []),
+  ]);
+  const output = { scale: specOf(place).residualScale ?? 1, bias: sumOfVectors(biases) };
+  // Only what the heads give is wanted of a candidate, so its MLP shrinks to one neuron.
+  const candidates = layers.map((layer) => withNeurons(layer, selectNeurons(neuronsOf(layer), [0])));
+  const wide = neurons && withNeurons(place, neurons);
+  const equations = await gatherEquations(
+    group,
+    { features, targets },
+    options,
+    async ({ input, target, updates }) => {
+      const parts = [];
+      for (const candidate of candidates) {
+        const { taps } = await model.runBlock(group.place, input, {
+          replace: candidate,
+          taps: ["attention.heads"],
+        });
+        parts.push(taps.get("attention.heads")!);
+      }
+      if (!wide) return { features: parts, target: missingUpdate(updates!, undefined, undefined, output) };
+      const taps: Tap[] = ["mlp.hidden"];
+      const run = await model.runBlock(group.place, input, { replace: wide, taps });
+      return {
+        features: [...parts, run.taps.get("mlp.hidden")!],
+        target: missingUpdate(target, input, undefined, output),
+      };
+    },
+    ctx,
+  );
+  const prior64 = float64(prior);
+  const { equations: all, ridge } = await settle(equations, prior64, options, ctx);
+  const chosen = await chooseBlocks(
+    await componentFit(all, prior64, ridge, ctx),
+    headFeatures / queries,
+    queries,
+    keyValueHeadCount,
+    ctx,
+  );
+  const kept = chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
+  const rest = Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
+  const index = [...kept, ...rest];
+  const weights = await solved(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
+  const groups = layers.flatMap(headGroupsOf);
+  const outputs = tensor(weights.data.slice(0, kept.length * targets), [kept.length, targets]);
+  const tensors = headTensors(
+    place,
+    chosen.map((b) => groups[b]),
+    outputs,
+  );
+  const outputBias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
+  return withTensors(place, [
+    ...tensors,
+    ...(outputBias ? [["attention.output.bias", tensor(outputBias)] as const] : []),
+  ]);
+}
+
+/** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay. */
+async function chooseBlocks(
+  fit: ComponentFit,
+  blockCount: number,
+  width: number,
+  count: number,
+  ctx: RunContext,
+): Promise<number[]> {
+  const alive = Array.from({ length: blockCount }, (_, b) => b);
+  let current = fit;
+  while (alive.length > count) {
+    let least = { at: 0, saliency: Number.POSITIVE_INFINITY };
+    const columns = (at: number) => Array.from({ length: width }, (_, i) => at * width + i);
+    for (let at = 0; at < alive.length; at++) {
+      const saliency = await blockSaliency(current, columns(at), ctx);
+      if (saliency < least.saliency) least = { at, saliency };
+    }
+    current = await withoutFeatures(current, columns(least.at), ctx);
+    alive.splice(least.at, 1);
+  }
+  return alive;
+}
+
+/** Step 3: the block with the best neurons of all layers. */
+async function foldNeurons(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  layers: readonly BlockView[],
+  block: BlockView,
+  options: FitOptions,
+  ctx: RunContext,
+): Promise<{ block: BlockView }> {
+  const { intermediateSize } = mlpOf(block);
+  if (!specOf(block).feedForwardNorm) {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", "MLP and attention read through one norm", {
+      wanted: "neurons: false",
+      where: `layer ${block.layer} (${block.type})`,
+    });
+  }
+  const neurons = joinNeurons(layers.map(neuronsOf));
+  const wide = withNeurons(block, neurons);
+  const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
+  const output = { scale: downOutput(block).scale, bias };
+  const [features, targets] = neurons.down.shape;
+  const equations = await gatherEquations(
+    group,
+    { features, targets },
+    options,
+    async ({ input, target }) => {
+      const run = await model.runBlock(group.place, input, {
+        replace: wide,
+        taps: ["mlp.hidden", "mlp.update"],
+      });
+      return {
+        features: [run.taps.get("mlp.hidden")!],
+        target: missingUpdate(target, run.hidden, run.taps.get("mlp.update")!, output),
+      };
+    },
+    ctx,
+  );
+  const prior = float64(neurons.down);
+  const { equations: all, ridge } = await settle(equations, prior, options, ctx);
+  const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), intermediateSize, ctx);
+  const down = await solved(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
+  const filled = withNeurons(block, { ...selectNeurons(neurons, chosen), down });
+  return { block: bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled };
+}
+
+function withNeurons(block: BlockView, neurons: Neurons): BlockView {
+  return withTensors(block, neuronTensors(block, neurons));
+}
+
+/** The features that are left when those of least saliency go in rounds of equal shares. */
+async function chooseFeatures(fit: ComponentFit, count: number, ctx: RunContext): Promise<readonly number[]> {
+  const start = fit.features.length;
+  let current = fit;
+  for (let round = 1; round <= rounds; round++) {
+    const size = round === rounds ? count : Math.floor(start * (count / start) ** (round / rounds));
+    const saliency = featureSaliency(current);
+    const order = Array.from(saliency.keys()).sort((a, b) => saliency[b] - saliency[a]);
+    const gone = order.slice(size).sort((a, b) => a - b);
+    if (round === rounds) {
+      const away = new Set(gone);
+      return current.features.filter((_, i) => !away.has(i));
+    }
+    current = await withoutFeatures(current, gone, ctx);
+  }
+  return current.features;
+}
+
+function sumOfVectors(vectors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
+  const present = vectors.filter((vector) => vector !== undefined);
+  if (present.length === 0) return undefined;
+  return present[0].map((_, i) => present.reduce((sum, vector) => sum + vector[i], 0));
+}

@@ -1,0 +1,165 @@
+import {
+  type BlockView,
+  type Hidden,
+  keptLayer,
+  LayerfoldError,
+  type MergePlan,
+  type ModelRunner,
+  type RepairedBlock,
+  type RunContext,
+  type Tap,
+  type TokenBatch,
+  throwIfAborted,
+} from "@layerfold/core";
+import { type HiddenStore, hiddenStores } from "./hidden-store.js";
+
+/** One calibration batch, as a group's repair sees it. */
+export interface GroupBatch {
+  /** The folded model's stream before the group. */
+  readonly input: Hidden;
+  /** The dense model's stream behind the group: what the folded model's should be. */
+  readonly target: Hidden;
+  /** Sum of what the attention of the group's layers adds to the dense stream, where `needsUpdates` says so. */
+  readonly updates?: Hidden;
+  /** Of the text that only judges. */
+  readonly heldOut: boolean;
+}
+
+/** A plan's group, with the calibration streams around it. */
+export interface CalibratedGroup {
+  readonly index: number;
+  readonly layers: readonly number[];
+  /** The dense layer whose place the group's block takes. */
+  readonly place: number;
+  batches(): AsyncIterable<GroupBatch>;
+}
+
+export interface FrontToBackOptions {
+  /** Whether `updates` are needed for a group. */
+  readonly needsUpdates: (layers: readonly number[]) => boolean;
+  /** Every so many-th batch only judges; 0 = none. */
+  readonly heldOutEvery: number;
+  /** The group's block, and the sum of squared errors of the stream behind it without the repair. */
+  readonly fill: (group: CalibratedGroup) => Promise<{ block: BlockView; squaredError: number }>;
+}
+
+/**
+ * Goes through a plan's groups from the front: runs the group's dense layers on the dense stream, lets `fill` make the group's block,
+ * and runs that on the folded model's own stream. Both streams lie on disk between groups, so memory is a few blocks and one batch,
+ * however much calibration text there is.
+ *
+ * @throws CALIBRATION_EMPTY
+ */
+export async function* frontToBack(
+  model: ModelRunner,
+  plan: MergePlan,
+  calibration: AsyncIterable<TokenBatch>,
+  { needsUpdates, heldOutEvery, fill }: FrontToBackOptions,
+  ctx: RunContext,
+): AsyncIterable<RepairedBlock> {
+  const stores = await hiddenStores();
+  try {
+    const dense = await stores.create("dense");
+    const folded = await stores.create("folded");
+    const updates = await stores.create("updates");
+    let tokenCount = 0;
+    for await (const batch of calibration) {
+      throwIfAborted(ctx.signal);
+      const hidden = await model.embed(batch);
+      tokenCount += batch.lengths.reduce((sum, length) => sum + length, 0);
+      await folded.put(folded.batchCount, hidden);
+      await dense.put(dense.batchCount, hidden);
+    }
+    if (tokenCount === 0) {
+      throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
+    }
+    const heldOut = (batch: number) => heldOutEvery > 0 && batch % heldOutEvery === heldOutEvery - 1;
+    const count = dense.batchCount;
+    for (const [index, planGroup] of plan.groups.entries()) {
+      const { layers } = planGroup;
+      const withUpdates = needsUpdates(layers);
+      for (let b = 0; b < count; b++) {
+        throwIfAborted(ctx.signal);
+        await runDense(model, layers, dense, withUpdates ? updates : undefined, b);
+      }
+      const group: CalibratedGroup = {
+        index,
+        layers,
+        place: keptLayer(planGroup) ?? layers[0],
+        async *batches() {
+          for (let b = 0; b < count; b++) {
+            throwIfAborted(ctx.signal);
+            yield {
+              input: await folded.get(b),
+              target: await dense.get(b),
+              ...(withUpdates && { updates: await updates.get(b) }),
+              heldOut: heldOut(b),
+            };
+          }
+        },
+      };
+      const { block, squaredError } = await fill(group);
+      let after = 0;
+      for (let b = 0; b < count; b++) {
+        throwIfAborted(ctx.signal);
+        const { hidden } = await model.runBlock(group.place, await folded.get(b), { replace: block });
+        await folded.put(b, hidden);
+        after += squaredDifference(hidden, await dense.get(b));
+      }
+      const values = tokenCount * model.hiddenSize;
+      ctx.report?.({
+        type: "progress",
+        stage: "repair",
+        done: index + 1,
+        total: plan.groups.length,
+        unit: "blocks",
+      });
+      yield { index, block, error: { before: squaredError / values, after: after / values } };
+    }
+  } finally {
+    await stores.close();
+  }
+}
+
+/** Moves the dense stream of one batch behind the group's layers, and lays down the sum of their attention updates where asked. */
+async function runDense(
+  model: ModelRunner,
+  layers: readonly number[],
+  dense: HiddenStore,
+  updates: HiddenStore | undefined,
+  batch: number,
+) {
+  const taps: Tap[] = updates ? ["attention.update"] : [];
+  let hidden = await dense.get(batch);
+  let sum: Hidden | undefined;
+  for (const layer of layers) {
+    const out = await model.runBlock(layer, hidden, { taps });
+    hidden = out.hidden;
+    if (!updates) continue;
+    const states = out.taps.get("attention.update")!;
+    if (!sum) sum = { states, lengths: hidden.lengths };
+    else for (let i = 0; i < states.data.length; i++) sum.states.data[i] += states.data[i];
+  }
+  await dense.put(batch, hidden);
+  if (updates && sum) await updates.put(batch, sum);
+}
+
+/** Calls `visit` with the start of every real token's values in a batch's row-major states, and its running number. */
+export function eachToken({ states, lengths }: Hidden, visit: (start: number, token: number) => void): void {
+  const [, sequence, width] = states.shape;
+  let token = 0;
+  lengths.forEach((length, b) => {
+    for (let s = 0; s < length; s++) visit(states.offset + (b * sequence + s) * width, token++);
+  });
+}
+
+/** Squared difference of two streams, summed over the real tokens. */
+export function squaredDifference(a: Hidden, b: Hidden): number {
+  const width = a.states.shape[2];
+  const shift = b.states.offset - a.states.offset;
+  let sum = 0;
+  eachToken(a, (start) => {
+    for (let i = start; i < start + width; i++) sum += (a.states.data[i] - b.states.data[i + shift]) ** 2;
+  });
+  return sum;
+}

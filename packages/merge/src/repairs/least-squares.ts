@@ -1,0 +1,120 @@
+import { type Hidden, type Matrix, type RunContext, type Tensor, tensor, z } from "@layerfold/core";
+import { ridgeLeastSquares } from "@layerfold/linalg";
+import { type CalibratedGroup, eachToken, type GroupBatch } from "./front-to-back.js";
+import {
+  addRows,
+  bestRidge,
+  emptyEquations,
+  gatherRows,
+  type NormalEquations,
+  sumOf,
+} from "./normal-equations.js";
+
+/** How a repair's least-squares fits see the calibration tokens. */
+export const fitOptions = {
+  /**
+   * λ as a share of the Gram's mean diagonal. Of several, each block takes the one whose fit is best on the held-out batches; it is
+   * then fitted on all of them.
+   */
+  ridge: z.array(z.number().positive()).min(1).default([1e-3]),
+  /** Every so many-th calibration batch is held out to choose the ridge; used only where there are several. */
+  heldOutEvery: z.number().int().min(2).default(5),
+  /**
+   * What a token's squared error is divided by: a power of the norm of its target stream. A few tokens of a trained model carry nearly
+   * all of it, and an unweighted fit sees nothing else.
+   */
+  tokenWeighting: z.enum(["none", "inverse-norm", "inverse-squared-norm"]).default("inverse-norm"),
+};
+
+export interface FitOptions {
+  readonly ridge: readonly number[];
+  readonly heldOutEvery: number;
+  readonly tokenWeighting: "none" | "inverse-norm" | "inverse-squared-norm";
+}
+
+const exponents = { none: 0, "inverse-norm": 0.5, "inverse-squared-norm": 1 };
+
+/** Square roots of the tokens' weights: (mean square of the target)^(−p/2). */
+export function tokenScales(target: Hidden, weighting: FitOptions["tokenWeighting"]): Float64Array {
+  const { data, shape } = target.states;
+  const scales = new Float64Array(target.lengths.reduce((sum, length) => sum + length, 0));
+  eachToken(target, (start, token) => {
+    let square = 0;
+    for (let i = start; i < start + shape[2]; i++) square += data[i] ** 2;
+    scales[token] = (square / shape[2]) ** (-exponents[weighting] / 2);
+  });
+  return scales;
+}
+
+/** Normal equations of the batches that fit and of those that judge; both zero where nothing was held out. */
+export interface SplitEquations {
+  readonly seen: NormalEquations;
+  readonly heldOut: NormalEquations;
+}
+
+/**
+ * Gathers a group's normal equations. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·].
+ */
+export async function gatherEquations(
+  group: CalibratedGroup,
+  sizes: { readonly features: number; readonly targets: number },
+  options: FitOptions,
+  observe: (
+    batch: GroupBatch,
+  ) => Promise<{ features: readonly Tensor<Float32Array>[]; target: Tensor<Float32Array> }>,
+  ctx: RunContext,
+): Promise<SplitEquations> {
+  const seen = emptyEquations(sizes.features, sizes.targets);
+  const heldOut = options.ridge.length > 1 ? emptyEquations(sizes.features, sizes.targets) : seen;
+  for await (const batch of group.batches()) {
+    const { features, target } = await observe(batch);
+    const { lengths } = batch.target;
+    const scales = tokenScales(batch.target, options.tokenWeighting);
+    await addRows(
+      batch.heldOut ? heldOut : seen,
+      gatherRows(features, lengths, scales),
+      gatherRows([target], lengths, scales),
+      ctx,
+    );
+  }
+  return { seen, heldOut };
+}
+
+/** The equations of all batches, and the ridge that the held-out ones choose. */
+export async function settle(
+  { seen, heldOut }: SplitEquations,
+  prior: Matrix<Float64Array>,
+  { ridge }: FitOptions,
+  ctx: RunContext,
+): Promise<{ equations: NormalEquations; ridge: number }> {
+  if (seen === heldOut) return { equations: seen, ridge: ridge[0] };
+  return { equations: sumOf(seen, heldOut), ridge: await bestRidge(seen, heldOut, prior, ridge, ctx) };
+}
+
+/** [features, targets] float32: the ridge fit towards the prior. */
+export async function solved(
+  equations: NormalEquations,
+  prior: Matrix<Float64Array>,
+  ridge: number,
+  ctx: RunContext,
+): Promise<Matrix<Float32Array>> {
+  const weights = await ridgeLeastSquares({ ...equations, ridge, prior }, ctx);
+  return tensor(Float32Array.from(weights.data), weights.shape);
+}
+
+/** (target − everything but the update) / scale − bias: what a map must give so that scale · (map + bias) is the missing update. */
+export function missingUpdate(
+  target: Hidden,
+  out: Hidden | undefined,
+  update: Tensor<Float32Array> | undefined,
+  { scale, bias }: { readonly scale: number; readonly bias?: Float32Array },
+): Tensor<Float32Array> {
+  const { data, shape } = target.states;
+  const width = shape[2];
+  const result = new Float32Array(data.length);
+  for (let i = 0; i < data.length; i++) {
+    const rest = (out?.states.data[i] ?? 0) - (update?.data[i] ?? 0);
+    result[i] = (data[i] - rest) / scale - (bias?.[i % width] ?? 0);
+  }
+  return tensor(result, shape);
+}

@@ -1,0 +1,36 @@
+import { defineRepair, z } from "@layerfold/core";
+import { frontToBack } from "./front-to-back.js";
+import { fitOptions } from "./least-squares.js";
+import { refitDown } from "./refit-down.js";
+
+/**
+ * Refits the down projection of every kept block, from the front, on the folded model's own activations: a block that stands for the
+ * layers l … e − 1 is fitted to the dense stream behind layer e − 1, so it does the work of the layers that went, and takes up the drift
+ * of the blocks before it. Ridge least squares towards the old weights, in float64; see `refitDown` for the formula. Ours; its nearest
+ * relative is ReplaceMe (arXiv 2505.02819), which fits one block only and on the dense model's activations.
+ *
+ * Cost per block: two runs of it and one of the layers it stands for, tokens · width² for the Gram and width³ for the solution, width
+ * being the MLP's. Memory: a few blocks and width² float64 values, whatever the number of tokens.
+ *
+ * @throws REPAIR_UNSUPPORTED for experts and for families that normalise the MLP's output; CALIBRATION_EMPTY;
+ * MATRIX_NOT_POSITIVE_DEFINITE when activations are so nearly dependent that the ridge cannot help
+ */
+export const reconstruct = defineRepair({
+  id: "reconstruct",
+  summary: "refit every kept block's down projection to the dense stream, front to back",
+  optionsSchema: z.strictObject(fitOptions),
+  create: (options) => ({
+    fit: (model, plan, folded, calibration, ctx) =>
+      frontToBack(
+        model,
+        plan,
+        calibration(),
+        {
+          needsUpdates: () => false,
+          heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
+          fill: async (group) => refitDown(model, group, await folded(group.index), options, ctx),
+        },
+        ctx,
+      ),
+  }),
+});

@@ -1,0 +1,212 @@
+import { contiguousData, type Floats, type Matrix, type MergePlan, type Plugin } from "@layerfold/core";
+import { heatmapSvg } from "./heatmap-svg.js";
+import { planSvg } from "./plan-svg.js";
+import { qualityCurves } from "./quality-curves.js";
+import { accuracyText, figure, orDash, percent, type ReportRow } from "./report-row.js";
+import { reportStyle } from "./report-style.js";
+import { escapeText } from "./svg.js";
+
+export interface ReportData {
+  readonly title: string;
+  readonly subtitle?: string;
+  /** The dense model (no layer removed), folds, and their controls. */
+  readonly rows: readonly ReportRow[];
+  readonly similarity?: { readonly measure: string; readonly matrix: Matrix };
+  readonly plans?: readonly { readonly label: string; readonly plan: MergePlan }[];
+  /** Accuracy of guessing, 0 … 1. */
+  readonly chance?: number;
+  /** What it takes to repeat the run; any JSON. */
+  readonly manifest?: Readonly<Record<string, unknown>>;
+  /** What the reader must know before trusting the figures. */
+  readonly notes?: readonly string[];
+}
+
+/**
+ * One HTML file that needs nothing beside itself: no script, no request. Light and dark, readable on paper and by screen readers;
+ * every text is escaped.
+ */
+export function renderReport(data: ReportData): string {
+  const { title, subtitle, rows, similarity, plans = [], chance, manifest, notes = [] } = data;
+  const curves = qualityCurves(rows, chance);
+  return htmlPage(title, [
+    `<header><h1>${escapeText(title)}</h1>${subtitle ? `<p>${escapeText(subtitle)}</p>` : ""}</header>`,
+    notes.length > 0 &&
+      `<section class="notes"><ul>${notes.map((n) => `<li>${escapeText(n)}</li>`).join("")}</ul></section>`,
+    cards(rows),
+    section(
+      "Results",
+      "Every fold beside its control: the same groups of layers, each merely cut down to its first. What a fold is worth is what it gains over that.",
+      resultTable(rows),
+    ),
+    curves.length > 0 &&
+      section(
+        "Quality against layers removed",
+        "Hover over a point for its figures.",
+        `<div class="figures">${curves.join("")}</div>`,
+      ),
+    plans.length > 0 &&
+      section(
+        "Which layers fold into which",
+        "Above the dense model's layers, below the layers that remain. Dashed boxes are dropped; coloured groups become one layer.",
+        `<div class="plans">${plans.map(({ label, plan }) => planSvg(plan, label)).join("")}</div>`,
+      ),
+    similarity &&
+      section(
+        "How alike the layers are",
+        `${similarity.measure} between every two layers, higher = more alike. Hover over a cell for its value; the diagonal is left out of the colours.`,
+        `<div class="figures">${heatmapSvg(similarity.matrix, { title: similarity.measure })}</div>${matrixTable(similarity.matrix)}`,
+      ),
+    manifest && section("This run", "What it takes to repeat it.", facts(manifest)),
+    meaning,
+  ]);
+}
+
+/** A page around sections of markup; false ones are left out. */
+export function htmlPage(title: string, sections: readonly (string | false | undefined)[]): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>${escapeText(title)}</title>
+<style>${reportStyle}</style>
+</head>
+<body>
+<main>
+${sections.filter(Boolean).join("\n")}
+</main>
+</body>
+</html>
+`;
+}
+
+export function section(heading: string, lead: string, body: string): string {
+  return `<section><h2>${escapeText(heading)}</h2><p>${escapeText(lead)}</p>${body}</section>`;
+}
+
+const isDense = (row: ReportRow) => row.control === null && row.removed_layers.length === 0;
+const controlOf = (rows: readonly ReportRow[], id: string) => rows.find((row) => row.control === id);
+
+/** The folds at a glance; with more than a few, the table says it better. */
+function cards(rows: readonly ReportRow[]): string | false {
+  const folds = rows.filter((row) => row.control === null && !isDense(row));
+  if (folds.length === 0 || folds.length > 4) return false;
+  const dense = rows.find(isDense);
+  const card = (row: ReportRow) => {
+    const control = controlOf(rows, row.id);
+    const lines: [string, string][] = [];
+    if (row.perplexity_ratio !== null && control) {
+      lines.push(["merely dropped", orDash(control.perplexity_ratio, (x) => `× ${figure(x)}`)]);
+    }
+    if (row.accuracy !== null) {
+      lines.push(["accuracy", accuracyText(row)]);
+      if (control) lines.push(["merely dropped", accuracyText(control)]);
+      if (dense) lines.push(["dense", accuracyText(dense)]);
+    }
+    const big = row.perplexity_ratio === null ? accuracyText(row) : `× ${figure(row.perplexity_ratio)}`;
+    const small = row.perplexity_ratio === null ? "accuracy" : "perplexity";
+    return `<div class="card"><div class="what">${row.removed_layers.length} of ${row.num_hidden_layers + row.removed_layers.length} layers gone · ${percent(row.parameter_ratio)} of parameters</div><div class="big">${escapeText(big)} <small>${small}</small></div><dl>${lines.map(([name, value]) => `<dt>${name}</dt><dd>${escapeText(value)}</dd>`).join("")}</dl></div>`;
+  };
+  return `<div class="cards">${folds.map(card).join("")}</div>`;
+}
+
+const headings = [
+  "model",
+  "layers",
+  "removed",
+  "of layers",
+  "of parameters",
+  "perplexity",
+  "÷ dense",
+  "KL to dense",
+  "accuracy",
+];
+
+function resultTable(rows: readonly ReportRow[]): string {
+  const listed = rows.filter((row) => row.control === null || !rows.some(({ id }) => id === row.control));
+  const ordered = listed.flatMap((row) => [row, ...rows.filter(({ control }) => control === row.id)]);
+  const body = ordered.map((row) => {
+    const kind = isDense(row) ? "dense" : row.control === null ? "fold" : "control";
+    const how = kind === "fold" ? [row.planner, row.strategy, row.repair].filter(Boolean).join(" · ") : "";
+    const cells = [
+      layerStrip(row),
+      `${row.removed_layers.length}`,
+      percent(row.layer_ratio),
+      percent(row.parameter_ratio),
+      orDash(row.perplexity, figure),
+      orDash(row.perplexity_ratio, (x) => `× ${figure(x)}`),
+      orDash(row.kl_to_dense, figure),
+      accuracyText(row),
+    ];
+    const head = `${escapeText(row.label.trim())}${how ? `<small>${escapeText(how)}</small>` : ""}`;
+    return `<tr class="${kind}"><th scope="row">${head}</th>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`;
+  });
+  return `<div class="scroll"><table><thead><tr>${headings.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${body.join("")}</tbody></table></div>`;
+}
+
+/** The model's layers as a row of ticks, the removed ones hollow. */
+function layerStrip({ removed_layers, num_hidden_layers }: ReportRow): string {
+  const gone = new Set(removed_layers);
+  const count = num_hidden_layers + gone.size;
+  const says = gone.size === 0 ? `all ${count} layers` : `without layers ${[...gone].join(", ")}`;
+  if (count > 48) return `<span title="${says}">${num_hidden_layers}</span>`;
+  const ticks = Array.from({ length: count }, (_, l) => (gone.has(l) ? '<i class="gone"></i>' : "<i></i>"));
+  return `<span class="strip" role="img" title="${says}" aria-label="${says}">${ticks.join("")}</span>`;
+}
+
+/** The heatmap's numbers, for those who cannot or will not hover. */
+function matrixTable(matrix: Matrix): string {
+  const [rows, columns] = matrix.shape;
+  const values = contiguousData<Floats>(matrix);
+  const indices = Array.from({ length: columns }, (_, j) => j);
+  const head = indices.map((j) => `<th scope="col">${j}</th>`).join("");
+  const body = Array.from({ length: rows }, (_, i) => {
+    const cells = indices.map((j) => `<td>${Number(values[i * columns + j].toPrecision(4))}</td>`);
+    return `<tr><th scope="row">${i}</th>${cells.join("")}</tr>`;
+  });
+  return `<details><summary>The values as a table</summary><div class="scroll"><table><thead><tr><th scope="col">layer</th>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div></details>`;
+}
+
+/** Any JSON as names and values; a nested value's name is its path. */
+function facts(value: Readonly<Record<string, unknown>>): string {
+  const lines: string[] = [];
+  const walk = (name: string, fact: unknown) => {
+    if (fact === undefined || fact === null || fact === "") return;
+    if (isPlugin(fact)) {
+      const options =
+        Object.keys(fact.options).length > 0
+          ? ` <code>${escapeText(JSON.stringify(fact.options))}</code>`
+          : "";
+      lines.push(`<dt>${escapeText(fact.kind)}</dt><dd>${escapeText(fact.id)}${options}</dd>`);
+      return;
+    }
+    if (typeof fact === "object" && Object.keys(fact).length > 0 && !isFlat(fact)) {
+      for (const [key, part] of Object.entries(fact)) walk(name ? `${name} · ${key}` : key, part);
+      return;
+    }
+    const text = typeof fact === "object" ? JSON.stringify(fact) : String(fact);
+    const shown =
+      typeof fact === "object" || /^[0-9a-f]{40,}$/.test(text)
+        ? `<code>${escapeText(text)}</code>`
+        : escapeText(text);
+    lines.push(`<dt>${escapeText(name)}</dt><dd>${shown}</dd>`);
+  };
+  walk("", value);
+  return `<dl class="facts">${lines.join("")}</dl>`;
+}
+
+function isPlugin(fact: unknown): fact is Pick<Plugin, "kind" | "id" | "options"> {
+  const { kind, id, options } = Object(fact) as Partial<Plugin>;
+  return (
+    typeof kind === "string" && typeof id === "string" && typeof options === "object" && options !== null
+  );
+}
+
+/** Whether a value reads best on one line: a list of plain values. */
+function isFlat(fact: object): boolean {
+  return Array.isArray(fact) && fact.every((part) => typeof part !== "object" || part === null);
+}
+
+const meaning = `<section class="meaning"><h2>What the figures mean</h2>
+<p><b>Perplexity</b> is how many tokens the model hesitates between, on average, at each token of a text that it has not been fitted to: lower is better, and the dense model's is the mark. <b>KL to dense</b> is how far the model's predictions are from the dense model's, in nats per token. <b>Accuracy</b> is the share of questions answered rightly, with its standard error: differences of about that size mean nothing. Answers can survive where language does not, so read accuracy and perplexity together. <b>Of parameters</b> counts every stored weight once.</p></section>`;
