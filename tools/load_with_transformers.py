@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 TOLERANCE = 1e-3  # of the largest logit, at least 1: float32 in another order of summation
 
 failures = 0

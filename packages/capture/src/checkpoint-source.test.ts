@@ -47,8 +47,10 @@ it("block by block gives what the whole model gives", async () => {
   await whole.close();
   await runner.close();
   await checkpoint.close();
-  a.layers.forEach((layer, l) => {
-    const largest = layer.data.reduce((max, x, i) => Math.max(max, Math.abs(x - b.layers[l].data[i])), 0);
-    expect(largest).toBeLessThan(2e-4);
+  // The stream holds values of several thousand beside values near 1: the scale of each layer's rounding is its largest value's.
+  a.layers.forEach(({ data }, l) => {
+    const largest = (of: (i: number) => number) =>
+      data.reduce((max, _, i) => Math.max(max, Math.abs(of(i))), 0);
+    expect(largest((i) => data[i] - b.layers[l].data[i]) / largest((i) => data[i])).toBeLessThan(1e-6);
   });
 });

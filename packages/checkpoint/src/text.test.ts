@@ -64,6 +64,16 @@ describe("openTokenizer", () => {
     expect((await openTokenizer(folder)).chatTemplate).toBe("J");
   });
 
+  it("cuts at every number, as the reference does, not at ASCII digits alone", async () => {
+    const model = JSON.parse(await readFile(join(foldling, "checkpoint/tokenizer.json"), "utf8"));
+    const digits = { type: "Digits", individual_digits: true };
+    model.pre_tokenizer = { type: "Sequence", pretokenizers: [digits, model.pre_tokenizer] };
+    await file("tokenizer.json", JSON.stringify(model));
+    // tokenizers 0.23.3 on the same file.
+    const wanted = [268, 70, 223, 19, 20, 223, 129, 124, 223, 90, 129, 113, 670];
+    expect((await openTokenizer(folder)).encode("had 12 ½ x² pears")).toEqual(wanted);
+  });
+
   it("says what is missing or broken", async () => {
     await expect(openTokenizer(join(folder, "nowhere"))).rejects.toThrow(code("TOKENIZER_MISSING"));
     await file("tokenizer.json", "{");

@@ -44,7 +44,7 @@ export async function openTokenizer(directory: string): Promise<Tokenizer> {
   );
   let hub: HubTokenizer;
   try {
-    hub = new HubTokenizer(model, settings);
+    hub = new HubTokenizer({ ...model, pre_tokenizer: unicodeDigits(model.pre_tokenizer) }, settings);
   } catch (cause) {
     throw new LayerfoldError("TOKENIZER_INVALID", (cause as Error).message, { where: file, cause });
   }
@@ -72,6 +72,20 @@ export async function openTokenizer(directory: string): Promise<Tokenizer> {
     addsBeginToken: beginId !== undefined && encode("a", true)[0] === beginId,
     chatTemplate: await chatTemplateOf(directory, settings),
   };
+}
+
+/**
+ * The library's `Digits` step takes ASCII digits alone, the reference (Rust's `char::is_numeric`) every number, ½ and ² too: the
+ * same said as a `Split`.
+ */
+function unicodeDigits(step: unknown): unknown {
+  if (typeof step !== "object" || step === null) return step;
+  const { type, pretokenizers, individual_digits: individual } = step as Json;
+  if (type === "Digits") {
+    const pattern = { Regex: individual ? "\\p{N}" : "\\p{N}+" };
+    return { type: "Split", pattern, behavior: "Isolated", invert: false };
+  }
+  return Array.isArray(pretokenizers) ? { ...step, pretokenizers: pretokenizers.map(unicodeDigits) } : step;
 }
 
 async function chatTemplateOf(directory: string, settings: Json): Promise<string | undefined> {

@@ -13,6 +13,7 @@ import {
   type Activations,
   dropControl,
   keptLayer,
+  type LanguageModel,
   LayerfoldError,
   type Matrix,
   type MergePlan,
@@ -20,6 +21,7 @@ import {
   type Planner,
   type Repair,
 } from "@layerfold/core";
+import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder, openRunner } from "@layerfold/graph";
 import { drop, foldCheckpoint, type Preset } from "@layerfold/merge";
 import { renderReport } from "@layerfold/report";
@@ -66,6 +68,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   const work = await mkdtemp(join(tmpdir(), "layerfold-"));
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   let dense: Decoder | undefined;
+  let reference: LanguageModel | undefined;
   try {
     const stage = await prepare(request, checkpoint, tokenizer, run);
     const judgement = { tokenizer, sequences: stage.evaluation, questions: stage.questions };
@@ -79,7 +82,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
     ) => {
       const startedAt = performance.now();
       const { directory, plan, parameterRatio } = await fold();
-      const quality: Quality = await measureQuality(directory, judgement, plan && dense, run);
+      const quality: Quality = await measureQuality(directory, judgement, plan && reference, run);
       const remaining = plan?.groups.length ?? layerCount;
       rows.push({
         ...facts,
@@ -110,7 +113,10 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       },
       async () => ({ directory: checkpoint.directory, parameterRatio: 0 }),
     );
-    if (stage.evaluation) dense = await openDecoder(checkpoint);
+    if (stage.evaluation) {
+      dense = await openDecoder(checkpoint);
+      reference = rememberedLogits(dense, 2 ** 29);
+    }
 
     for (const target of request.layers) {
       run.terminal.say(`${preset.id}: ${layerCount} → ${target} layers`);

@@ -1,7 +1,8 @@
 import type { Checkpoint, Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { openCheckpoint } from "@layerfold/checkpoint";
+import type { LanguageModel } from "@layerfold/core";
 import { klToDense, multipleChoice, perplexity } from "@layerfold/evaluate";
-import { type Decoder, openDecoder } from "@layerfold/graph";
+import { openDecoder } from "@layerfold/graph";
 import type { Run } from "./run.js";
 
 /** What quality is judged on; what is absent is not measured. */
@@ -22,16 +23,16 @@ export interface Quality {
 export async function measureQuality(
   directory: string,
   judgement: Judgement,
-  dense: Decoder | undefined,
+  dense: LanguageModel | undefined,
   run: Run,
 ): Promise<Quality> {
   const checkpoint: Checkpoint = await openCheckpoint(directory);
   const model = await openDecoder(checkpoint);
   try {
     const { sequences, questions, tokenizer } = judgement;
-    const text = sequences && (await perplexity(model, sequences.sequences, {}, run.ctx));
     const divergence =
       sequences && dense && (await klToDense(dense, model, sequences.sequences, {}, run.ctx));
+    const text = divergence ?? (sequences && (await perplexity(model, sequences.sequences, {}, run.ctx)));
     const answers = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
     return {
       perplexity: text?.perplexity ?? null,

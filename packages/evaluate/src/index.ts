@@ -4,3 +4,4 @@ export { type ChoiceItem, type ChoiceScores, choiceLikelihood } from "./choice-l
 export { type Divergence, klToDense } from "./kl-to-dense.js";
 export { choicePrompt, multipleChoice } from "./multiple-choice.js";
 export { type Perplexity, perplexity } from "./perplexity.js";
+export { rememberedLogits } from "./remembered-logits.js";

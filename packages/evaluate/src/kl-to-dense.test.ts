@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { bigramModel, ctx } from "./bigram-model.test.fixture.js";
 import { klToDense } from "./kl-to-dense.js";
+import { perplexity } from "./perplexity.js";
+import { rememberedLogits } from "./remembered-logits.js";
 
 const sequence = (ids: number[], scoredFrom = 1) => ({ ids: Int32Array.from(ids), scoredFrom });
 
@@ -21,6 +23,10 @@ describe("klToDense", () => {
     const result = await klToDense(dense, folded, text, { maxTokensPerBatch: 3 }, ctx);
     expect(result.tokens).toBe(4);
     expect(result.klToDense).toBeCloseTo((3 * perZero) / 4, 6);
+    // The folded model's perplexity comes along, as `perplexity` gives it.
+    const alone = await perplexity(folded, text, {}, ctx);
+    expect(result.perplexity).toBeCloseTo(alone.perplexity, 6);
+    expect(result.windows).toBe(3);
   });
 
   it("is zero for a model and itself, whatever constant is added to the logits", async () => {
@@ -36,6 +42,27 @@ describe("klToDense", () => {
     ]);
     const result = await klToDense(dense, shifted, [sequence([0, 1, 2, 1])], {}, ctx);
     expect(Math.abs(result.klToDense)).toBeLessThan(1e-6);
+  });
+
+  it("asks a remembered dense model once per batch, and no more once the memory is full", async () => {
+    let asked = 0;
+    const model = bigramModel([
+      [5, 5],
+      [1, 2],
+    ]);
+    const counting = {
+      ...model,
+      logits: (batch: Parameters<typeof model.logits>[0]) => model.logits((asked++, batch)),
+    };
+    const text = [sequence([0, 1, 1]), sequence([0, 0, 1, 1])];
+    const once = rememberedLogits(counting, 1e6);
+    const values = [];
+    for (let time = 0; time < 3; time++) values.push(await klToDense(once, model, text, {}, ctx));
+    expect(asked).toBe(1);
+    expect(values[2]).toEqual(values[0]);
+    const forgetful = rememberedLogits(counting, 1);
+    for (let time = 0; time < 3; time++) await klToDense(forgetful, model, text, {}, ctx);
+    expect(asked).toBe(4);
   });
 
   it("refuses models of other vocabularies", async () => {

@@ -7,12 +7,12 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
-import { countTargets } from "./perplexity.js";
+import { countTargets, type Perplexity, perplexityOf } from "./perplexity.js";
 
-export interface Divergence {
+/** How far a folded model is from the dense one, and the folded model's own perplexity, which the same logits give. */
+export interface Divergence extends Perplexity {
   /** Mean over tokens, nats; 0 for equal models. NaN where a model's logits are not finite; that is reported. */
   readonly klToDense: number;
-  readonly tokens: number;
 }
 
 /**
@@ -38,6 +38,7 @@ export async function klToDense(
   }
   const total = countTargets(sequences);
   let sum = 0;
+  let negativeLogLikelihood = 0;
   let done = 0;
   for (const { batch, indices } of batchBySize(
     sequences.map(({ ids }) => ids),
@@ -49,7 +50,10 @@ export async function klToDense(
     indices.forEach((index, row) => {
       const { ids, scoredFrom } = sequences[index];
       for (let target = scoredFrom; target < ids.length; target++) {
-        sum += divergence(p, q, (row * batch.sequenceLength + target - 1) * vocabularySize, vocabularySize);
+        const at = (row * batch.sequenceLength + target - 1) * vocabularySize;
+        const { kl, logSumQ } = divergence(p, q, at, vocabularySize);
+        sum += kl;
+        negativeLogLikelihood += logSumQ - q[at + ids[target]];
       }
       done += ids.length - scoredFrom;
     });
@@ -63,11 +67,11 @@ export async function klToDense(
       message: "the divergence from the dense model is not finite: a model gives logits that are not finite",
     });
   }
-  return { klToDense: sum / total, tokens: total };
+  return { klToDense: sum / total, ...perplexityOf(negativeLogLikelihood, total, sequences.length, ctx) };
 }
 
-/** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a. */
-function divergence(a: Float32Array, b: Float32Array, at: number, count: number): number {
+/** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a; and logsumexp b. */
+function divergence(a: Float32Array, b: Float32Array, at: number, count: number) {
   let highA = Number.NEGATIVE_INFINITY;
   let highB = Number.NEGATIVE_INFINITY;
   for (let v = at; v < at + count; v++) {
@@ -85,5 +89,6 @@ function divergence(a: Float32Array, b: Float32Array, at: number, count: number)
     sumB += Math.exp(db);
     cross += weight * (da - db);
   }
-  return cross / sumA + Math.log(sumB) - Math.log(sumA);
+  const kl = cross / sumA + Math.log(sumB) - Math.log(sumA);
+  return { kl, logSumQ: highB + Math.log(sumB) };
 }

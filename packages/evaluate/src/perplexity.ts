@@ -43,7 +43,12 @@ export async function perplexity(
     });
     ctx.report?.({ type: "progress", stage: "perplexity", done, total, unit: "tokens" });
   }
-  const value = Math.exp(sum / total);
+  return perplexityOf(sum, total, sequences.length, ctx);
+}
+
+/** The figures of a text from its summed negative log-likelihood. */
+export function perplexityOf(sum: number, tokens: number, windows: number, ctx: RunContext): Perplexity {
+  const value = Math.exp(sum / tokens);
   if (!Number.isFinite(value)) {
     ctx.report?.({
       type: "diagnostic",
@@ -52,7 +57,7 @@ export async function perplexity(
       message: `the perplexity is ${value}: the model gives logits that are not finite, or all but impossible tokens`,
     });
   }
-  return { perplexity: value, negativeLogLikelihood: sum, tokens: total, windows: sequences.length };
+  return { perplexity: value, negativeLogLikelihood: sum, tokens, windows };
 }
 
 /** Tokens that count. @throws TEXT_EMPTY when there are none */

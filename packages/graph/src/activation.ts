@@ -5,9 +5,9 @@ import type { GraphBuilder, Value } from "@layerfold/onnx";
 export function activate(graph: GraphBuilder, x: Value, activation: Activation): Value {
   switch (activation) {
     case "silu":
-      return graph.node("QuickGelu", [x], { contrib: true, floats: { alpha: 1 } });
+      return swish(graph, x, 1);
     case "quick_gelu":
-      return graph.node("QuickGelu", [x], { contrib: true, floats: { alpha: 1.702 } });
+      return swish(graph, x, 1.702);
     case "gelu":
       return graph.node("Gelu", [x], { strings: { approximate: "none" } });
     case "gelu_tanh":
@@ -19,6 +19,17 @@ export function activate(graph: GraphBuilder, x: Value, activation: Activation):
       return graph.node("Mul", [positive, positive]);
     }
   }
+}
+
+/**
+ * x / (1 + exp(−βx)). Written out, because ONNX Runtime's sigmoid (and QuickGelu on top of it) is a rational approximation with an
+ * absolute error: far out on the negative side none of its digits is right, which deep models add up.
+ */
+function swish(graph: GraphBuilder, x: Value, beta: number): Value {
+  const exponential = graph.node("Exp", [
+    beta === 1 ? graph.node("Neg", [x]) : graph.node("Mul", [x, graph.constant("float32", -beta)]),
+  ]);
+  return graph.node("Div", [x, graph.node("Add", [exponential, graph.constant("float32", 1)])]);
 }
 
 /** limit · tanh(x / limit): keeps values within ±limit (Gemma 2, arXiv 2408.00118, section 2). */

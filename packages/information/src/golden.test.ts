@@ -4,6 +4,7 @@ import { expect, it } from "vitest";
 import { gaussianMutualInformation } from "./gaussian-mutual-information.js";
 import { entropy } from "./kozachenko-leonenko-entropy.js";
 import { mutualInformation } from "./ksg-mutual-information.js";
+import { mkaReleasedCode } from "./mka-released-code.js";
 import { univariateMutualInformation } from "./univariate-mutual-information.js";
 
 interface Golden {
@@ -45,7 +46,40 @@ it.each(golden.cases)("agrees with numpy, scipy and scikit-learn at ρ = $rho", 
   wanted.sklearn_univariate.flat().forEach((value, at) => {
     expect(Math.abs(univariate.data[at] - value)).toBeLessThanOrEqual(wanted.sklearn_tolerance);
   });
-  // From 200 samples the closed form is met within sampling error only: 4 standard errors of a log determinant ratio, √(d/n)·2.
+  // The estimate's standard error is ρ √(d/n) to first order and its bias d²/2n (Miller & Madow); n = 200, d = 2.
   const gaussian = await gaussianMutualInformation(x, y, testContext(1));
-  expect(Math.abs(gaussian - wanted.gaussian_mi_exact)).toBeLessThan(4 * 2 * Math.sqrt(2 / wanted.x.length));
+  const n = wanted.x.length;
+  expect(Math.abs(gaussian - wanted.gaussian_mi_exact)).toBeLessThan(
+    4 * (wanted.rho * Math.sqrt(2 / n) + 2 / n),
+  );
 });
+
+interface ReleasedCodeGolden {
+  rtol: number;
+  cases: { rho: number; entropy_x: number; xy: Spread; xx: Spread }[];
+}
+interface Spread {
+  mean: number;
+  deviation: number;
+}
+
+const released = await readGolden<ReleasedCodeGolden>(
+  new URL("../test/golden/mka-released-code.json", import.meta.url),
+);
+
+it.each(released.cases)(
+  "agrees with MKA's published script at ρ = $rho, to the spread of its noise",
+  (wanted) => {
+    const points = golden.cases.find(({ rho }) => rho === wanted.rho)!;
+    const measure = mkaReleasedCode();
+    const ctx = testContext(1);
+    const [x, y] = [measure.prepare(matrix(points.x), ctx), measure.prepare(matrix(points.y), ctx)] as const;
+    expect(relative((x as { entropy: number }).entropy, wanted.entropy_x)).toBeLessThanOrEqual(released.rtol);
+    expect(Math.abs((measure.compare(x as never, y as never, ctx) as number) - wanted.xy.mean)).toBeLessThan(
+      5 * wanted.xy.deviation,
+    );
+    expect(Math.abs((measure.compare(x as never, x as never, ctx) as number) - wanted.xx.mean)).toBeLessThan(
+      5 * wanted.xx.deviation,
+    );
+  },
+);

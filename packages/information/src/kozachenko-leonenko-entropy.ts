@@ -2,7 +2,7 @@ import { LayerfoldError, type Matrix } from "@layerfold/core";
 import { digammaTable } from "./digamma.js";
 import { checkNeighborCount } from "./ksg-mutual-information.js";
 import { nearestSamples, neighborGrid } from "./neighbor-grid.js";
-import { readPoints } from "./read-points.js";
+import { type Points, readPoints } from "./read-points.js";
 
 /**
  * Differential entropy in nats by nearest neighbours (Kozachenko & Leonenko 1987; as in Kraskov et al. 2004, eq. 20):
@@ -20,8 +20,16 @@ export function entropy(
 ): number {
   checkNeighborCount(neighborCount);
   const read = readPoints(points, neighborCount + 1);
-  const { count, dimensions } = read;
-  const { distance } = nearestSamples(neighborGrid(read), neighborCount, "euclidean");
+  return knnEntropy(read, neighborCount, true);
+}
+
+/**
+ * {@link entropy} of points that are read already; without `constants` log n − log k stands for ψ(n) − ψ(k), and log V_d is left out.
+ * @throws SAMPLES_COINCIDE
+ */
+export function knnEntropy(points: Points, neighborCount: number, constants: boolean): number {
+  const { count, dimensions } = points;
+  const { distance } = nearestSamples(neighborGrid(points), neighborCount, "euclidean");
   let logs = 0;
   for (let i = 0; i < count; i++) {
     if (distance[i] === 0) {
@@ -36,10 +44,10 @@ export function entropy(
     }
     logs += Math.log(distance[i]);
   }
+  const spread = (dimensions * logs) / count;
+  if (!constants) return Math.log(count) - Math.log(neighborCount) + spread;
   const digamma = digammaTable(count);
-  return (
-    digamma[count] - digamma[neighborCount] + logUnitBallVolume(dimensions) + (dimensions * logs) / count
-  );
+  return digamma[count] - digamma[neighborCount] + logUnitBallVolume(dimensions) + spread;
 }
 
 /** log V_d, by V_d = V_{d−2} · 2π/d from V_0 = 1 and V_1 = 2. */

@@ -49,7 +49,7 @@ export function neighborGrid(points: Points): NeighborGrid {
   const countWithin =
     dimensions === 1
       ? (i: number, radius: number) =>
-          Math.max(0, endWithin(axes[0], values[i], radius) - firstWithin(axes[0], values[i], radius))
+          radius > 0 ? endWithin(axes[0], values[i], radius) - firstWithin(axes[0], values[i], radius) : 0
       : dimensions === 2
         ? squareCounter(points, axes)
         : scanCounter(grid);
@@ -152,10 +152,10 @@ const scanMaximum: Scan = (packed, order, from, to, query, best, ids) => {
       const gap = Math.abs(query[c] - packed[at + c]);
       if (gap > distance) {
         distance = gap;
-        if (gap >= worst) break;
+        if (gap > worst) break;
       }
     }
-    if (distance < worst) worst = insert(distance, order[p], best, ids);
+    if (distance <= worst) worst = insert(distance, order[p], best, ids);
   }
   return worst;
 };
@@ -167,25 +167,29 @@ const scanSquares: Scan = (packed, order, from, to, query, best, ids) => {
   let worst = best[last];
   for (let p = from, at = from * width; p < to; p++, at += width) {
     let distance = 0;
-    for (let c = width - 1; c >= 0 && distance < worst; c--) distance += (query[c] - packed[at + c]) ** 2;
-    if (distance < worst) worst = insert(distance, order[p], best, ids);
+    for (let c = width - 1; c >= 0 && distance <= worst; c--) distance += (query[c] - packed[at + c]) ** 2;
+    if (distance <= worst) worst = insert(distance, order[p], best, ids);
   }
   return worst;
 };
 
+/** Inserts by distance, then by number of the sample, so that the result does not depend on the order of looking. */
 function insert(distance: number, id: number, best: Float64Array, ids: Int32Array): number {
-  let at = best.length - 1;
-  for (; at > 0 && best[at - 1] > distance; at--) {
+  const last = best.length - 1;
+  if (distance === best[last] && id > ids[last]) return distance;
+  let at = last;
+  for (; at > 0 && (best[at - 1] > distance || (best[at - 1] === distance && ids[at - 1] > id)); at--) {
     best[at] = best[at - 1];
     ids[at] = ids[at - 1];
   }
   best[at] = distance;
   ids[at] = id;
-  return best[best.length - 1];
+  return best[last];
 }
 
 /**
- * The nearest neighbours of every sample in the joint space of the grid's coordinates and of `beside`'s, exactly.
+ * The nearest neighbours of every sample in the joint space of the grid's coordinates and of `beside`'s, exactly; of equally near samples
+ * those that come first.
  *
  * A rectangle of cells around the sample grows by the side that is nearest until no sample outside can be near enough.
  *
@@ -238,7 +242,7 @@ export function nearestSamples(
       const toBottom = y - along.upper[bottom];
       const toTop = along.lower[top + 1] - y;
       const gap = Math.min(toLeft, toRight, toBottom, toTop);
-      if ((squared ? gap * gap : gap) >= worst) break;
+      if (gap === Number.POSITIVE_INFINITY || (squared ? gap * gap : gap) > worst) break;
       if (gap === toLeft || gap === toRight) {
         const column = (gap === toLeft ? --left : ++right) * along.intervals;
         const from = columns.start[column + bottom];

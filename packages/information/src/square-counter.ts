@@ -26,6 +26,7 @@ export function squareCounter(points: Points, [first, second]: readonly SortedAx
   }
   const firstRank = Int32Array.from(second.order, (i) => first.rank[i]);
   return (i, radius) => {
+    if (!(radius > 0)) return 0;
     const x = values[2 * i];
     const y = values[2 * i + 1];
     const left = firstWithin(first, x, radius);

@@ -32,7 +32,7 @@ export function univariateMutualInformation(
 }
 
 /** Each coordinate alone, divided by its standard deviation where it has one. */
-function scaledCoordinates({ values, count, dimensions }: Points): Points[] {
+export function scaledCoordinates({ values, count, dimensions }: Points): Points[] {
   return Array.from({ length: dimensions }, (_, c) => {
     const coordinate = Float64Array.from({ length: count }, (_, i) => values[i * dimensions + c]);
     const mean = coordinate.reduce((sum, value) => sum + value, 0) / count;

@@ -60,13 +60,25 @@ export function columnMean(points: Matrix): Float64Array {
   for (let i = 0, at = 0; i < rows; i++) {
     for (let j = 0; j < columns; j++, at++) mean[j] += values[at];
   }
-  if (!mean.every(Number.isFinite)) {
-    for (let i = 0; i < rows; i++) {
-      if (!values.subarray(i * columns, (i + 1) * columns).every(Number.isFinite)) throw notFinite(i);
-    }
-  }
+  if (!mean.every(Number.isFinite)) requireFinite(points);
   for (let j = 0; j < columns; j++) mean[j] /= rows;
   return mean;
+}
+
+/**
+ * Checks that no sample holds NaN or an infinity.
+ * @param points - [samples, features]
+ * @throws POINTS_NOT_FINITE naming the first row that does
+ */
+export function requireFinite(points: Matrix): void {
+  const { rows, columns } = matrixSize(points, "points");
+  const values = contiguousData(points);
+  for (let i = 0, at = 0; i < rows; i++) {
+    // x − x is 0 for finite x, and NaN otherwise.
+    let sum = 0;
+    for (let j = 0; j < columns; j++, at++) sum += values[at] - values[at];
+    if (sum !== 0) throw notFinite(i);
+  }
 }
 
 function notFinite(row: number): LayerfoldError {

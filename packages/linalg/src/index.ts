@@ -1,4 +1,4 @@
-export { type CenteredPoints, centerPoints, columnMean } from "./centered-points.js";
+export { type CenteredPoints, centerPoints, columnMean, requireFinite } from "./centered-points.js";
 export { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
 export {
   type LargestEigenpairsOptions,

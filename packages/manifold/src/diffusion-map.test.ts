@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import type { Diagnostic, RunContext } from "@layerfold/core";
 import { tensor } from "@layerfold/core";
 import { portableEngine, seededRng } from "@layerfold/linalg";
-import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { diffusionMap } from "./diffusion-map.js";
 

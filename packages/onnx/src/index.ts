@@ -10,6 +10,13 @@ export {
 } from "./graph-builder.js";
 export { type OnnxEngine, type OnnxEngineOptions, onnxEngine } from "./onnx-engine.js";
 export {
+  type OnnxInput,
+  type OnnxModel,
+  type OnnxNode,
+  type OnnxPlace,
+  readOnnxModel,
+} from "./onnx-model.js";
+export {
   type OnnxArrays,
   type OnnxTensor,
   onnxTensor,

@@ -5,6 +5,8 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 export interface OnnxArrays {
   readonly float32: Float32Array;
   readonly float64: Float64Array;
+  /** Bits. */
+  readonly float16: Uint16Array;
   readonly int64: BigInt64Array;
   readonly int32: Int32Array;
   /** 0 or 1. */

@@ -61,10 +61,7 @@ describe("gptq", () => {
       const grid = { ...options, scaleDtype: "float32" as const };
       const result = await gptq(grid).quantize(weight, { tokenCount: tokens, gram }, ctx);
       const ours = await outputLoss(weight, dequantize(result), gram, tokens);
-      // With groups inside a block of 128 we fit grids to fresher weights than the reference: not worse, not the same.
-      const narrow = options.groupSize === 64 && !options.staticGroups;
-      if (narrow) expect(ours).toBeLessThan(loss * 1.01);
-      else expect(Math.abs(ours / loss - 1)).toBeLessThan(0.01);
+      expect(Math.abs(ours / loss - 1)).toBeLessThan(0.01);
       const { activationOrder, staticGroups, ...same } = grid;
       const control = await rtn(same).quantize(weight, { tokenCount: 0 }, ctx);
       expect(ours).toBeLessThan(0.5 * (await outputLoss(weight, dequantize(control), gram, tokens)));

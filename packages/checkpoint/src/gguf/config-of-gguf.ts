@@ -1,5 +1,6 @@
 import { LayerfoldError } from "@layerfold/core";
 import type { ModelConfig } from "../family.js";
+import { rotaryOf } from "../rope.js";
 import type { GgufFile } from "./read-gguf.js";
 
 /** What an architecture of llama.cpp is called and how it differs in a config. */
@@ -32,9 +33,13 @@ const architectures: Record<string, GgufArchitecture> = {
 
 /**
  * The config.json that a GGUF file's metadata amount to.
- * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_METADATA for a missing or unusable entry
+ * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_METADATA for a missing or unusable entry, GGUF_ROPE for a scaling without a
+ * name in transformers
  */
-export function configOfGguf(gguf: GgufFile, file: string): { config: ModelConfig; interleavedRotary: boolean } {
+export async function configOfGguf(
+  gguf: GgufFile,
+  file: string,
+): Promise<{ config: ModelConfig; interleavedRotary: boolean }> {
   const { metadata, tensors } = gguf;
   const name = String(metadata["general.architecture"]);
   const known = architectures[name];
@@ -76,7 +81,7 @@ export function configOfGguf(gguf: GgufFile, file: string): { config: ModelConfi
     max_position_embeddings: read("context_length"),
     rms_norm_eps: shortest(read("attention.layer_norm_rms_epsilon", 1e-6)),
     rope_theta: shortest(read("rope.freq_base", 10_000)),
-    rope_scaling: ropeScaling(gguf, name, file),
+    rope_scaling: await ropeScaling(gguf, name, file, { base: read("rope.freq_base", 10_000), headSize }),
     tie_word_embeddings: !tensors.has("output.weight"),
     ...Object.fromEntries(Object.entries(ids).filter(([, value]) => Number.isInteger(value))),
     ...known.config?.(gguf),
@@ -93,15 +98,45 @@ function shortest(value: number): number {
   return value;
 }
 
-function ropeScaling({ metadata, tensors }: GgufFile, name: string, file: string): ModelConfig | null {
+async function ropeScaling(
+  gguf: GgufFile,
+  name: string,
+  file: string,
+  rotary: { base: number; headSize: number },
+): Promise<ModelConfig | null> {
+  const { metadata, tensors } = gguf;
   const type = metadata[`${name}.rope.scaling.type`] ?? "none";
   const factor = Number(metadata[`${name}.rope.scaling.factor`] ?? 1);
   const original = metadata[`${name}.rope.scaling.original_context_length`];
-  if (tensors.has("rope_freqs.weight")) {
-    throw new LayerfoldError("GGUF_ROPE", "cannot name the scaling behind rope_freqs.weight", { where: file });
-  }
+  if (tensors.has("rope_freqs.weight"))
+    return llama3Scaling(await gguf.read("rope_freqs.weight"), rotary, file);
   if (type === "none") return null;
   if (type === "linear") return { rope_type: "linear", factor };
-  if (type === "yarn") return { rope_type: "yarn", factor, original_max_position_embeddings: Number(original) };
-  throw new LayerfoldError("GGUF_ROPE", "unknown rotary scaling", { wanted: "linear, yarn", got: `${type}`, where: file });
+  if (type === "yarn")
+    return { rope_type: "yarn", factor, original_max_position_embeddings: Number(original) };
+  throw new LayerfoldError("GGUF_ROPE", "unknown rotary scaling", {
+    wanted: "linear, yarn",
+    got: `${type}`,
+    where: file,
+  });
+}
+
+/** llama.cpp keeps Llama 3.1's scaling as the divisors it comes to; all such models have these bounds, and the largest is the factor. */
+function llama3Scaling(
+  divisors: Float32Array,
+  { base, headSize }: { base: number; headSize: number },
+  file: string,
+): ModelConfig {
+  const factor = shortest(Math.max(...divisors));
+  const bounds = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+  const parameters = { rope_type: "llama3", factor, ...bounds };
+  const config = { rope_theta: base, max_position_embeddings: 8192 };
+  const plain = rotaryOf(config, { headSize }).inverseFrequencies;
+  const scaled = rotaryOf({ ...config, rope_scaling: parameters }, { headSize }).inverseFrequencies;
+  const off = plain.findIndex((frequency, i) => Math.abs(frequency / scaled[i] / divisors[i] - 1) > 1e-4);
+  if (plain.length === divisors.length && off < 0) return parameters;
+  throw new LayerfoldError("GGUF_ROPE", "cannot name the rotary scaling behind rope_freqs.weight", {
+    wanted: "Llama 3.1's, with bounds 1 and 4 and 8,192 original positions",
+    where: file,
+  });
 }

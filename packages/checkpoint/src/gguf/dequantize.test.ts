@@ -18,5 +18,7 @@ it.each(rows.map((row) => [row.type, row] as const))("decodes %s to the referenc
 });
 
 it("refuses a tensor that does not fill whole blocks", () => {
-  expect(() => ggmlByteLength("Q4_K", 128, "here")).toThrow(expect.objectContaining({ code: "GGUF_INVALID" }));
+  expect(() => ggmlByteLength("Q4_K", 128, "here")).toThrow(
+    expect.objectContaining({ code: "GGUF_INVALID" }),
+  );
 });

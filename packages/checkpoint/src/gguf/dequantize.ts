@@ -93,7 +93,11 @@ const q6_k: BlockType = {
   },
 };
 
-const plain = (dtype: "float32" | "float16" | "bfloat16", blockBytes: number) => ({ blockSize: 1, blockBytes, dtype });
+const plain = (dtype: "float32" | "float16" | "bfloat16", blockBytes: number) => ({
+  blockSize: 1,
+  blockBytes,
+  dtype,
+});
 
 const types = {
   F32: plain("float32", 4),
@@ -140,6 +144,7 @@ export function dequantize(type: GgmlType, bytes: Uint8Array): Float32Array {
   const { blockSize, blockBytes } = found;
   const blocks = bytes.length / blockBytes;
   const out = new Float32Array(blocks * blockSize);
-  for (let block = 0; block < blocks; block++) found.decode(bytes, block * blockBytes, out, block * blockSize);
+  for (let block = 0; block < blocks; block++)
+    found.decode(bytes, block * blockBytes, out, block * blockSize);
   return out;
 }

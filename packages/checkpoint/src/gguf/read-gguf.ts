@@ -38,7 +38,12 @@ export async function readGguf(file: string): Promise<GgufFile> {
         const { type, offset, byteLength } = tensors.get(name)!;
         const bytes = new Uint8Array(byteLength);
         for (let done = 0; done < byteLength; ) {
-          const { bytesRead } = await handle.read(bytes, done, Math.min(byteLength - done, 2 ** 30), offset + done);
+          const { bytesRead } = await handle.read(
+            bytes,
+            done,
+            Math.min(byteLength - done, 2 ** 30),
+            offset + done,
+          );
           if (bytesRead === 0) throw truncated(file, name, offset + byteLength, offset + done);
           done += bytesRead;
         }
@@ -57,7 +62,10 @@ async function parse(handle: FileHandle, file: string) {
   const magic = new Uint8Array(4);
   await handle.read(magic, 0, 4, 0);
   if (Buffer.from(magic).toString("latin1") !== "GGUF") {
-    throw new LayerfoldError("GGUF_INVALID", "not a GGUF file", { wanted: "the magic GGUF", where: `${file}, offset 0` });
+    throw new LayerfoldError("GGUF_INVALID", "not a GGUF file", {
+      wanted: "the magic GGUF",
+      where: `${file}, offset 0`,
+    });
   }
   const parsed = await gguf(file, { allowLocalFile: true }).catch((cause: Error) => {
     throw new LayerfoldError("GGUF_INVALID", cause.message, { where: file, cause });

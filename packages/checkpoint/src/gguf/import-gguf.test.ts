@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openCheckpoint } from "../open-checkpoint.js";
+import { openTokenizer } from "../tokenizer.js";
+import { importGguf } from "./import-gguf.js";
+
+const golden = fileURLToPath(new URL("../../test/golden/", import.meta.url));
+const code = (wanted: string) => expect.objectContaining({ code: wanted });
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "layerfold-gguf-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const rows: { file: string; tensors: Record<string, string>; samples: [string, number[]][] }[] = JSON.parse(
+  await readFile(join(golden, "gguf.json"), "utf8"),
+);
+
+describe.each(rows)("$file", ({ file, tensors, samples }) => {
+  const out = () => join(folder, file);
+  beforeAll(() => importGguf(join(golden, file), out()));
+
+  it("comes out with the reference's float32 in every tensor, in transformers' order", async () => {
+    const checkpoint = await openCheckpoint(out());
+    const hashes: Record<string, string> = {};
+    for (const name of checkpoint.tensors.keys()) {
+      hashes[name] = createHash("sha256")
+        .update(await checkpoint.readBytes(name))
+        .digest("hex");
+    }
+    await checkpoint.close();
+    expect(hashes).toEqual(tensors);
+  });
+
+  it("has a tokenizer with the reference's ids", async () => {
+    const tokenizer = await openTokenizer(out());
+    for (const [text, ids] of samples) {
+      expect(tokenizer.encode(text, { addSpecialTokens: true })).toEqual(ids);
+      expect(tokenizer.decode(ids, { skipSpecialTokens: true })).toBe(text);
+    }
+  });
+});
+
+it("rebuilds the config", async () => {
+  const read = async (name: string) => JSON.parse(await readFile(join(folder, name, "config.json"), "utf8"));
+  expect(await read("llama.gguf")).toEqual({
+    architectures: ["LlamaForCausalLM"],
+    model_type: "llama",
+    hidden_size: 64,
+    intermediate_size: 96,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 16,
+    hidden_act: "silu",
+    vocab_size: 320,
+    max_position_embeddings: 128,
+    rms_norm_eps: 1e-5,
+    rope_theta: 500_000,
+    rope_scaling: {
+      rope_type: "llama3",
+      factor: 8,
+      low_freq_factor: 1,
+      high_freq_factor: 4,
+      original_max_position_embeddings: 8192,
+    },
+    tie_word_embeddings: true,
+    bos_token_id: 0,
+    eos_token_id: 1,
+    attention_bias: false,
+    mlp_bias: false,
+    dtype: "float32",
+  });
+  expect(await read("qwen3.gguf")).toMatchObject({
+    model_type: "qwen3",
+    attention_bias: true,
+    tie_word_embeddings: false,
+    rope_scaling: null,
+    bos_token_id: 1,
+  });
+  expect((await openTokenizer(join(folder, "llama.gguf"))).chatTemplate).toBe("{{ messages }}");
+});
+
+it("writes half precision on demand", async () => {
+  await importGguf(join(golden, "llama.gguf"), join(folder, "half"), { dtype: "bfloat16" });
+  const checkpoint = await openCheckpoint(join(folder, "half"));
+  expect(checkpoint.dtype).toBe("bfloat16");
+  await checkpoint.close();
+});
+
+describe("bad input", () => {
+  /** llama.gguf with a change, imported. */
+  async function spoiled(change: (bytes: Buffer) => Buffer) {
+    const path = join(folder, "spoiled.gguf");
+    await writeFile(path, change(await readFile(join(golden, "llama.gguf"))));
+    return importGguf(path, join(folder, "spoiled"));
+  }
+  const patched = (at: string, skip: number, value: number[]) => (bytes: Buffer) => {
+    Buffer.from(value).copy(bytes, bytes.indexOf(at) + at.length + skip);
+    return bytes;
+  };
+
+  it.each<[string, string, (bytes: Buffer) => Buffer]>([
+    ["a wrong magic", "GGUF_INVALID", (bytes) => patched("GGUF", -4, [0x47, 0x47, 0x4d, 0x4c])(bytes)],
+    ["an unknown version", "GGUF_INVALID", patched("GGUF", 0, [99])],
+    ["an empty file", "GGUF_INVALID", () => Buffer.alloc(0)],
+    // After a tensor's name: 4 bytes number of axes, 8 for its one length, then the type; 16 is IQ2_XXS.
+    ["an unknown quantisation", "GGUF_TYPE_UNKNOWN", patched("output_norm.weight", 12, [16])],
+    ["a tensor beyond the end", "GGUF_TRUNCATED", (bytes) => bytes.subarray(0, bytes.length - 100)],
+    // After a key: 4 bytes type, 8 length, then the text.
+    ["an unknown architecture", "GGUF_ARCHITECTURE", patched("general.architecture", 12, [0x78])],
+    ["an unknown pre-tokenizer", "GGUF_TOKENIZER", patched("tokenizer.ggml.pre", 12, [0x78])],
+    ["an unknown tokenizer", "GGUF_TOKENIZER", patched("tokenizer.ggml.model", 12, [0x78])],
+    ["a tensor under another name", "TENSOR_MISSING", patched("blk.1.ffn_up", -1, [0x78])],
+    ["tensors for which there is no place", "TENSOR_UNEXPECTED", patched("llama.block_count", 4, [1])],
+  ])("refuses %s, and leaves no folder", async (_, wanted, change) => {
+    await expect(spoiled(change)).rejects.toThrow(code(wanted));
+    expect((await readdir(folder)).filter((name) => name.includes("spoiled"))).toEqual(["spoiled.gguf"]);
+  });
+
+  it("refuses an output folder that is not empty, and a file that is not there", async () => {
+    await expect(importGguf(join(golden, "llama.gguf"), folder)).rejects.toThrow(code("OUTPUT_EXISTS"));
+    await expect(importGguf(join(folder, "no.gguf"), join(folder, "new"))).rejects.toThrow(
+      code("FILE_MISSING"),
+    );
+  });
+});
