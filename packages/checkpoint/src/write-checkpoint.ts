@@ -1,6 +1,7 @@
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { isCarried } from "./carried-files.js";
 import { checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
@@ -8,10 +9,6 @@ import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
-
-/** Files that a checkpoint made from another takes over unchanged. */
-const carried =
-  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|tokenizer\.model|vocab\.json|merges\.txt|added_tokens\.json|chat_template\.(jinja|json)|generation_config\.json|preprocessor_config\.json|video_preprocessor_config\.json|(LICEN[CS]E|NOTICE|USE_POLICY)([.-].*)?)$/i;
 
 export interface CheckpointContent {
   readonly config: ModelConfig;
@@ -108,7 +105,7 @@ function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], wh
 async function carryFiles(from: string, to: string) {
   for (const name of await readdir(from)) {
     // copyFile follows symbolic links, so a hub cache's files arrive as files.
-    if (carried.test(name)) await copyFile(join(from, name), join(to, name));
+    if (isCarried(name)) await copyFile(join(from, name), join(to, name));
   }
 }
 

@@ -8,11 +8,15 @@ import { openRunner } from "./open-runner.js";
 import { runnerLanguageModel } from "./runner-language-model.js";
 
 // transformers 5.18 on torch 2.13: the residual streams and logits of tiny random models, one row of two padded on the right.
-const architectures = fileURLToPath(new URL("../test/golden/architectures/", import.meta.url));
+// variants/ is made by variants.py.
+const root = fileURLToPath(new URL("../test/golden/", import.meta.url));
+const models = ["architectures", "variants"].flatMap((kind) =>
+  readdirSync(`${root}${kind}`).map((name) => `${kind}/${name}`),
+);
 
-async function golden(family: string) {
-  const checkpoint = await openCheckpoint(`${architectures}${family}`);
-  const file = await openSafetensors(`${architectures}${family}/expected.safetensors`);
+async function golden(model: string) {
+  const checkpoint = await openCheckpoint(`${root}${model}`);
+  const file = await openSafetensors(`${root}${model}/expected.safetensors`);
   const integers = async (name: string) => {
     const bytes = await file.readBytes(name);
     return Int32Array.from(new BigInt64Array(new Uint8Array(bytes).buffer), Number);
@@ -50,17 +54,17 @@ function difference(batch: TokenBatch, got: Float32Array, wanted: Float32Array):
 }
 
 const tolerances: Record<string, number> = {
-  llama: 1e-4,
-  "llama-tied-bias": 1e-4,
-  "llama3-rope": 1e-4,
-  jamba: 1e-3,
+  "architectures/llama": 1e-4,
+  "architectures/llama-tied-bias": 1e-4,
+  "architectures/llama3-rope": 1e-4,
+  "architectures/jamba": 1e-3,
 };
 
-describe.each(readdirSync(architectures))("%s", (family) => {
-  const tolerance = tolerances[family] ?? 2e-4;
+describe.each(models)("%s", (model) => {
+  const tolerance = tolerances[model] ?? 2e-4;
 
   it("gives transformers' residual streams and logits, whole and block by block", async () => {
-    const { checkpoint, batch, residuals, logits } = await golden(family);
+    const { checkpoint, batch, residuals, logits } = await golden(model);
     const decoder = await openDecoder(checkpoint);
     const whole = await decoder.run(batch, { residuals: true, logits: true });
     whole.residuals!.forEach((stream, depth) => {

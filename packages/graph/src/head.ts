@@ -22,7 +22,7 @@ export async function openHead(checkpoint: Checkpoint, threads?: number): Promis
   const { hiddenSize, vocabularySize } = checkpoint.architecture;
   const weights = checkpointWeights(checkpoint);
   const graph = graphBuilder();
-  const logits = project(
+  const logits = headGraph(
     graph,
     checkpoint.architecture,
     weights,
@@ -90,7 +90,8 @@ export function logProbability(graph: GraphBuilder, logits: Value, targets: Valu
   return graph.node("Squeeze", [chosen, last]);
 }
 
-function project(
+/** Final norm and vocabulary projection: [rows, hidden] to logits [rows, vocabulary]. */
+export function headGraph(
   graph: GraphBuilder,
   { finalNorm, head, hiddenSize }: Architecture,
   weights: CheckpointWeights,

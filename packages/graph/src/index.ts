@@ -1,3 +1,9 @@
 export { type Decoder, type DecoderOptions, type DecoderOutput, openDecoder } from "./open-decoder.js";
+export {
+  type GenerateOptions,
+  type Generator,
+  type GeneratorOptions,
+  openGenerator,
+} from "./open-generator.js";
 export { openRunner, type RunnerOptions } from "./open-runner.js";
 export { runnerLanguageModel } from "./runner-language-model.js";

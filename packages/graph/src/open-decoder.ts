@@ -1,13 +1,13 @@
-import type { BlockSpec, Checkpoint } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
 import type { LanguageModel, Tensor, TokenBatch } from "@layerfold/core";
-import { type GraphBuilder, graphBuilder, onnxTensor, openSession } from "@layerfold/onnx";
+import { graphBuilder, onnxTensor, openSession } from "@layerfold/onnx";
 import { block } from "./block.js";
-import type { BlockContext } from "./block-context.js";
-import { type CheckpointWeights, checkpointWeights } from "./checkpoint-weights.js";
+import { checkpointWeights } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
 import { openHead } from "./head.js";
 import { rotaryTables } from "./rotary-tables.js";
 import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
+import { storedBlock } from "./stored-block.js";
 import { streamLanguageModel } from "./stream-language-model.js";
 
 export interface DecoderOptions {
@@ -57,7 +57,7 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
   let stream = embedding(graph, architecture, weights, sequence, ids);
   graph.output("residual.0", stream, "float32", shape);
   blocks.forEach((spec, layer) => {
-    stream = block(storedBlock(graph, checkpoint, weights, spec, sequence), stream);
+    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence }), stream);
     graph.output(`residual.${layer + 1}`, stream, "float32", shape);
   });
   const session = await openSession(graph.build(), {
@@ -106,32 +106,5 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
       await session.close();
       await (await head)?.close();
     },
-  };
-}
-
-/** A block's context over the checkpoint's own tensors. */
-export function storedBlock(
-  graph: GraphBuilder,
-  checkpoint: Checkpoint,
-  weights: CheckpointWeights,
-  spec: BlockSpec,
-  sequence: BlockContext["sequence"],
-): BlockContext {
-  // Where a norm reads a weight twice, the conversion is written once.
-  const values = new Map<string, string>();
-  return {
-    graph,
-    spec,
-    hiddenSize: checkpoint.architecture.hiddenSize,
-    sequence,
-    has: (role) => spec.tensors.has(role),
-    weight(role) {
-      const name = spec.tensors.get(role) ?? role;
-      let value = values.get(name);
-      if (value === undefined) values.set(name, (value = weights.float(graph, name)));
-      return value;
-    },
-    shape: (role) => checkpoint.tensors.get(spec.tensors.get(role) ?? role)?.shape ?? [],
-    tap() {},
   };
 }

@@ -1,14 +1,13 @@
 import {
-  contiguousData,
   defineEmbedding,
   type FittedEmbedding,
   type Matrix,
   matrixSize,
   type RunContext,
-  tensor,
   z,
 } from "@layerfold/core";
 import { spectralMap } from "./spectral-map.js";
+import { takeRows } from "./take-rows.js";
 
 const optionsSchema = z.strictObject({
   kernel: z.enum(["mka", "gaussian", "self-tuning"]).default("mka"),
@@ -82,14 +81,3 @@ export const diffusionMap = defineEmbedding({
     },
   }),
 });
-
-function takeRows(points: Matrix, rows: Int32Array): Matrix {
-  const columns = points.shape[1];
-  const values = contiguousData(points);
-  const length = rows.length * columns;
-  const taken = values instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
-  rows.forEach((row, i) => {
-    taken.set(values.subarray(row * columns, (row + 1) * columns), i * columns);
-  });
-  return tensor(taken, [rows.length, columns]);
-}

@@ -1,5 +1,6 @@
 import {
   contiguousData,
+  type FittedEmbedding,
   LayerfoldError,
   type Matrix,
   matrixSize,
@@ -36,7 +37,11 @@ const blockElements = 1 << 23;
  * @param points - [samples, features]
  * @throws DIMENSIONS_TOO_MANY, SAMPLES_TOO_FEW, POINTS_NOT_FINITE, POINTS_IDENTICAL, BANDWIDTH_ZERO
  */
-export async function spectralMap(points: Matrix, options: SpectralMapOptions, ctx: RunContext) {
+export async function spectralMap(
+  points: Matrix,
+  options: SpectralMapOptions,
+  ctx: RunContext,
+): Promise<Required<FittedEmbedding>> {
   const { rows } = matrixSize(points, "points");
   const wanted =
     options.dimensions === "auto" ? Math.min(options.maximumDimensions, rows - 1) : options.dimensions;

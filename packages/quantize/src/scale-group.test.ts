@@ -5,7 +5,10 @@ import { rescaled, scaleGroups } from "./scale-group.js";
 
 const rng = seededRng(5);
 const random = (...shape: number[]) =>
-  tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()), shape);
+  tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()),
+    shape,
+  );
 
 /** A Llama block's linear maps and norms: 8 wide, MLP 12 wide. */
 function block(keyValueWidth: number): BlockView {
@@ -31,18 +34,24 @@ const values = (view: BlockView, role: string) => contiguousData(view.tensors.ge
 const apply = (weight: Tensor, x: ArrayLike<number>) =>
   Array.from({ length: weight.shape[0] }, (_, row) => {
     let sum = 0;
-    for (let j = 0; j < weight.shape[1]; j++) sum += (weight as Matrix).data[row * weight.shape[1] + j] * x[j];
+    for (let j = 0; j < weight.shape[1]; j++)
+      sum += (weight as Matrix).data[row * weight.shape[1] + j] * x[j];
     return sum;
   });
 
 describe("scaleGroups", () => {
   it("finds norms, up to down, and value to output where every query head has its own value", () => {
-    const sources = (view: BlockView) => scaleGroups(view).map(({ source, consumers }) => [source, ...consumers]);
+    const sources = (view: BlockView) =>
+      scaleGroups(view).map(({ source, consumers }) => [source, ...consumers]);
     const shared = [
       ["norm.attention", "attention.query", "attention.key", "attention.value"],
       ["norm.mlp", "mlp.gate", "mlp.up"],
     ];
-    expect(sources(block(8))).toEqual([...shared, ["attention.value", "attention.output"], ["mlp.up", "mlp.down"]]);
+    expect(sources(block(8))).toEqual([
+      ...shared,
+      ["attention.value", "attention.output"],
+      ["mlp.up", "mlp.down"],
+    ]);
     expect(sources(block(4))).toEqual([...shared, ["mlp.up", "mlp.down"]]);
   });
 
@@ -64,21 +73,31 @@ describe("rescaled", () => {
     const before = block(8);
     let after = before;
     for (const group of scaleGroups(before)) {
-      after = rescaled(after, group, Float64Array.from({ length: group.width }, () => Math.exp(rng.normal())));
+      after = rescaled(
+        after,
+        group,
+        Float64Array.from({ length: group.width }, () => Math.exp(rng.normal())),
+      );
     }
-    const normed = (view: BlockView, role: string, x: Float32Array) => x.map((v, j) => v * values(view, role)[j]);
+    const normed = (view: BlockView, role: string, x: Float32Array) =>
+      x.map((v, j) => v * values(view, role)[j]);
     const x = values({ ...before, tensors: new Map([["x", random(8)]]) }, "x") as Float32Array;
     const weight = (view: BlockView, role: string) => view.tensors.get(role) as Tensor;
     const outputs = (view: BlockView) => {
       const attention = normed(view, "norm.attention", x);
-      const value = apply(weight(view, "attention.value"), attention).map((v, j) => v + values(view, "attention.value.bias")[j]);
+      const value = apply(weight(view, "attention.value"), attention).map(
+        (v, j) => v + values(view, "attention.value.bias")[j],
+      );
       const mlp = normed(view, "norm.mlp", x);
       const gate = apply(weight(view, "mlp.gate"), mlp).map((v) => v / (1 + Math.exp(-v)));
       const up = apply(weight(view, "mlp.up"), mlp);
       return [
         ...apply(weight(view, "attention.query"), attention),
         ...apply(weight(view, "attention.output"), value),
-        ...apply(weight(view, "mlp.down"), up.map((v, j) => v * gate[j])),
+        ...apply(
+          weight(view, "mlp.down"),
+          up.map((v, j) => v * gate[j]),
+        ),
       ];
     };
     const wanted = outputs(before);

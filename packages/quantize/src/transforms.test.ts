@@ -19,7 +19,10 @@ const ctx: RunContext = { rng: seededRng(1), engine: portableEngine() };
 const [width, hidden, tokens] = [64, 96, 256];
 const rng = seededRng(11);
 const random = (...shape: number[]) =>
-  tensor(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()), shape);
+  tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () => rng.normal()),
+    shape,
+  );
 
 /** Norm, gate, up and down with inputs of which every eighth channel is ten times larger. */
 const block: BlockView = {
@@ -69,12 +72,16 @@ describe("smoothquant", () => {
     const activation = statistics.get("mlp.gate")?.absoluteMaximum ?? new Float64Array();
     for (let j = 0; j < width; j++) {
       const column = ["mlp.gate", "mlp.up"].flatMap((role) =>
-        Array.from({ length: hidden }, (_, row) => Math.abs(contiguousData(weight(block, role))[row * width + j])),
+        Array.from({ length: hidden }, (_, row) =>
+          Math.abs(contiguousData(weight(block, role))[row * width + j]),
+        ),
       );
       const scale = Math.sqrt(activation[j] / Math.max(...column));
       const gain = contiguousData(weight(smoothed, "norm.mlp"))[j];
       expect(gain / (contiguousData(weight(block, "norm.mlp"))[j] / scale)).toBeCloseTo(1, 5);
-      expect(contiguousData(weight(smoothed, "mlp.up"))[j] / (contiguousData(weight(block, "mlp.up"))[j] * scale)).toBeCloseTo(1, 5);
+      expect(
+        contiguousData(weight(smoothed, "mlp.up"))[j] / (contiguousData(weight(block, "mlp.up"))[j] * scale),
+      ).toBeCloseTo(1, 5);
     }
     expect(weight(smoothed, "mlp.down")).toBe(weight(block, "mlp.down"));
   });
@@ -93,11 +100,19 @@ describe("awq", () => {
   async function loss(view: BlockView, role: string): Promise<number> {
     const gain = (v: BlockView) => contiguousData(weight(v, "norm.mlp"));
     const scales = role === "mlp.down" ? undefined : gain(block).map((value, j) => value / gain(view)[j]);
-    const quantized = dequantize(await rtn(grid).quantize(weight(view, role) as Matrix, { tokenCount: 0 }, ctx));
+    const quantized = dequantize(
+      await rtn(grid).quantize(weight(view, role) as Matrix, { tokenCount: 0 }, ctx),
+    );
     const exact = contiguousData(weight(block, role));
-    const delta = Float64Array.from(quantized.data, (value, i) => value / (scales?.[i % width] ?? 1) - exact[i]);
+    const delta = Float64Array.from(
+      quantized.data,
+      (value, i) => value / (scales?.[i % width] ?? 1) - exact[i],
+    );
     const gram = statistics.get(role)?.gram as Matrix<Float64Array>;
-    const product = await ctx.engine.matmul<Matrix<Float64Array>>(tensor(delta, weight(block, role).shape), gram);
+    const product = await ctx.engine.matmul<Matrix<Float64Array>>(
+      tensor(delta, weight(block, role).shape),
+      gram,
+    );
     return contiguousData(product).reduce((sum, value, i) => sum + value * delta[i], 0);
   }
 
@@ -105,7 +120,11 @@ describe("awq", () => {
     const scaled = await awq({ ...grid, clip: false }).fit(block, statistics, ctx);
     const clipped = await awq(grid).fit(block, statistics, ctx);
     // Weights of mlp.up are divided again by the scales of mlp.down, so the gate alone is compared.
-    const [control, scales, both] = [await loss(block, "mlp.gate"), await loss(scaled, "mlp.gate"), await loss(clipped, "mlp.gate")];
+    const [control, scales, both] = [
+      await loss(block, "mlp.gate"),
+      await loss(scaled, "mlp.gate"),
+      await loss(clipped, "mlp.gate"),
+    ];
     expect(scales).toBeLessThan(0.7 * control);
     expect(both).toBeLessThan(scales);
   });
@@ -115,7 +134,13 @@ describe("awq", () => {
       ...block,
       tensors: new Map<string, Tensor>([
         ["norm.mlp", weight(block, "norm.mlp")],
-        ["mlp.gate", tensor(Float32Array.from({ length: hidden * width }, (_, i) => (i % 8) - 3), [hidden, width])],
+        [
+          "mlp.gate",
+          tensor(
+            Float32Array.from({ length: hidden * width }, (_, i) => (i % 8) - 3),
+            [hidden, width],
+          ),
+        ],
       ]),
     };
     const fitted = await awq(grid).fit(exact, statistics, ctx);

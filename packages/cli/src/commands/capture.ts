@@ -5,15 +5,19 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
+import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
+import { LayerfoldError, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, openModel, readSequences } from "../inputs.js";
+import { calibrationBatches, readSequences } from "../inputs.js";
 import { fileFingerprint } from "../manifest.js";
 import { refuseOccupied } from "../outputs.js";
 import { createRun } from "../run.js";
+import { readTokenRows } from "../token-rows.js";
 
 interface CaptureOptions extends CommonOptions {
-  readonly calibration: string;
+  readonly calibration?: string;
+  readonly input?: string;
   readonly pooling: string;
   readonly window: number;
   readonly maxTokens?: number;
@@ -28,7 +32,8 @@ export function captureCommand(signal: AbortSignal): Command {
     "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
   )
     .argument("<model>", "checkpoint folder")
-    .requiredOption("--calibration <file>", ".txt (one stream) or .jsonl (one document a line)")
+    .option("--calibration <file>", ".txt (one stream) or .jsonl (one document a line)")
+    .option("--input <file>", "token ids instead of a text: safetensors as for `layerfold trace`")
     .addOption(
       new Option(
         "--pooling <how>",
@@ -44,17 +49,19 @@ export function captureCommand(signal: AbortSignal): Command {
       run.settings.assertUsed();
       const pooling = parsePooling(options.pooling);
       await refuseOccupied(options.out, options.force);
-      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      const file = options.calibration ?? options.input;
+      if (file === undefined || (options.calibration && options.input)) {
+        throw new LayerfoldError("CALIBRATION_MISSING", "nothing to run through the model", {
+          wanted: "either --calibration FILE or --input FILE",
+        });
+      }
+      const checkpoint = await openCheckpoint(modelPath, { report: run.ctx.report });
       const source = checkpointSource(checkpoint);
       try {
-        const text = await readSequences(
-          options.calibration,
-          checkpoint,
-          tokenizer,
-          { ...options, spread: true },
-          run,
-        );
-        const activations = await captureActivations(source, calibrationBatches(text), { pooling }, run.ctx);
+        const batches = options.input
+          ? [tokenBatch((await readTokenRows(options.input, checkpoint.architecture)).rows)]
+          : await textBatches(file);
+        const activations = await captureActivations(source, batches, { pooling }, run.ctx);
         const facts = {
           layers: activations.layers.length,
           samples: activations.layers[0].shape[0],
@@ -66,7 +73,7 @@ export function captureCommand(signal: AbortSignal): Command {
           activations,
           {
             model: await checkpoint.fingerprint(),
-            calibration: await fileFingerprint(options.calibration),
+            calibration: await fileFingerprint(file),
             pooling: poolingName(pooling),
           },
           signal,
@@ -78,6 +85,13 @@ export function captureCommand(signal: AbortSignal): Command {
       } finally {
         await source.close();
         await checkpoint.close();
+      }
+
+      async function textBatches(text: string) {
+        const tokenizer = await openTokenizer(checkpoint.directory);
+        return calibrationBatches(
+          await readSequences(text, checkpoint, tokenizer, { ...options, spread: true }, run),
+        );
       }
     });
 }

@@ -1,9 +1,10 @@
-import { openCheckpoint, openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
-import { contiguousData, encodeFloats, LayerfoldError, throwIfAborted, tokenBatch } from "@layerfold/core";
+import { openCheckpoint, writeSafetensors } from "@layerfold/checkpoint";
+import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layerfold/core";
 import { openDecoder } from "@layerfold/graph";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { createRun } from "../run.js";
+import { readTokenRows } from "../token-rows.js";
 
 export function traceCommand(signal: AbortSignal): Command {
   return command(
@@ -23,20 +24,14 @@ export function traceCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const { rows, batchSize, sequenceLength } = await readTokenRows(options.input);
       const checkpoint = await openCheckpoint(model, { report: run.ctx.report });
       const decoder = await openDecoder(checkpoint);
       try {
-        const { hiddenSize, vocabularySize, maxPositionEmbeddings } = checkpoint.architecture;
-        for (const row of rows) {
-          const wrong = row.find((id) => id < 0 || id >= vocabularySize);
-          if (wrong === undefined && row.length <= maxPositionEmbeddings) continue;
-          throw new LayerfoldError("INPUT_IDS", "the model cannot take these token ids", {
-            wanted: `ids below ${vocabularySize}, at most ${maxPositionEmbeddings} of them`,
-            got: wrong === undefined ? `${row.length} tokens` : `id ${wrong}`,
-            where: options.input,
-          });
-        }
+        const { hiddenSize, vocabularySize } = checkpoint.architecture;
+        const { rows, batchSize, sequenceLength } = await readTokenRows(
+          options.input,
+          checkpoint.architecture,
+        );
         throwIfAborted(signal);
         const { residuals, logits } = await decoder.run(tokenBatch(rows), { residuals: true, logits: true });
         const longest = Math.max(...rows.map((row) => row.length));
@@ -84,42 +79,4 @@ function spread(
     out.set(data.subarray(from, from + row.length * width), b * sequenceLength * width);
   });
   return out;
-}
-
-async function readTokenRows(file: string) {
-  const input = await openSafetensors(file);
-  try {
-    const int64 = async (name: string) => {
-      const stored = input.tensors.get(name);
-      if (stored?.dtype !== "int64" || stored.shape.length !== 2) {
-        throw new LayerfoldError("INPUT_IDS", `cannot read ${name}`, {
-          wanted: "int64 [batch, sequence]",
-          got: stored ? `${stored.dtype} [${stored.shape.join(", ")}]` : "no such tensor",
-          where: file,
-        });
-      }
-      const bytes = await input.readBytes(name);
-      return { shape: stored.shape, values: new BigInt64Array(bytes.slice().buffer) };
-    };
-    const ids = await int64("input_ids");
-    const mask = input.tensors.has("attention_mask") ? await int64("attention_mask") : undefined;
-    const [batchSize, sequenceLength] = ids.shape;
-    if (mask && (mask.shape[0] !== batchSize || mask.shape[1] !== sequenceLength)) {
-      throw new LayerfoldError("INPUT_IDS", "attention_mask and input_ids differ in shape", { where: file });
-    }
-    const rows = Array.from({ length: batchSize }, (_, b) => {
-      const at = b * sequenceLength;
-      const real = mask ? Array.from(mask.values.subarray(at, at + sequenceLength), Number) : undefined;
-      const length = real ? real.lastIndexOf(1) + 1 : sequenceLength;
-      if (length === 0 || real?.slice(0, length).includes(0)) {
-        throw new LayerfoldError("INPUT_IDS", "a row must start with real tokens, padding to the right", {
-          where: `${file}, attention_mask, row ${b}`,
-        });
-      }
-      return Array.from(ids.values.subarray(at, at + length), Number);
-    });
-    return { rows, batchSize, sequenceLength };
-  } finally {
-    await input.close();
-  }
 }

@@ -1,0 +1,284 @@
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type Checkpoint,
+  keepLayers,
+  openCheckpoint,
+  randomTensors,
+  writeCheckpoint,
+} from "@layerfold/checkpoint";
+import {
+  contiguousData,
+  encodeFloats,
+  type ModelRunner,
+  type RunContext,
+  type Tensor,
+  tokenBatch,
+} from "@layerfold/core";
+import { openRunner } from "@layerfold/graph";
+import { portableEngine, seededRng } from "@layerfold/linalg";
+import {
+  dequantizeCheckpoint,
+  dequantizedCheckpoint,
+  isQuantized,
+  logCsv,
+  type QuantizedFormat,
+  quantizeCheckpoint,
+  quantizedModules,
+  quantizeLayers,
+  readActivationScales,
+  rtn,
+  schemeOf,
+  writeActivationScales,
+} from "@layerfold/quantize";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const config = {
+  model_type: "llama",
+  architectures: ["LlamaForCausalLM"],
+  dtype: "bfloat16",
+  hidden_size: 64,
+  intermediate_size: 96,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  vocab_size: 50,
+  max_position_embeddings: 128,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  hidden_act: "silu",
+  tie_word_embeddings: true,
+};
+const rng = seededRng(2);
+const ctx: RunContext = { rng, engine: portableEngine() };
+const batches = [0, 1].map(() =>
+  tokenBatch([32, 20].map((length) => Int32Array.from({ length }, () => rng.integer(50)))),
+);
+const calibration = async function* () {
+  yield* batches;
+};
+
+let folder: string;
+let checkpoint: Checkpoint;
+let runner: ModelRunner;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "layerfold-quantize-"));
+  await writeCheckpoint(join(folder, "dense"), { config, tensors: randomTensors(config, rng) });
+  checkpoint = await openCheckpoint(join(folder, "dense"));
+  runner = await openRunner(checkpoint);
+});
+
+afterAll(async () => {
+  await runner.close();
+  await checkpoint.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const bytes = (value: Tensor | undefined) =>
+  Buffer.from(encodeFloats(contiguousData(value as Tensor), "float32"));
+
+describe("quantizeCheckpoint", () => {
+  const cases: [scheme: string, format: QuantizedFormat, set?: Record<string, Record<string, unknown>>][] = [
+    ["rtn-w4g32-asym", "compressed-tensors"],
+    ["rtn-w3g32", "gptq"],
+    ["gptq-w4g32", "gptq"],
+    ["gptq-w4g32-asym", "gptq_v2", { gptq: { activationOrder: true } }],
+    ["gptq-w4g32", "compressed-tensors", { gptq: { activationOrder: true } }],
+    ["awq-w4g32", "awq", { awq: { scaleSteps: 3 } }],
+    ["gptq-awq-w2g32-asym", "gptq", { awq: { scaleSteps: 3 } }],
+    ["smoothquant-w8a8", "compressed-tensors"],
+    ["fp8", "compressed-tensors"],
+  ];
+
+  it.each(cases)("%s in %s files reads back as the block that ran", async (name, format, set) => {
+    const scheme = schemeOf(name, { dtype: checkpoint.dtype, format, ...(set && { set }) });
+    const given = { scheme, calibration };
+    const blocks = [];
+    for await (const layer of quantizeLayers(checkpoint, runner, given, ctx)) blocks.push(layer.block);
+    const out = join(folder, "out");
+    const { written, log } = await quantizeCheckpoint(
+      checkpoint,
+      runner,
+      out,
+      { ...given, force: true },
+      ctx,
+    );
+    expect(log).toHaveLength(14);
+    expect(log.every(({ loss, relativeLoss }) => (loss ?? -1) > 0 && (relativeLoss ?? 1) < 0.3)).toBe(true);
+    expect(written.tensorBytes).toBeLessThan(checkpoint.tensors.size * 64 * 96 * 2);
+
+    const opened = await openCheckpoint(out);
+    expect(isQuantized(opened)).toBe(true);
+    expect(quantizedModules(opened)).toHaveLength(14);
+    const reading = dequantizedCheckpoint(opened);
+    for (const [layer, block] of blocks.entries()) {
+      const { tensors } = await reading.block(layer);
+      expect([...tensors.keys()]).toEqual([...block.tensors.keys()]);
+      for (const [role, value] of tensors)
+        expect(bytes(value).equals(bytes(block.tensors.get(role)))).toBe(true);
+    }
+
+    const dense = join(folder, "again");
+    await dequantizeCheckpoint(opened, dense, { dtype: "float32", force: true }, ctx);
+    const again = await openCheckpoint(dense);
+    expect(isQuantized(again)).toBe(false);
+    const down = await again.read("model.layers.1.mlp.down_proj.weight");
+    expect(bytes(down).equals(bytes(blocks[1].tensors.get("mlp.down")))).toBe(true);
+    await again.close();
+    await opened.close();
+  });
+
+  it("GPTQ loses less than rounding, layer by layer", async () => {
+    const total = async (name: string) => {
+      const scheme = schemeOf(name, { dtype: checkpoint.dtype });
+      const losses = new Map<string, number>();
+      for await (const { records } of quantizeLayers(checkpoint, runner, { scheme, calibration }, ctx)) {
+        for (const { module, relativeLoss } of records) losses.set(module, relativeLoss as number);
+      }
+      return losses;
+    };
+    const [control, ours] = [await total("rtn-w3g32"), await total("gptq-w3g32")];
+    for (const [module, loss] of ours) expect(loss).toBeLessThan(control.get(module) as number);
+  });
+
+  it("leaves modules dense or gives them another quantizer, and says so in every format's config", async () => {
+    const overrides = [
+      { match: "layers\\.0\\..*down_proj" },
+      { match: "o_proj$", quantizer: rtn({ bits: 8, groupSize: 64, scaleDtype: "float16" }) },
+    ];
+    const configOf = async (format: QuantizedFormat) => {
+      const scheme = schemeOf("rtn-w4g32", { dtype: "float16", format });
+      const out = join(folder, "mixed");
+      await quantizeCheckpoint(half, undefined, out, { scheme, overrides, force: true }, ctx);
+      const opened = await openCheckpoint(out);
+      const reading = dequantizedCheckpoint(opened);
+      expect(bytes((await reading.block(0)).tensors.get("mlp.down"))).toEqual(
+        bytes((await half.block(0)).tensors.get("mlp.down")),
+      );
+      expect((await reading.block(1)).tensors.size).toBe(9);
+      await opened.close();
+      return opened;
+    };
+    await writeCheckpoint(join(folder, "half"), { config, tensors: randomTensors(config, rng, "float16") });
+    const half = await openCheckpoint(join(folder, "half"));
+    const compressed = (await configOf("compressed-tensors")).config.quantization_config;
+    expect(compressed).toMatchObject({
+      quant_method: "compressed-tensors",
+      format: "pack-quantized",
+      ignore: ["lm_head", "model.layers.0.mlp.down_proj"],
+      config_groups: {
+        group_0: {
+          targets: ["Linear"],
+          input_activations: null,
+          weights: { num_bits: 4, group_size: 32, strategy: "group" },
+        },
+        group_1: {
+          targets: ["model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"],
+          weights: { num_bits: 8, group_size: null, strategy: "channel" },
+        },
+      },
+    });
+    const opened = await configOf("gptq");
+    expect(opened.config.quantization_config).toMatchObject({
+      quant_method: "gptq",
+      bits: 4,
+      group_size: 32,
+      sym: true,
+      desc_act: false,
+      checkpoint_format: "gptq",
+      dynamic: {
+        "-:^model\\.layers\\.0\\.mlp\\.down_proj$": {},
+        "+:^model\\.layers\\.1\\.self_attn\\.o_proj$": {
+          bits: 8,
+          group_size: -1,
+          sym: true,
+          desc_act: false,
+        },
+      },
+    });
+    expect(JSON.parse(await readFile(join(folder, "mixed", "quantize_config.json"), "utf8"))).toEqual(
+      opened.config.quantization_config,
+    );
+    // Names follow the layers when the quantised checkpoint is folded as it is.
+    const kept = keepLayers(opened.family, opened.config, [1]).quantization_config as { dynamic: object };
+    expect(Object.keys(kept.dynamic)).toEqual(["+:^model\\.layers\\.0\\.self_attn\\.o_proj$"]);
+    await expect(configOf("awq")).rejects.toThrow(
+      expect.objectContaining({ code: "QUANTIZATION_NOT_EXPRESSIBLE" }),
+    );
+    await half.close();
+  });
+
+  it("states activations in the config where they are rounded", async () => {
+    const out = join(folder, "w8a8");
+    const scheme = schemeOf("rtn-w8a8", { dtype: checkpoint.dtype });
+    const { log } = await quantizeCheckpoint(checkpoint, undefined, out, { scheme }, ctx);
+    const opened = await openCheckpoint(out);
+    expect(opened.config.quantization_config).toMatchObject({
+      format: "int-quantized",
+      config_groups: {
+        group_0: {
+          weights: { num_bits: 8, strategy: "channel", type: "int", dynamic: false },
+          input_activations: { num_bits: 8, strategy: "token", type: "int", dynamic: true, symmetric: true },
+        },
+      },
+    });
+    expect(logCsv(log).split("\n").slice(0, 2).join("\n")).toMatch(
+      /^layer,module,bits,groupSize,loss,relativeLoss,damping,seconds\n0,model\.layers\.0\.self_attn\.q_proj,8,64,,,,[\d.e-]+$/,
+    );
+    await expect(
+      quantizeCheckpoint(opened, undefined, join(folder, "twice"), { scheme }, ctx),
+    ).rejects.toThrow(expect.objectContaining({ code: "CHECKPOINT_QUANTIZED" }));
+    await opened.close();
+  });
+
+  it("takes SmoothQuant's activation scales from a file", async () => {
+    const file = join(folder, "scales.safetensors");
+    const names = ["input_layernorm", "x"].map((_, layer) => `model.layers.${layer}.self_attn.q_proj`);
+    await writeActivationScales(file, new Map(names.map((name) => [name, new Float64Array(64).fill(4)])));
+    const activationScales = await readActivationScales(file);
+    const scheme = schemeOf("smoothquant-w8a8", { dtype: checkpoint.dtype });
+    for await (const { block } of quantizeLayers(
+      checkpoint,
+      runner,
+      { scheme, calibration, activationScales },
+      ctx,
+    )) {
+      const dense = (await checkpoint.block(block.layer)).tensors;
+      const column = (["query", "key", "value"] as const).map((part) => {
+        const values = contiguousData(dense.get(`attention.${part}`) as Tensor);
+        return values.reduce((most, value, i) => (i % 64 === 0 ? Math.max(most, Math.abs(value)) : most), 0);
+      });
+      // s = √(4 / max|w|), stored in bfloat16.
+      const expected =
+        contiguousData(dense.get("norm.attention") as Tensor)[0] / Math.sqrt(4 / Math.max(...column));
+      const gain = contiguousData(block.tensors.get("norm.attention") as Tensor)[0];
+      expect(Math.abs(gain / expected - 1)).toBeLessThan(2 ** -8);
+    }
+  });
+
+  it("refuses bad wishes before anything is computed", async () => {
+    const attempt = (name: string) =>
+      quantizeCheckpoint(
+        checkpoint,
+        runner,
+        join(folder, "never"),
+        { scheme: schemeOf(name, { dtype: checkpoint.dtype }) },
+        ctx,
+      );
+    await expect(attempt("rtn-w4g64")).rejects.toThrow(
+      expect.objectContaining({
+        code: "GROUP_SIZE_INVALID",
+        wanted: "-1, 8, 12, 16, 24, 32, 48, 96",
+        where: "model.layers.0.mlp.down_proj",
+      }),
+    );
+    await expect(attempt("gptq-w4g32")).rejects.toThrow(
+      expect.objectContaining({ code: "STATISTICS_MISSING" }),
+    );
+    await expect(attempt("smoothquant-w8a8")).rejects.toThrow(
+      expect.objectContaining({ code: "STATISTICS_MISSING" }),
+    );
+  });
+});
