@@ -16,7 +16,9 @@ export default defineConfig({
   resolve: { alias },
   test: {
     include: ["packages/*/{src,test}/**/*.test.ts", "examples/*/*.test.ts", "tools/*.test.ts"],
-    testTimeout: 60_000,
+    // A test that hangs fails; one on a busy machine does not.
+    testTimeout: 300_000,
+    hookTimeout: 120_000,
     pool: "forks",
     maxWorkers: 2,
   },

@@ -11,7 +11,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const foldling = join(root, "models/foldling");
 const measured = JSON.parse(readFileSync(join(foldling, "measurements.json"), "utf8"));
 const layerfold = (...args) =>
-  JSON.parse(execFileSync("node", [join(root, "packages/cli/bin/layerfold.js"), ...args, "--quiet", "--json"]));
+  JSON.parse(
+    execFileSync("node", [join(root, "packages/cli/bin/layerfold.js"), ...args, "--quiet", "--json"]),
+  );
 
 /** A dropped layer joins the group of the kept layer before it. */
 function dropPlan(kept) {
@@ -28,10 +30,23 @@ const scratch = mkdtempSync(join(tmpdir(), "layerfold-drops-"));
 let worst = 0;
 let differing = 0;
 try {
-  for (const row of [measured.dense, ...measured.drop_one, ...measured.drop_last, ...measured.drop_least_influential]) {
+  for (const row of [
+    measured.dense,
+    ...measured.drop_one,
+    ...measured.drop_last,
+    ...measured.drop_least_influential,
+  ]) {
     const folder = join(scratch, "dropped");
     writeFileSync(join(scratch, "plan.json"), JSON.stringify(dropPlan(row.kept)));
-    layerfold("merge", join(foldling, "checkpoint"), "--plan", join(scratch, "plan.json"), "--out", folder, "--force");
+    layerfold(
+      "merge",
+      join(foldling, "checkpoint"),
+      "--plan",
+      join(scratch, "plan.json"),
+      "--out",
+      folder,
+      "--force",
+    );
     const { perplexity, correct, count } = layerfold(
       ...["eval", folder, "--perplexity", join(foldling, "data/validation.jsonl")],
       ...["--questions", join(foldling, "data/questions-test.jsonl")],

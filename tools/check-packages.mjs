@@ -38,8 +38,7 @@ try {
       if (/\.test\.|golden|^src\//.test(path)) errors.push(`${name}: packs ${path}`);
     }
     const { messages, pkg } = await publint({
-      pkgDir: directory,
-      pack: { tarball: readFileSync(packed.filename) },
+      pack: { tarball: new Uint8Array(readFileSync(packed.filename)).buffer },
     });
     for (const message of messages) {
       if (message.type !== "suggestion")

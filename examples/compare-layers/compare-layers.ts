@@ -1,5 +1,11 @@
 import { captureActivations, checkpointSource } from "@layerfold/capture";
-import { batchBySize, openCheckpoint, openTokenizer, readDocuments, tokenWindows } from "@layerfold/checkpoint";
+import {
+  batchBySize,
+  openCheckpoint,
+  openTokenizer,
+  readDocuments,
+  tokenWindows,
+} from "@layerfold/checkpoint";
 import type { Matrix, RunContext } from "@layerfold/core";
 import { npib } from "@layerfold/information";
 import { seededRng } from "@layerfold/linalg";

@@ -89,7 +89,7 @@ function notFound(where: string, got: string): LayerfoldError {
 
 /** Layers, from the key/value caches that the model takes, else from its attention operators. */
 function countLayers({ inputs, nodes }: OnnxModel): number {
-  const caches = inputs.filter(({ name }) => /(past|cache).*key/i.test(name)).length;
+  const caches = inputs.filter(({ name }) => /^(past|cache).*\bkey$/i.test(name)).length;
   if (caches > 0) return caches;
   const fused = nodes.filter(({ operator }) => /^(GroupQuery|MultiHead|)Attention$/.test(operator)).length;
   return fused > 0 ? fused : nodes.filter(({ operator }) => operator === "Softmax").length;
@@ -110,26 +110,26 @@ function dataflow({ nodes, initializerNames }: OnnxModel) {
   }
   const varying = ({ inputs }: OnnxNode) => inputs.filter((name) => name !== "" && !constant.has(name));
 
-  /** Whether `value` is needed to compute `of`. Producers stand before consumers, so the search need not look further back. */
-  function needs(of: string, value: string): boolean {
-    const first = producer.get(value)?.node ?? -1;
-    const seen = new Set<string>();
-    const open = [of];
+  /** Whether a value is computed from node `first`. Producers stand before consumers, so the search need not look further back. */
+  function comesFrom(value: string, first: number): boolean {
+    const seen = new Set<number>();
+    const open = [value];
     for (let name = open.pop(); name !== undefined; name = open.pop()) {
-      if (name === value) return true;
-      const place = producer.get(name);
-      if (seen.has(name) || !place || place.node <= first) continue;
-      seen.add(name);
-      open.push(...varying(nodes[place.node]));
+      const node = producer.get(name)?.node ?? -1;
+      if (node === first) return true;
+      if (node < first || seen.has(node)) continue;
+      seen.add(node);
+      open.push(...varying(nodes[node]));
     }
     return false;
   }
 
-  /** Of two values, the one that the other is computed from. */
+  /** Of two values, the one that the other is computed from: from it, or from what its node gives beside it (the norm of a fused sum). */
   function earlier(a: string, b: string): string | undefined {
-    if (a === b) return undefined;
-    const [first, second] = (producer.get(a)?.node ?? -1) <= (producer.get(b)?.node ?? -1) ? [a, b] : [b, a];
-    return needs(second, first) ? first : undefined;
+    const [nodeA, nodeB] = [a, b].map((name) => producer.get(name)?.node ?? -1);
+    if (nodeA === nodeB) return undefined;
+    const [first, second, node] = nodeA < nodeB ? [a, b, nodeA] : [b, a, nodeB];
+    return node >= 0 && comesFrom(second, node) ? first : undefined;
   }
 
   /** If the node adds f(x) to x: the place of the sum, and x. */

@@ -35,15 +35,16 @@ export function checkTensors(
   for (const name of tensors.keys()) layers.add(layerOf(family, name));
   const used = new Set<string>();
   const quantized = config.quantization_config != null;
-  const modules = new Set<string>();
-  if (quantized) for (const name of tensors.keys()) modules.add(name.slice(0, name.lastIndexOf(".")));
+  const modules = new Map<string, string[]>();
+  if (quantized)
+    for (const name of tensors.keys())
+      modules.set(moduleOf(name), [...(modules.get(moduleOf(name)) ?? []), name]);
 
   for (const [name, shape] of wantedTensors(architecture)) {
     const found = tensors.get(name);
-    const module = name.slice(0, name.lastIndexOf("."));
-    const packed = quantized && shape.length === 2 && modules.has(module);
+    const packed = quantized && shape.length === 2 ? modules.get(moduleOf(name)) : undefined;
     if (packed) {
-      for (const other of tensors.keys()) if (other.startsWith(`${module}.`)) used.add(other);
+      for (const part of packed) used.add(part);
       continue;
     }
     if (!found) {
@@ -79,4 +80,8 @@ export function checkTensors(
       message: `${surprises.length} tensors are not used and will not be written: ${surprises.slice(0, 4).join(", ")}${surprises.length > 4 ? ", …" : ""}`,
     });
   }
+}
+
+function moduleOf(tensor: string): string {
+  return tensor.slice(0, tensor.lastIndexOf("."));
 }

@@ -56,6 +56,15 @@ const otherLists = ["architectures", "bos_token_id", "eos_token_id", "pad_token_
  *
  * @param kept - ascending indices of the original layers, at least one
  * @param report - hears of fields that look as if they spoke of layers and are not known
+ *
+ * @example
+ * ```ts
+ * const config = { model_type: "qwen2", num_hidden_layers: 4, use_sliding_window: true, max_window_layers: 2 };
+ * const folded = keepLayers(familyOf(config), config, [0, 3]);
+ * assert(folded.num_hidden_layers === 2);
+ * assert(String(folded.layer_types) === "full_attention,sliding_attention");
+ * ```
+ *
  * @throws LAYERS_OUT_OF_RANGE; CONFIG_CANNOT_EXPRESS where the config has no way to say it, or has an unknown list of the layers' length
  */
 export function keepLayers(

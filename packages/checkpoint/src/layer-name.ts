@@ -10,7 +10,17 @@ function match({ basePrefix, layerPrefix }: Family, name: string) {
   return undefined;
 }
 
-/** The layer that a tensor (or module) belongs to; undefined outside the blocks. */
+/**
+ * The layer that a tensor (or module) belongs to; undefined outside the blocks.
+ *
+ * @example
+ * ```ts
+ * const gpt2 = familyOf({ model_type: "gpt2" });
+ * assert(layerOf(gpt2, "transformer.h.3.ln_1.weight") === 3);
+ * assert(renamedTensor(gpt2, "h.3.ln_1.weight", 1) === "h.1.ln_1.weight");
+ * assert(layerOf(gpt2, "transformer.wte.weight") === undefined);
+ * ```
+ */
 export function layerOf(family: Family, name: string): number | undefined {
   return match(family, name)?.layer;
 }

@@ -83,7 +83,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
  * Reads config.json.
  * @throws CHECKPOINT_MISSING where there is no such folder or no config.json in it, CONFIG_INVALID
  */
-export async function readModelConfig(directory: string): Promise<ModelConfig> {
+async function readModelConfig(directory: string): Promise<ModelConfig> {
   const file = join(directory, "config.json");
   const config = await readJson(file, "CONFIG_INVALID").catch(async (error) => {
     if (!(error instanceof LayerfoldError) || error.code !== "FILE_MISSING") throw error;

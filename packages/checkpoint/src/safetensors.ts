@@ -249,7 +249,7 @@ export function byteLengthOf({ dtype, shape }: Pick<TensorSource, "dtype" | "sha
 }
 
 /** In the reference writer's order: widest elements first, then by name; so every tensor lies aligned to its element. */
-export function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors: readonly T[]): T[] {
+function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors: readonly T[]): T[] {
   return [...tensors].sort(
     (a, b) => dtypeOrder.indexOf(a.dtype) - dtypeOrder.indexOf(b.dtype) || (a.name < b.name ? -1 : 1),
   );

@@ -241,6 +241,22 @@ describe("tokenWindows", () => {
     expect(tokenWindows(documents("ab"), without, { window: 8 }).beginTokenGiven).toBe(false);
   });
 
+  it("cuts the same windows whether it reads a long text to its end or not", async () => {
+    const lines = await readDocuments(join(foldling, "data/calibration.jsonl"));
+    const text = lines.kind === "documents" ? lines.texts.join("\n\n") : "";
+    const given: Documents = { kind: "stream", text, file: "x.txt" };
+    const all = tokenWindows(given, tokenizer, { window: 50, stride: 30 }).sequences;
+    expect(all.length).toBeGreaterThan(400);
+    for (const count of [1, 2, 7, 40, 200]) {
+      const some = tokenWindows(given, tokenizer, {
+        window: 50,
+        stride: 30,
+        maxTokens: 50 * count,
+      }).sequences;
+      expect(some).toEqual(all.slice(0, count));
+    }
+  });
+
   it("counts foldling's validation text as its makers did", async () => {
     const given = await readDocuments(join(foldling, "data/validation.jsonl"));
     // 256 documents, 18,452 tokens with begin and end: transformers' tokenizer on the same file.

@@ -90,8 +90,14 @@ function streamWindows(
   { window, stride, maxTokens, spread }: Limits & { stride: number },
   report: RunContext["report"],
 ): TokenSequence[] {
-  const tokens = Int32Array.from(tokenizer.encode(text));
   const fresh = window - begin.length;
+  const step = Math.min(stride, fresh);
+  const limit = Math.floor(maxTokens / window);
+  const { tokens, whole } = encodeStart(
+    text,
+    tokenizer,
+    spread ? Number.POSITIVE_INFINITY : limit * step + fresh,
+  );
   if (tokens.length < fresh) {
     throw new LayerfoldError("TEXT_TOO_SHORT", "the text is shorter than one window", {
       wanted: `${fresh} tokens`,
@@ -99,11 +105,10 @@ function streamWindows(
       where: file,
     });
   }
-  const step = Math.min(stride, fresh);
   const total = Math.floor((tokens.length - fresh) / step) + 1;
   const left = tokens.length - ((total - 1) * step + fresh);
-  const chosen = choose(total, Math.floor(maxTokens / window), spread);
-  if (left > 0 && chosen.length === total) {
+  const chosen = choose(total, limit, spread);
+  if (whole && left > 0 && chosen.length === total) {
     report?.({
       type: "diagnostic",
       severity: "info",
@@ -120,6 +125,24 @@ function streamWindows(
     const overlap = i > 0 && chosen[i - 1] === index - 1 ? fresh - step : 0;
     return { ids, scoredFrom: Math.max(1, begin.length + overlap) };
   });
+}
+
+/**
+ * At least the first `count` tokens of a text, or all of them; long texts are not tokenised to their end for the sake of a few windows.
+ * Where a text is cut changes only the word at the cut, and the spare tokens hold more than that.
+ */
+function encodeStart(
+  text: string,
+  tokenizer: Tokenizer,
+  count: number,
+): { tokens: Int32Array; whole: boolean } {
+  const spare = 64;
+  for (let end = 6 * (count + spare); end < text.length; end *= 2) {
+    const cut = text.lastIndexOf(" ", end);
+    const ids = cut > 0 ? tokenizer.encode(text.slice(0, cut)) : [];
+    if (ids.length >= count + spare) return { tokens: Int32Array.from(ids.slice(0, count)), whole: false };
+  }
+  return { tokens: Int32Array.from(tokenizer.encode(text)), whole: true };
 }
 
 function documentSequences(

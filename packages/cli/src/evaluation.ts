@@ -1,8 +1,12 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Checkpoint, Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { openCheckpoint } from "@layerfold/checkpoint";
 import type { LanguageModel } from "@layerfold/core";
 import { klToDense, multipleChoice, perplexity } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
+import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import type { Run } from "./run.js";
 
 /** What quality is judged on; what is absent is not measured. */
@@ -26,8 +30,7 @@ export async function measureQuality(
   dense: LanguageModel | undefined,
   run: Run,
 ): Promise<Quality> {
-  const checkpoint: Checkpoint = await openCheckpoint(directory);
-  const model = await openDecoder(checkpoint);
+  const { model, close } = await openEvaluated(directory, run);
   try {
     const { sequences, questions, tokenizer } = judgement;
     const divergence =
@@ -41,7 +44,61 @@ export async function measureQuality(
       accuracy_stderr: answers?.stderr ?? null,
     };
   } finally {
-    await model.close();
-    await checkpoint.close();
+    await close();
   }
+}
+
+/**
+ * Opens a checkpoint to measure it. A quantised one is measured on its dequantised weights, written out in float32, which are exactly what
+ * its kernels multiply with; that activations are rounded too (W8A8) is not simulated, and said.
+ */
+export async function openEvaluated(
+  directory: string,
+  run: Run,
+): Promise<{ checkpoint: Checkpoint; model: LanguageModel; close(): Promise<void> }> {
+  const stored = await openCheckpoint(directory, { report: run.ctx.report });
+  if (!isQuantized(stored)) {
+    const model = await openDecoder(stored);
+    return {
+      checkpoint: stored,
+      model,
+      async close() {
+        await model.close();
+        await stored.close();
+      },
+    };
+  }
+  const scratch = await mkdtemp(join(tmpdir(), "layerfold-dense-"));
+  try {
+    const quiet = { signal: run.ctx.signal };
+    await dequantizeCheckpoint(stored, join(scratch, "model"), { dtype: "float32" }, quiet);
+    if (roundsActivations(stored)) {
+      run.ctx.report?.({
+        type: "diagnostic",
+        severity: "warning",
+        code: "ACTIVATIONS_NOT_QUANTIZED",
+        message: "measured with quantised weights and full-precision activations",
+      });
+    }
+    const dense = await openCheckpoint(join(scratch, "model"));
+    const model = await openDecoder(dense);
+    return {
+      checkpoint: stored,
+      model,
+      async close() {
+        await model.close();
+        await dense.close();
+        await stored.close();
+        await rm(scratch, { recursive: true });
+      },
+    };
+  } catch (error) {
+    await stored.close();
+    await rm(scratch, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function roundsActivations({ config }: Checkpoint): boolean {
+  return JSON.stringify(config.quantization_config ?? {}).includes('"input_activations":{');
 }

@@ -26,7 +26,7 @@ export async function openModel(
   path: string,
   run: Run,
 ): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer }> {
-  const checkpoint = await openCheckpoint(path, { report: run.ctx.report });
+  const checkpoint = await openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
   return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
 }
 

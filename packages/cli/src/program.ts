@@ -3,9 +3,13 @@ import { captureCommand } from "./commands/capture.js";
 import { compressCommand } from "./commands/compress.js";
 import { demoCommand } from "./commands/demo.js";
 import { evalCommand } from "./commands/eval.js";
+import { generateCommand } from "./commands/generate.js";
+import { importCommand } from "./commands/import.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { mergeCommand } from "./commands/merge.js";
 import { planCommand } from "./commands/plan.js";
+import { pullCommand } from "./commands/pull.js";
+import { dequantizeCommand, quantizeCommand } from "./commands/quantize.js";
 import { similarityCommand } from "./commands/similarity.js";
 import { traceCommand } from "./commands/trace.js";
 import { version } from "./version.js";
@@ -26,6 +30,11 @@ export function createProgram(signal: AbortSignal): Command {
     planCommand,
     mergeCommand,
     evalCommand,
+    generateCommand,
+    quantizeCommand,
+    dequantizeCommand,
+    importCommand,
+    pullCommand,
   ]) {
     program.addCommand(create(signal));
   }

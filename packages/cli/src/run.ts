@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { hubSettings, pullModel } from "@layerfold/checkpoint";
 import type { RunContext } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
 import { onnxEngine } from "@layerfold/onnx";
@@ -19,19 +20,24 @@ export interface Run {
   readonly terminal: Terminal;
   readonly settings: Settings;
   readonly seed: number;
+  /** The folder of a MODEL argument: itself, or for `hf:org/name` the hub's cache, where it is downloaded to if need be. */
+  modelFolder(model: string): Promise<string>;
 }
 
 export function createRun(options: CommonOptions, signal?: AbortSignal): Run {
   const terminal = createTerminal({ json: options.json ?? false, quiet: options.quiet ?? false });
   const seed = options.seed ?? 0;
+  const ctx: RunContext = {
+    rng: seededRng(seed),
+    engine: onnxEngine({ threads: availableParallelism() }),
+    signal,
+    report: terminal.report,
+  };
   return {
-    ctx: {
-      rng: seededRng(seed),
-      engine: onnxEngine({ threads: availableParallelism() }),
-      signal,
-      report: terminal.report,
-    },
+    ctx,
     terminal,
+    modelFolder: async (model) =>
+      model.startsWith("hf:") ? pullModel(model.slice("hf:".length), hubSettings(process.env), ctx) : model,
     settings: parseSettings(options.set ?? []),
     seed,
   };

@@ -1,11 +1,18 @@
 import { batchBySize, type Tokenizer } from "@layerfold/checkpoint";
-import { type LanguageModel, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import {
+  contiguousData,
+  type LanguageModel,
+  LayerfoldError,
+  type RunContext,
+  throwIfAborted,
+} from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
 
 /** Something to go on from, and ways to go on, one of which is right. */
 export interface ChoiceItem {
-  readonly context: string;
+  /** One for all choices, or one for each. */
+  readonly context: string | readonly string[];
   /** Without the space that joins them to the context. */
   readonly choices: readonly string[];
   /** Index of the right choice. */
@@ -37,24 +44,46 @@ export async function choiceLikelihood(
   ctx: RunContext,
 ): Promise<ChoiceScores> {
   if (items.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
-  const requests = items.flatMap(({ context, choices }) =>
-    choices.map((choice) => encodePair(tokenizer, context, choice)),
+  const pairs = items.flatMap(({ context, choices }) =>
+    choices.map((choice, i) =>
+      encodePair(tokenizer, typeof context === "string" ? context : context[i], choice),
+    ),
   );
-  const sums = new Float64Array(requests.length);
+  const sums = new Float64Array(pairs.length);
   let done = 0;
+  const advance = (count: number) => {
+    done += count;
+    ctx.report?.({ type: "progress", stage: "questions", done, total: pairs.length, unit: "choices" });
+  };
+  const { shared, alone } = commonPrefixes(pairs);
+  // Choices of one token after one context, such as answer letters, all stand in one row of logits.
   for (const { batch, indices } of batchBySize(
-    requests.map(({ ids }) => ids),
+    shared.map(({ prefix }) => prefix),
+    tokensPerBatch(model, options),
+  )) {
+    throwIfAborted(ctx.signal);
+    const logits = contiguousData(await model.lastLogits(batch));
+    indices.forEach((index, row) => {
+      const values = logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize);
+      const high = values.reduce((max, x) => Math.max(max, x), Number.NEGATIVE_INFINITY);
+      const logSum = high + Math.log(values.reduce((sum, x) => sum + Math.exp(x - high), 0));
+      for (const pair of shared[index].pairs) sums[pair] = values[pairs[pair].ids[pairs[pair].from]] - logSum;
+      advance(shared[index].pairs.length);
+    });
+  }
+  for (const { batch, indices } of batchBySize(
+    alone.map((pair) => pairs[pair].ids),
     tokensPerBatch(model, options),
   )) {
     throwIfAborted(ctx.signal);
     const logProbabilities = await model.tokenLogProbabilities(batch);
     indices.forEach((index, row) => {
-      const { ids, from } = requests[index];
-      for (let t = from; t < ids.length; t++)
-        sums[index] += logProbabilities[row * batch.sequenceLength + t - 1];
+      const { ids, from } = pairs[alone[index]];
+      for (let t = from; t < ids.length; t++) {
+        sums[alone[index]] += logProbabilities[row * batch.sequenceLength + t - 1];
+      }
     });
-    done += indices.length;
-    ctx.report?.({ type: "progress", stage: "questions", done, total: requests.length, unit: "choices" });
+    advance(indices.length);
   }
   const score = (length: (choice: string) => number) => {
     let at = 0;
@@ -72,10 +101,32 @@ export async function choiceLikelihood(
   };
 }
 
-/** Token ids of context and choice together, and where the choice's begin. */
-function encodePair(tokenizer: Tokenizer, context: string, choice: string): { ids: number[]; from: number } {
-  const begin = { addSpecialTokens: true };
+/** Pairs whose continuation is one token, by the context that they share; and the indices of the rest. */
+function commonPrefixes(pairs: readonly { ids: readonly number[]; from: number }[]) {
+  const shared = new Map<string, { prefix: readonly number[]; pairs: number[] }>();
+  const alone: number[] = [];
+  pairs.forEach(({ ids, from }, index) => {
+    if (from !== ids.length - 1) {
+      alone.push(index);
+      return;
+    }
+    const prefix = ids.slice(0, from);
+    const group = shared.get(prefix.join());
+    if (group) group.pairs.push(index);
+    else shared.set(prefix.join(), { prefix, pairs: [index] });
+  });
+  return { shared: [...shared.values()], alone };
+}
+
+/** Token ids of a context and what goes on after it, joined by one space, and where the latter begin. */
+export function encodePair(
+  tokenizer: Tokenizer,
+  context: string,
+  continuation: string,
+): { ids: number[]; from: number } {
+  const before = context.trimEnd();
+  const special = { addSpecialTokens: true };
   // The first token of all has nothing before it to be predicted from.
-  const from = Math.max(1, tokenizer.encode(context.trimEnd(), begin).length);
-  return { ids: tokenizer.encode(`${context.trimEnd()} ${choice}`, begin), from };
+  const from = Math.max(1, tokenizer.encode(before, special).length);
+  return { ids: tokenizer.encode(`${before} ${continuation}`, special), from };
 }

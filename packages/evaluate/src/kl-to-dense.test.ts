@@ -1,3 +1,4 @@
+import type { TokenBatch } from "@layerfold/core";
 import { describe, expect, it } from "vitest";
 import { bigramModel, ctx } from "./bigram-model.test.fixture.js";
 import { klToDense } from "./kl-to-dense.js";
@@ -52,7 +53,10 @@ describe("klToDense", () => {
     ]);
     const counting = {
       ...model,
-      logits: (batch: Parameters<typeof model.logits>[0]) => model.logits((asked++, batch)),
+      logits(batch: TokenBatch) {
+        asked++;
+        return model.logits(batch);
+      },
     };
     const text = [sequence([0, 1, 1]), sequence([0, 0, 1, 1])];
     const once = rememberedLogits(counting, 1e6);

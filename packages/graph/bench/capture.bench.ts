@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { architectureOf, openCheckpoint, writeCheckpoint } from "@layerfold/checkpoint";
 import { elementCount, encodeFloats, type TokenBatch, tensor } from "@layerfold/core";
-import { openDecoder } from "@layerfold/graph";
 import { onnxEngine } from "@layerfold/onnx";
 import { afterAll, bench } from "vitest";
+import { openDecoder } from "../src/index.js";
 
 // The shape of SmolLM2-135M, with random weights.
 const config = {
@@ -74,24 +74,20 @@ const a = tensor(new Float32Array(2048 * 1536).fill(0.5), [2048, 1536]);
 const b = tensor(new Float32Array(1536 * 1536).fill(0.5), [1536, 1536]);
 const best = { gemm: Number.POSITIVE_INFINITY, capture: Number.POSITIVE_INFINITY };
 
-const options = { iterations: 5, time: 0, warmupIterations: 1, warmupTime: 0 };
+// Both in turns, so that whatever else the machine does meets both.
 bench(
-  "matrix product 2048 × 1536 × 1536",
+  `${windows} windows of ${window} tokens, all 31 residual streams; and matrix products 2048 × 1536 × 1536`,
   async () => {
-    const start = performance.now();
-    await engine.matmul(a, b, { transposeB: true });
-    best.gemm = Math.min(best.gemm, (performance.now() - start) / 1000);
-  },
-  { ...options, iterations: 10 },
-);
-bench(
-  `${windows} windows of ${window} tokens, all 31 residual streams`,
-  async () => {
+    for (let i = 0; i < 5; i++) {
+      const start = performance.now();
+      await engine.matmul(a, b, { transposeB: true });
+      best.gemm = Math.min(best.gemm, (performance.now() - start) / 1000);
+    }
     const start = performance.now();
     await decoder.run(batch, { residuals: true });
     best.capture = Math.min(best.capture, (performance.now() - start) / 1000);
   },
-  options,
+  { iterations: 5, time: 0, warmupIterations: 1, warmupTime: 0 },
 );
 
 afterAll(async () => {

@@ -30,6 +30,8 @@ export interface BlockContext {
   readonly sequence: SequenceValues;
   /** Absent: every run is a whole sequence. */
   readonly state?: BlockState;
+  /** Round what attention's, the MLP's and the experts' linear maps read, as integer activations of so many bits would be. */
+  readonly activationBits?: number;
   has(role: Role): boolean;
   /** The tensor as float32. */
   weight(role: Role): Value;

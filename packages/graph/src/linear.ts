@@ -2,6 +2,7 @@ import type { BlockSpec } from "@layerfold/checkpoint";
 import type { Role } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
+import { fakeQuantize } from "./fake-quantize.js";
 
 /** x · Wᵀ ([out, in] weights as they lie) or x · W ([in, out]), plus the bias. */
 export function linear(
@@ -16,10 +17,15 @@ export function linear(
   return bias === undefined ? product : graph.node("Add", [product, bias]);
 }
 
+/** The roles whose inputs are quantised where activations are: never a router's or Mamba's. */
+const quantized = /^(attention|mlp|experts)\./;
+
 /** The block's linear map of that role, with its bias where it has one. */
 export function blockLinear(context: BlockContext, x: Value, role: Role): Value {
+  const { graph, activationBits } = context;
+  const input = activationBits && quantized.test(role) ? fakeQuantize(graph, x, activationBits) : x;
   const bias = context.has(`${role}.bias`) ? context.weight(`${role}.bias`) : undefined;
-  return linear(context.graph, x, context.weight(role), context.spec.linearLayout, bias);
+  return linear(graph, input, context.weight(role), context.spec.linearLayout, bias);
 }
 
 /** Outputs of the block's linear map of that role. */

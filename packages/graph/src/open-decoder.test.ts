@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openCheckpoint, writeCheckpoint } from "@layerfold/checkpoint";
-import { type TokenBatch, tokenBatch } from "@layerfold/core";
+import { type DType, decodeFloats, encodeFloats, type TokenBatch, tokenBatch } from "@layerfold/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Decoder, openDecoder } from "./open-decoder.js";
 
@@ -16,7 +16,7 @@ const batch = tokenBatch([
 
 async function open(folder: string): Promise<Decoder> {
   const checkpoint = await openCheckpoint(folder);
-  const decoder = await openDecoder(checkpoint);
+  const decoder = await openDecoder(checkpoint, { threads: 1 });
   return {
     ...decoder,
     close: async () => {
@@ -82,6 +82,43 @@ describe("openDecoder", () => {
     await decoder.close();
   });
 
+  it("gives a row the same logits alone, beside others, and as the begin of itself", async () => {
+    const decoder = await open(llama);
+    const { vocabularySize } = decoder;
+    const rows = [[8, 1, 2, 30, 31], [8], [8, 1, 2]];
+    const together = (await decoder.logits(tokenBatch(rows))).data;
+    const first = together.subarray(0, 5 * vocabularySize);
+    for (const [index, row] of rows.entries()) {
+      const alone = (await decoder.logits(tokenBatch([row]))).data;
+      const start = index * first.length;
+      for (const other of [together.subarray(start, start + alone.length), first.subarray(0, alone.length)]) {
+        expect(alone.reduce((most, x, i) => Math.max(most, Math.abs(x - other[i])), 0)).toBeLessThan(1e-5);
+      }
+    }
+    await decoder.close();
+  });
+
+  it.each(["bfloat16", "float16"] as const)("runs %s weights as their exact values", async (dtype) => {
+    const checkpoint = await openCheckpoint(llama);
+    const write = (name: string, stored: DType) =>
+      writeCheckpoint(join(folder, name), {
+        config: checkpoint.config,
+        tensors: Array.from(checkpoint.tensors.values(), ({ name, shape }) => ({
+          name,
+          dtype: stored,
+          shape,
+          bytes: async () => {
+            const short = encodeFloats((await checkpoint.read(name)).data, dtype);
+            return stored === dtype ? short : encodeFloats(decodeFloats(short, dtype), stored);
+          },
+        })),
+      });
+    await write(dtype, dtype);
+    await write(`${dtype}-as-float32`, "float32");
+    await checkpoint.close();
+    expect(await logitsOf(join(folder, dtype))).toEqual(await logitsOf(join(folder, `${dtype}-as-float32`)));
+  });
+
   it("refuses batches that make no sense", async () => {
     const decoder = await open(llama);
     const run = (changes: Partial<TokenBatch>) => decoder.run({ ...batch, ...changes }, { logits: true });
@@ -95,7 +132,7 @@ describe("openDecoder", () => {
 
   it("refuses a sequence longer than the learned positions", async () => {
     const checkpoint = await openCheckpoint(opt);
-    const decoder = await openDecoder(checkpoint);
+    const decoder = await openDecoder(checkpoint, { threads: 1 });
     const most = checkpoint.architecture.maxPositionEmbeddings;
     const long = tokenBatch([new Int32Array(most + 1)]);
     await expect(decoder.run(long, { residuals: true })).rejects.toMatchObject({ code: "SEQUENCE_TOO_LONG" });

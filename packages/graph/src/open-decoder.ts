@@ -13,6 +13,8 @@ import { streamLanguageModel } from "./stream-language-model.js";
 export interface DecoderOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number;
+  /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
+  readonly activationBits?: number;
 }
 
 /** What `Decoder.run` returns. */
@@ -42,11 +44,22 @@ export interface Decoder extends LanguageModel {
  * something first asks for logits.
  *
  * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED, GRAPH_LOAD
+ *
+ * @example
+ * ```ts
+ * const checkpoint = await openCheckpoint("models/foldling/checkpoint");
+ * const decoder = await openDecoder(checkpoint);
+ * const { residuals } = await decoder.run(tokenBatch([[0, 827, 342]]), { residuals: true });
+ * assert(residuals.length === decoder.layerCount + 1);
+ * assert(residuals[0].length === 3 * decoder.hiddenSize);
+ * await decoder.close();
+ * ```
  */
 export async function openDecoder(checkpoint: Checkpoint, options: DecoderOptions = {}): Promise<Decoder> {
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const layerCount = blocks.length;
+  const { activationBits } = options;
   const tables = rotaryTables(architecture);
   const weights = checkpointWeights(checkpoint);
 
@@ -57,7 +70,7 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
   let stream = embedding(graph, architecture, weights, sequence, ids);
   graph.output("residual.0", stream, "float32", shape);
   blocks.forEach((spec, layer) => {
-    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence }), stream);
+    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence, activationBits }), stream);
     graph.output(`residual.${layer + 1}`, stream, "float32", shape);
   });
   const session = await openSession(graph.build(), {

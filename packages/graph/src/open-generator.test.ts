@@ -22,7 +22,7 @@ async function collect(generator: Generator, prompt: number[], options: Generate
 it.each(Object.keys(golden))("%s: continues greedily as transformers does", async (model) => {
   const { prompt, tokens } = golden[model];
   const checkpoint = await openCheckpoint(`${root}${model}`);
-  const generator = await openGenerator(checkpoint);
+  const generator = await openGenerator(checkpoint, { threads: 1 });
   expect(await collect(generator, prompt, { maxNewTokens: tokens.length })).toEqual(tokens);
   await generator.close();
   await checkpoint.close();
@@ -34,7 +34,7 @@ describe("generate", () => {
   let generator: Generator;
   beforeAll(async () => {
     checkpoint = await openCheckpoint(`${root}architectures/llama`);
-    generator = await openGenerator(checkpoint);
+    generator = await openGenerator(checkpoint, { threads: 1 });
   });
   afterAll(async () => {
     await generator.close();
@@ -48,7 +48,7 @@ describe("generate", () => {
   });
 
   it("draws from the model's own distribution, the same with the same seed", async () => {
-    const decoder = await openDecoder(checkpoint);
+    const decoder = await openDecoder(checkpoint, { threads: 1 });
     const logits = (await decoder.lastLogits(tokenBatch([prompt]))).data;
     await decoder.close();
     const temperature = 0.5;

@@ -43,6 +43,15 @@ export interface Generator {
  * new token costs one pass over the weights. Weights stay in the checkpoint's own files.
  *
  * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED, GRAPH_LOAD
+ *
+ * @example
+ * ```ts
+ * const generator = await openGenerator(await openCheckpoint("models/foldling/checkpoint"));
+ * const tokens = [];
+ * for await (const token of generator.generate([0, 827, 342], { maxNewTokens: 5 })) tokens.push(token);
+ * assert(tokens.length === 5);
+ * await generator.close();
+ * ```
  */
 export async function openGenerator(
   checkpoint: Checkpoint,

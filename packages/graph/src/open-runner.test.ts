@@ -42,7 +42,7 @@ describe("openRunner", () => {
   let runner: ModelRunner;
   beforeAll(async () => {
     checkpoint = await openCheckpoint(`${folder}llama`);
-    runner = await openRunner(checkpoint);
+    runner = await openRunner(checkpoint, { threads: 1 });
   });
   afterAll(async () => {
     await runner.close();
@@ -119,6 +119,31 @@ describe("openRunner", () => {
     expect(distance(await run(narrower), silenced)).toBeLessThan(1e-5);
   });
 
+  it("rounds what linear maps read, token by token, where activations have few bits", async () => {
+    const rounded = await openRunner(checkpoint, { threads: 1, activationBits: 4 });
+    const input = await rounded.embed(batch);
+    const taps: Tap[] = ["mlp.hidden", "mlp.update"];
+    const { taps: found } = await rounded.runBlock(0, input, { taps });
+    const { data, shape } = found.get("mlp.hidden")!;
+    const width = shape[2];
+    const codes = data.map((x, i) => {
+      const token = data.subarray(i - (i % width), i - (i % width) + width);
+      const scale = Math.fround(token.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 7.5);
+      const steps = Math.fround(x / scale);
+      // A token's largest value lies half way between two codes, and the even one is taken.
+      const code = Math.abs(steps % 1) === 0.5 ? 2 * Math.round(steps / 2) : Math.round(steps);
+      return scale * Math.min(Math.max(code, -8), 7);
+    });
+    const down = (await rounded.block(0)).tensors.get("mlp.down")!;
+    const wanted = await portableEngine().matmul<Tensor>(tensor(codes, [data.length / width, width]), down, {
+      transposeB: true,
+    });
+    expect(distance(wanted.data, found.get("mlp.update")!.data)).toBeLessThan(1e-5);
+    const exact = await runner.runBlock(0, input, { taps });
+    expect(distance(exact.taps.get("mlp.update")!.data, found.get("mlp.update")!.data)).toBeGreaterThan(1e-3);
+    await rounded.close();
+  });
+
   it("keeps no more blocks than asked", async () => {
     const { tensors } = await runner.block(0);
     const bytes = Array.from(tensors.values()).reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -130,7 +155,7 @@ describe("openRunner", () => {
         return checkpoint.block(layer);
       },
     };
-    const small = await openRunner(counted, { cacheBytes: 2 * bytes });
+    const small = await openRunner(counted, { threads: 1, cacheBytes: 2 * bytes });
     for (const layer of [0, 1, 0, 2, 0, 1]) await small.block(layer);
     expect(reads).toEqual([0, 1, 2, 1]);
     await small.close();
@@ -147,7 +172,7 @@ describe("openRunner", () => {
       code: "TENSOR_MISSING",
     });
     const experts = await openCheckpoint(`${folder}mixtral`);
-    const sparse = await openRunner(experts);
+    const sparse = await openRunner(experts, { threads: 1 });
     const stream = await sparse.embed(batch);
     await expect(sparse.runBlock(0, stream, { taps: ["mlp.hidden"] })).rejects.toMatchObject({
       code: "TAP_UNKNOWN",

@@ -22,6 +22,8 @@ export interface RunnerOptions {
   readonly threads?: number;
   /** Decoded blocks are kept up to so many bytes, the last used one always; default 1 GiB. */
   readonly cacheBytes?: number;
+  /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
+  readonly activationBits?: number;
 }
 
 /** One block's compiled graph. */
@@ -36,9 +38,19 @@ interface BlockGraph {
  * widths inside the block, run in the same way as the checkpoint's own. Memory: the cached blocks, and the head once it is used.
  *
  * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED
+ *
+ * @example
+ * ```ts
+ * const runner = await openRunner(await openCheckpoint("models/foldling/checkpoint"));
+ * const input = await runner.embed(tokenBatch([[0, 827, 342]]));
+ * const { hidden, taps } = await runner.runBlock(0, input, { taps: ["mlp.hidden"] });
+ * assert(hidden.states.shape[1] === 3);
+ * assert(taps.get("mlp.hidden").shape[2] === 384); // foldling's intermediate size
+ * await runner.close();
+ * ```
  */
 export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
-  const { threads, cacheBytes = 2 ** 30 } = options;
+  const { threads, cacheBytes = 2 ** 30, activationBits } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);
@@ -87,6 +99,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         spec,
         hiddenSize,
         sequence: sequenceValues(graph, tables),
+        activationBits,
         has: (role) => shapes.has(role),
         weight: (role) => graph.input(`weight.${role}`, "float32", shape(role)),
         shape,
@@ -136,8 +149,8 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     },
     async runBlock(layer, input, { replace, taps = [] } = {}) {
       checkLayer(layer, blocks.length);
-      const view_ = replace ?? (await view(layer));
-      const graph = await graphFor(layer, view_);
+      const chosen = replace ?? (await view(layer));
+      const graph = await graphFor(layer, chosen);
       const missing = taps.find((name) => !graph.taps.has(name));
       if (missing !== undefined) {
         throw new LayerfoldError("TAP_UNKNOWN", "the block has no such inner value", {
@@ -151,7 +164,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         stream: onnxTensor("float32", contiguousData(input.states), shape),
         ...sequenceInputs(graph.session.inputNames, tables, input.lengths, shape[1]),
       };
-      for (const [role, values] of view_.tensors) {
+      for (const [role, values] of chosen.tensors) {
         const name = `weight.${role}`;
         if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
       }

@@ -11,8 +11,9 @@ export function storedBlock(parts: {
   readonly spec: BlockSpec;
   readonly sequence: BlockContext["sequence"];
   readonly state?: BlockContext["state"];
+  readonly activationBits?: number;
 }): BlockContext {
-  const { graph, checkpoint, weights, spec, sequence, state } = parts;
+  const { graph, checkpoint, weights, spec, sequence, state, activationBits } = parts;
   const nameOf = (role: string) => spec.tensors.get(role) ?? role;
   // Several parts may read one tensor; its conversion is written once.
   const values = new Map<string, Value>();
@@ -21,7 +22,8 @@ export function storedBlock(parts: {
     spec,
     hiddenSize: checkpoint.architecture.hiddenSize,
     sequence,
-    ...(state && { state }),
+    state,
+    activationBits,
     has: (role) => spec.tensors.has(role),
     weight(role) {
       const name = nameOf(role);

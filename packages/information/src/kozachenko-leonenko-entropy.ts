@@ -29,7 +29,7 @@ export function entropy(
  */
 export function knnEntropy(points: Points, neighborCount: number, constants: boolean): number {
   const { count, dimensions } = points;
-  const { distance } = nearestSamples(neighborGrid(points), neighborCount, "euclidean");
+  const { distance } = nearestSamples(neighborGrid(points), neighborCount, "euclidean", "distance");
   let logs = 0;
   for (let i = 0; i < count; i++) {
     if (distance[i] === 0) {

@@ -58,7 +58,8 @@ export function ksg(x: NeighborGrid, y: NeighborGrid, options: KsgOptions = {}):
   const { estimator = "ksg1", neighborCount = 5, nonUniformityThreshold = 0 } = options;
   const { count } = x.points;
   const digamma = digammaTable(count);
-  const nearest = nearestSamples(x, neighborCount, "maximum", y.points);
+  const wanted = estimator === "ksg1" && nonUniformityThreshold === 0 ? "distance" : "neighbors";
+  const nearest = nearestSamples(x, neighborCount, "maximum", wanted, y.points);
   let sum = 0;
   if (estimator === "ksg1") {
     for (let i = 0; i < count; i++) {

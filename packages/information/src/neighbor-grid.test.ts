@@ -55,7 +55,12 @@ it("counts what a scan over all samples counts", () => {
 it.each(["maximum", "euclidean"] as const)("finds the neighbours that a scan finds, %s norm", (norm) => {
   fc.assert(
     fc.property(pointSets, fc.integer({ min: 1, max: 7 }), (points, neighborCount) => {
-      const { distance: got, neighbors } = nearestSamples(neighborGrid(points), neighborCount, norm);
+      const { distance: got, neighbors } = nearestSamples(
+        neighborGrid(points),
+        neighborCount,
+        norm,
+        "neighbors",
+      );
       for (let i = 0; i < points.count; i++) {
         const others = Array.from({ length: points.count }, (_, j) => j).filter((j) => j !== i);
         const sorted = others.map((j) => distance(points, i, j, norm)).sort((a, b) => a - b);
@@ -84,7 +89,7 @@ it("searches the joint space of two point sets", () => {
       };
       const joint = (i: number, j: number) =>
         Math.max(distance(x, i, j, "maximum"), distance(y, i, j, "maximum"));
-      const { distance: got } = nearestSamples(neighborGrid(x), 3, "maximum", y);
+      const { distance: got } = nearestSamples(neighborGrid(x), 3, "maximum", "distance", y);
       for (let i = 0; i < x.count; i++) {
         const sorted = Float64Array.from({ length: x.count }, (_, j) => joint(i, j)).sort();
         expect(got[i]).toBe(sorted[3]);

@@ -122,7 +122,7 @@ function scanCounter({ points, cuts, columns }: Omit<NeighborGrid, "countWithin"
 export interface NearestSamples {
   /** [count] distance to the neighborCount-th nearest other sample. */
   readonly distance: Float64Array;
-  /** [count, neighborCount] the nearest other samples, nearest first. */
+  /** [count, neighborCount] the nearest other samples, nearest first; empty where only distances were asked for. */
   readonly neighbors: Int32Array;
 }
 
@@ -160,6 +160,44 @@ const scanMaximum: Scan = (packed, order, from, to, query, best, ids) => {
   return worst;
 };
 
+/**
+ * `scanMaximum` for four coordinates, two planes: the case that has to be fast. Whether a sample is near is a coin toss to the processor, so the
+ * near ones are first collected without a branch; a wrong guess costs more than the four comparisons.
+ */
+function planeScan(count: number): Scan {
+  const near = new Int32Array(count);
+  return (packed, order, from, to, query, best, ids) => {
+    const a = query[0];
+    const b = query[1];
+    const c = query[2];
+    const d = query[3];
+    let worst = best[best.length - 1];
+    let found = 0;
+    for (let p = from; p < to; p++) {
+      const at = 4 * p;
+      near[found] = p;
+      found +=
+        +(Math.abs(c - packed[at + 2]) <= worst) &
+        +(Math.abs(d - packed[at + 3]) <= worst) &
+        +(Math.abs(a - packed[at]) <= worst) &
+        +(Math.abs(b - packed[at + 1]) <= worst);
+    }
+    for (let k = 0; k < found; k++) {
+      const at = 4 * near[k];
+      const across = Math.abs(a - packed[at]);
+      const along = Math.abs(b - packed[at + 1]);
+      const beside = Math.abs(c - packed[at + 2]);
+      // Comparisons by hand: Math.max of four also asks about NaN and the sign of zero.
+      let distance = Math.abs(d - packed[at + 3]);
+      if (across > distance) distance = across;
+      if (along > distance) distance = along;
+      if (beside > distance) distance = beside;
+      if (distance <= worst) worst = insert(distance, order[near[k]], best, ids);
+    }
+    return worst;
+  };
+}
+
 /** Σ_c (q_c − z_c)². */
 const scanSquares: Scan = (packed, order, from, to, query, best, ids) => {
   const width = query.length;
@@ -173,9 +211,18 @@ const scanSquares: Scan = (packed, order, from, to, query, best, ids) => {
   return worst;
 };
 
-/** Inserts by distance, then by number of the sample, so that the result does not depend on the order of looking. */
+/**
+ * Inserts by distance, then by number of the sample, so that the result does not depend on the order of looking. With empty `ids` distances
+ * alone are kept, which do not depend on it anyway.
+ */
 function insert(distance: number, id: number, best: Float64Array, ids: Int32Array): number {
   const last = best.length - 1;
+  if (ids.length === 0) {
+    let at = last;
+    for (; at > 0 && best[at - 1] > distance; at--) best[at] = best[at - 1];
+    best[at] = distance;
+    return best[last];
+  }
   if (distance === best[last] && id > ids[last]) return distance;
   let at = last;
   for (; at > 0 && (best[at - 1] > distance || (best[at - 1] === distance && ids[at - 1] > id)); at--) {
@@ -194,6 +241,7 @@ function insert(distance: number, id: number, best: Float64Array, ids: Int32Arra
  * A rectangle of cells around the sample grows by the side that is nearest until no sample outside can be near enough.
  *
  * @param norm - "maximum" or "euclidean"
+ * @param wanted - "distance" leaves `neighbors` empty, and is faster
  * @param beside - further coordinates of the same samples; default none
  * @returns O(n · samples in the rectangle), about n^1.5 in the plane; about n² where the first two coordinates tell little
  */
@@ -201,21 +249,22 @@ export function nearestSamples(
   grid: NeighborGrid,
   neighborCount: number,
   norm: "maximum" | "euclidean",
+  wanted: "distance" | "neighbors",
   beside?: Points,
 ): NearestSamples {
   const { points, cuts, columns, rows } = grid;
   const { count } = points;
   const [across, along] = cuts;
   const squared = norm === "euclidean";
-  const scan = squared ? scanSquares : scanMaximum;
   const packedRows = packed(rows.order, points, beside);
   const packedColumns = packed(columns.order, points, beside);
   const width = packedRows.length / count;
+  const scan = squared ? scanSquares : width === 4 ? planeScan(count) : scanMaximum;
   const distance = new Float64Array(count);
-  const neighbors = new Int32Array(count * neighborCount);
+  const neighbors = new Int32Array(wanted === "neighbors" ? count * neighborCount : 0);
   // One more than asked for: a sample finds itself, or a duplicate in its stead, first.
   const best = new Float64Array(neighborCount + 1);
-  const ids = new Int32Array(neighborCount + 1);
+  const ids = new Int32Array(wanted === "neighbors" ? neighborCount + 1 : 0);
   const query = new Float64Array(width);
   for (let p = 0; p < count; p++) {
     const i = rows.order[p];
@@ -223,8 +272,10 @@ export function nearestSamples(
     const x = query[0];
     // On a line the second axis is uncut and any value will do.
     const y = points.dimensions > 1 ? query[1] : 0;
-    let [left, bottom] = [across.interval[i], along.interval[i]];
-    let [right, top] = [left, bottom];
+    let left = across.interval[i];
+    let right = left;
+    let bottom = along.interval[i];
+    let top = bottom;
     const row = bottom * across.intervals;
     best.fill(Number.POSITIVE_INFINITY);
     let worst = scan(
@@ -241,19 +292,22 @@ export function nearestSamples(
       const toRight = across.lower[right + 1] - x;
       const toBottom = y - along.upper[bottom];
       const toTop = along.lower[top + 1] - y;
-      const gap = Math.min(toLeft, toRight, toBottom, toTop);
+      const sideways = Math.min(toLeft, toRight);
+      const upright = Math.min(toBottom, toTop);
+      const gap = Math.min(sideways, upright);
       if (gap === Number.POSITIVE_INFINITY || (squared ? gap * gap : gap) > worst) break;
-      if (gap === toLeft || gap === toRight) {
-        const column = (gap === toLeft ? --left : ++right) * along.intervals;
+      if (gap === sideways) {
+        const column = (toLeft < toRight ? --left : ++right) * along.intervals;
         const from = columns.start[column + bottom];
         worst = scan(packedColumns, columns.order, from, columns.start[column + top + 1], query, best, ids);
       } else {
-        const line = (gap === toBottom ? --bottom : ++top) * across.intervals;
+        const line = (toBottom < toTop ? --bottom : ++top) * across.intervals;
         const from = rows.start[line + left];
         worst = scan(packedRows, rows.order, from, rows.start[line + right + 1], query, best, ids);
       }
     }
     distance[i] = squared ? Math.sqrt(worst) : worst;
+    if (wanted === "distance") continue;
     let to = i * neighborCount;
     const end = to + neighborCount;
     for (let k = 0; to < end; k++) if (ids[k] !== i) neighbors[to++] = ids[k];

@@ -122,6 +122,9 @@ it("refuses fewer samples than neighbours + 1, and rows that are not finite", as
     code: "SAMPLES_TOO_FEW",
     wanted: "at least 6",
   });
+  await expect(value(randomMatrix(10, 10, rng), randomMatrix(10, 10, rng))).rejects.toMatchObject({
+    code: "DIMENSIONS_TOO_MANY",
+  });
   const broken = randomMatrix(20, 2, rng);
   broken.data[7] = Number.POSITIVE_INFINITY;
   await expect(value(broken, randomMatrix(20, 2, rng))).rejects.toMatchObject({

@@ -1,4 +1,11 @@
-import { type Awaitable, defineSimilarity, type RunContext, tensor, z } from "@layerfold/core";
+import {
+  type Awaitable,
+  defineSimilarity,
+  LayerfoldError,
+  type RunContext,
+  tensor,
+  z,
+} from "@layerfold/core";
 import { gaussianMutualInformation } from "./gaussian-mutual-information.js";
 import { ksg } from "./ksg-mutual-information.js";
 import { type NeighborGrid, neighborGrid } from "./neighbor-grid.js";
@@ -52,7 +59,7 @@ interface PreparedLayer {
  * `margins: "normal"` each coordinate is replaced by its normal scores, so the value depends on ranks only; equal values are put in an
  * order drawn from `ctx.rng`.
  *
- * @throws SAMPLES_TOO_FEW (neighborCount + 1 are needed), SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE, MATRIX_NOT_POSITIVE_DEFINITE
+ * @throws SAMPLES_TOO_FEW (neighborCount + 1 are needed), DIMENSIONS_TOO_MANY, SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE, MATRIX_NOT_POSITIVE_DEFINITE
  *   (estimator `gaussian`, dependent coordinates). O(n^1.5) per pair in the plane.
  */
 export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
@@ -87,6 +94,16 @@ export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
       },
       prepare(layer, ctx) {
         const original = readPoints(layer, Math.max(options.neighborCount + 1, options.binCount));
+        if (original.dimensions >= original.count) {
+          throw new LayerfoldError(
+            "DIMENSIONS_TOO_MANY",
+            "densities cannot be estimated in so many dimensions: embed first",
+            {
+              wanted: `fewer than the ${original.count} samples, best 1 to 5`,
+              got: `${original.dimensions}`,
+            },
+          );
+        }
         if (estimator === "rank-histogram") {
           return {
             original,

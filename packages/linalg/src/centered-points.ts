@@ -24,26 +24,24 @@ export interface CenteredPoints {
  * @param mean - [features]; default the points' own
  * @throws POINTS_NOT_FINITE naming the first row with NaN or an infinity; SAMPLES_TOO_FEW without rows. O(samples · features).
  */
-export function centerPoints(points: Matrix, mean: Float64Array = columnMean(points)): CenteredPoints {
+export function centerPoints(points: Matrix, mean?: Float64Array): CenteredPoints {
   const { rows, columns } = matrixSize(points, "points");
-  if (mean.length !== columns) {
+  if (mean && mean.length !== columns) {
     throw new LayerfoldError("TENSOR_SHAPE", "the points have another number of features", {
       wanted: `${mean.length}`,
       got: `${columns}`,
     });
   }
+  // A finite mean vouches for the points it was taken of.
+  if (mean) requireFinite(points);
+  const center = mean ?? columnMean(points);
   const original = contiguousData(points);
-  const centered = original instanceof Float64Array ? new Float64Array(original) : new Float32Array(original);
+  const centered =
+    original instanceof Float64Array ? new Float64Array(original.length) : new Float32Array(original.length);
   for (let i = 0, at = 0; i < rows; i++) {
-    let sum = 0;
-    for (let j = 0; j < columns; j++, at++) {
-      const value = original[at] - mean[j];
-      centered[at] = value;
-      sum += value;
-    }
-    if (!Number.isFinite(sum)) throw notFinite(i);
+    for (let j = 0; j < columns; j++, at++) centered[at] = original[at] - center[j];
   }
-  return { original, centered: tensor(centered, [rows, columns]), mean };
+  return { original, centered: tensor(centered, [rows, columns]), mean: center };
 }
 
 /**

@@ -289,32 +289,27 @@ async function orthonormalRows(
   return { rows, deficient };
 }
 
-/** Modified Gram–Schmidt, each row twice; rows of at most `shortest` are replaced first. */
+/** Modified Gram–Schmidt; rows of which at most `shortest` is left are replaced. Orthogonal to all digits when done twice. */
 function gramSchmidt(
   rows: Float64Array,
   size: number,
   shortest: number,
   replace: (row: Float64Array) => void,
 ): void {
-  for (let r = 0; r * size < rows.length; r++) {
-    const row = rows.subarray(r * size, (r + 1) * size);
-    const clear = () => {
-      for (let p = 0; p < r; p++) {
-        const along = dot(rows, p * size, row, 0, size);
-        for (let i = 0; i < size; i++) row[i] -= along * rows[p * size + i];
-      }
-      return Math.sqrt(dot(row, 0, row, 0, size));
-    };
-    const normalize = (norm: number) => {
-      for (let i = 0; i < size; i++) row[i] /= norm;
-    };
-    let norm = clear();
-    if (norm <= shortest) {
-      replace(row);
-      norm = clear();
+  const clear = (start: number) => {
+    for (let p = 0; p < start; p += size) {
+      const along = dot(rows, p, rows, start, size);
+      for (let i = 0; i < size; i++) rows[start + i] -= along * rows[p + i];
     }
-    normalize(norm);
-    normalize(clear());
+    return Math.sqrt(dot(rows, start, rows, start, size));
+  };
+  for (let start = 0; start < rows.length; start += size) {
+    let norm = clear(start);
+    if (norm <= shortest) {
+      replace(rows.subarray(start, start + size));
+      norm = clear(start);
+    }
+    for (let i = 0; i < size; i++) rows[start + i] /= norm;
   }
 }
 

@@ -102,10 +102,10 @@ export function barnesHutRepulsion(y: Float64Array, theta: number, forces: Float
       const dx = y[2 * i] - sums[2 * node] / mass;
       const dy = y[2 * i + 1] - sums[2 * node + 1] / mass;
       const squared = dx * dx + dy * dy;
-      const leaf = tenants[node] >= 0 || isPile(node);
-      if (leaf || width * width < theta * theta * squared) {
-        // In a pile that holds the point itself, the others pull on it from its own place.
-        const others = squared === 0 && leaf ? mass - 1 : mass;
+      const pile = tenants[node] < 0 && isPile(node);
+      if (pile || tenants[node] >= 0 || width * width < theta * theta * squared) {
+        // In a pile that holds the point itself, the others push from its own place.
+        const others = pile && squared <= width * width ? mass - 1 : mass;
         const q = 1 / (1 + squared);
         total += others * q;
         fx += others * q * q * dx;

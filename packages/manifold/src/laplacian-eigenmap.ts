@@ -3,7 +3,8 @@ import { spectralMap } from "./spectral-map.js";
 
 /**
  * Laplacian eigenmaps (Belkin & Niyogi 2003, Neural Computation 15): L·y = μ·D·y on the graph of nearest neighbours with heat-kernel
- * weights W_ij = exp(−D_ij²/ε), the trivial y = 1 left out.
+ * weights W_ij = exp(−D_ij²/ε), the trivial y = 1 left out. Every point is also joined to itself, with weight 1, so that the
+ * spectrum does not reach down to −1 (in the paper W_ii = 0).
  *
  * Each coordinate is scaled to yᵀDy = tr D (unit variance under the graph's degrees), its entry of largest magnitude positive.
  * `eigenvalues` are 1 − μ, descending, the trivial 1 first: those of the random walk on the graph. It is the sparse diffusion map with

@@ -83,7 +83,7 @@ export async function spectralMap(
 
 /** Residuals that the points' dtype can reach, as a share of the spectrum's spread. */
 function toleranceFor(points: Matrix): number {
-  return points.data instanceof Float64Array ? 1e-10 : 1e-6;
+  return points.data instanceof Float64Array ? 1e-10 : 1e-5;
 }
 
 /** d with the largest drop from λ_d to λ_{d+1}. */

@@ -14,11 +14,8 @@ const probeCount = 16;
 const lanczosSteps = 48;
 
 /**
- * The diffusion time at which the von Neumann entropy of the diffusion operator stops falling fast: the knee of
- * H(t) = −Σ η_k log η_k, η_k = |λ_k|^t / Σ_j |λ_j|^t, t = 1 … maximumTime (PHATE: Moon et al. 2019, Nature Biotechnology 37, Methods).
- *
- * Up to 256 points from the whole spectrum; beyond that from a spectral density by stochastic Lanczos quadrature (Ubaru, Chen &
- * Saad 2017; 16 probes, 48 steps), with λ₀ = 1 kept exact. The entropy is in nats.
+ * The diffusion time at which the von Neumann entropy of the diffusion operator stops falling fast: the knee of H(1) … H(maximumTime)
+ * (PHATE: Moon et al. 2019, Nature Biotechnology 37, Methods).
  *
  * @returns an integer 1 … maximumTime
  */
@@ -27,14 +24,27 @@ export async function vonNeumannTime(
   ctx: RunContext,
   maximumTime = 100,
 ): Promise<number> {
+  return kneeIndex(await vonNeumannEntropies(chain, maximumTime, ctx)) + 1;
+}
+
+/**
+ * H(t) = −Σ η_k log η_k, η_k = |λ_k|^t / Σ_j |λ_j|^t, in nats.
+ *
+ * Up to 256 points from the whole spectrum; beyond that from a spectral density by stochastic Lanczos quadrature (Ubaru, Chen &
+ * Saad 2017; 16 probes, 48 steps), with λ₀ = 1 kept exact.
+ *
+ * @returns [maximumTime] H(1), H(2), …
+ */
+export async function vonNeumannEntropies(
+  chain: MarkovChain,
+  maximumTime: number,
+  ctx: RunContext,
+): Promise<Float64Array> {
   const spectrum =
     chain.operator.size <= wholeSize
       ? await wholeSpectrum(chain.operator)
       : await spectralDensity(chain, ctx);
-  const entropies = Float64Array.from({ length: maximumTime }, (_, index) =>
-    vonNeumannEntropy(spectrum, index + 1),
-  );
-  return kneeIndex(entropies) + 1;
+  return Float64Array.from({ length: maximumTime }, (_, index) => vonNeumannEntropy(spectrum, index + 1));
 }
 
 function vonNeumannEntropy({ magnitudes, weights }: WeightedSpectrum, time: number): number {

@@ -22,6 +22,9 @@ export interface Preset {
 const mkaPaper =
   "Pruning via Merging: Compressing LLMs via Manifold Alignment Based Layer Merging, arXiv 2406.16330";
 
+const shortGptPaper =
+  "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect, arXiv 2403.03853";
+
 export const presets: readonly Preset[] = [
   {
     id: "mka",
@@ -42,11 +45,49 @@ export const presets: readonly Preset[] = [
     measure: { id: "npib" },
   },
   {
+    id: "layerfold",
+    summary:
+      "our own: greedy plan by calibration loss, then the best heads and neurons of each group, refitted",
+    planner: { id: "greedy-perplexity" },
+    strategy: { id: "drop" },
+    repair: { id: "component-fold" },
+  },
+  {
     id: "drop",
     summary: "the layers of least block influence are dropped",
-    source: "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect, arXiv 2403.03853",
+    source: shortGptPaper,
     planner: { id: "lowest-influence" },
     strategy: { id: "drop" },
+  },
+  {
+    id: "shortgpt",
+    summary: "ShortGPT: the layers of least block influence are dropped",
+    source: shortGptPaper,
+    planner: { id: "lowest-influence" },
+    strategy: { id: "drop" },
+  },
+  {
+    id: "uidl",
+    summary: "the run of layers over which the stream turns least is dropped",
+    source: "The Unreasonable Ineffectiveness of the Deeper Layers, arXiv 2403.17887",
+    planner: { id: "contiguous-block" },
+    strategy: { id: "drop" },
+  },
+  {
+    id: "sleb",
+    summary: "the layers that the calibration loss misses least are dropped one by one",
+    source: "SLEB: Streamlining LLMs through Redundancy Verification and Elimination, arXiv 2402.09025",
+    planner: { id: "greedy-perplexity", options: { firstLayer: 0 } },
+    strategy: { id: "drop" },
+  },
+  {
+    id: "replaceme",
+    summary: "a run of layers is dropped and replaced by a linear map in the layer before it",
+    source:
+      "ReplaceMe: Network Simplification via Depth Pruning and Transformer Block Linearization, arXiv 2505.02819",
+    planner: { id: "contiguous-block" },
+    strategy: { id: "drop" },
+    repair: { id: "linear" },
   },
 ];
 

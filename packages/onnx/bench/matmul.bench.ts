@@ -1,9 +1,9 @@
 // npx vitest bench --run packages/onnx/bench/matmul.bench.ts
 
 import { tensor } from "@layerfold/core";
-import { onnxEngine } from "@layerfold/onnx";
 import { Matrix } from "ml-matrix";
 import { afterAll, bench } from "vitest";
+import { onnxEngine } from "../src/index.js";
 
 const size = 1024;
 const operations = 2 * size ** 3;

@@ -96,7 +96,7 @@ export interface GraphBuilder {
   cast(value: Value, dtype: OnnxDType): Value;
   /** Values inside the graph; equal ones are stored once. Default shape: one axis, and none for a plain number. */
   constant(
-    dtype: "float32" | "float64" | "int64" | "int32",
+    dtype: "float32" | "int64",
     values: number | readonly number[] | Float32Array,
     shape?: readonly number[],
   ): Value;
@@ -177,14 +177,7 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
       const existing = known.get(key);
       if (existing !== undefined) return existing;
       const name = freshName("constant");
-      const data =
-        dtype === "int64"
-          ? BigInt64Array.from(list, BigInt)
-          : dtype === "int32"
-            ? Int32Array.from(list)
-            : dtype === "float64"
-              ? Float64Array.from(list)
-              : Float32Array.from(list);
+      const data = dtype === "int64" ? BigInt64Array.from(list, BigInt) : Float32Array.from(list);
       content.initializer.push(
         create(TensorProtoSchema, {
           name,

@@ -15,7 +15,7 @@ import {
   readDocuments,
   tokenWindows,
 } from "@layerfold/checkpoint";
-import type { ModelRunner, RunContext } from "@layerfold/core";
+import type { RunContext } from "@layerfold/core";
 import { klToDense, perplexity } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
@@ -42,9 +42,10 @@ const schemes =
         "fp8",
       ];
 
+const threads = process.env.THREADS ? { threads: Number(process.env.THREADS) } : {};
 const ctx: RunContext = {
   rng: seededRng(1),
-  engine: onnxEngine(),
+  engine: onnxEngine(threads),
   report: (event) => event.type === "diagnostic" && console.error(`${event.code}: ${event.message}`),
 };
 const tokenizer = await openTokenizer(model);
@@ -57,7 +58,7 @@ const batches = batchBySize(
 );
 
 const checkpoint = await openCheckpoint(model);
-const runner = await openRunner(checkpoint);
+const runner = await openRunner(checkpoint, threads);
 const original = runnerLanguageModel(runner);
 const dense = (await perplexity(original, scored, {}, ctx)).perplexity;
 console.log(
@@ -88,7 +89,7 @@ for (const name of schemes) {
     );
     const seconds = (performance.now() - start) / 1000;
     const quantized = await openCheckpoint(written.directory);
-    const reader = await openRunner(dequantizedCheckpoint(quantized));
+    const reader = await openRunner(dequantizedCheckpoint(quantized), threads);
     const language = runnerLanguageModel(reader);
     const value = (await perplexity(language, scored, {}, ctx)).perplexity;
     const divergence = (await klToDense(original, language, scored, {}, ctx)).klToDense;

@@ -1,9 +1,10 @@
-import { contiguousData, type Floats, type Matrix, type MergePlan, type Plugin } from "@layerfold/core";
+import { contiguousData, type Floats, type Matrix, type MergePlan } from "@layerfold/core";
+import { facts } from "./facts.js";
 import { heatmapSvg } from "./heatmap-svg.js";
+import { htmlPage, meaning, opening, section } from "./html-page.js";
 import { planSvg } from "./plan-svg.js";
 import { qualityCurves } from "./quality-curves.js";
 import { accuracyText, figure, orDash, percent, type ReportRow } from "./report-row.js";
-import { reportStyle } from "./report-style.js";
 import { escapeText } from "./svg.js";
 
 export interface ReportData {
@@ -26,12 +27,10 @@ export interface ReportData {
  * every text is escaped.
  */
 export function renderReport(data: ReportData): string {
-  const { title, subtitle, rows, similarity, plans = [], chance, manifest, notes = [] } = data;
+  const { title, rows, similarity, plans = [], chance, manifest } = data;
   const curves = qualityCurves(rows, chance);
   return htmlPage(title, [
-    `<header><h1>${escapeText(title)}</h1>${subtitle ? `<p>${escapeText(subtitle)}</p>` : ""}</header>`,
-    notes.length > 0 &&
-      `<section class="notes"><ul>${notes.map((n) => `<li>${escapeText(n)}</li>`).join("")}</ul></section>`,
+    opening(data),
     cards(rows),
     section(
       "Results",
@@ -59,30 +58,6 @@ export function renderReport(data: ReportData): string {
     manifest && section("This run", "What it takes to repeat it.", facts(manifest)),
     meaning,
   ]);
-}
-
-/** A page around sections of markup; false ones are left out. */
-export function htmlPage(title: string, sections: readonly (string | false | undefined)[]): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>${escapeText(title)}</title>
-<style>${reportStyle}</style>
-</head>
-<body>
-<main>
-${sections.filter(Boolean).join("\n")}
-</main>
-</body>
-</html>
-`;
-}
-
-export function section(heading: string, lead: string, body: string): string {
-  return `<section><h2>${escapeText(heading)}</h2><p>${escapeText(lead)}</p>${body}</section>`;
 }
 
 const isDense = (row: ReportRow) => row.control === null && row.removed_layers.length === 0;
@@ -167,46 +142,3 @@ function matrixTable(matrix: Matrix): string {
   });
   return `<details><summary>The values as a table</summary><div class="scroll"><table><thead><tr><th scope="col">layer</th>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div></details>`;
 }
-
-/** Any JSON as names and values; a nested value's name is its path. */
-function facts(value: Readonly<Record<string, unknown>>): string {
-  const lines: string[] = [];
-  const walk = (name: string, fact: unknown) => {
-    if (fact === undefined || fact === null || fact === "") return;
-    if (isPlugin(fact)) {
-      const options =
-        Object.keys(fact.options).length > 0
-          ? ` <code>${escapeText(JSON.stringify(fact.options))}</code>`
-          : "";
-      lines.push(`<dt>${escapeText(fact.kind)}</dt><dd>${escapeText(fact.id)}${options}</dd>`);
-      return;
-    }
-    if (typeof fact === "object" && Object.keys(fact).length > 0 && !isFlat(fact)) {
-      for (const [key, part] of Object.entries(fact)) walk(name ? `${name} · ${key}` : key, part);
-      return;
-    }
-    const text = typeof fact === "object" ? JSON.stringify(fact) : String(fact);
-    const shown =
-      typeof fact === "object" || /^[0-9a-f]{40,}$/.test(text)
-        ? `<code>${escapeText(text)}</code>`
-        : escapeText(text);
-    lines.push(`<dt>${escapeText(name)}</dt><dd>${shown}</dd>`);
-  };
-  walk("", value);
-  return `<dl class="facts">${lines.join("")}</dl>`;
-}
-
-function isPlugin(fact: unknown): fact is Pick<Plugin, "kind" | "id" | "options"> {
-  const { kind, id, options } = Object(fact) as Partial<Plugin>;
-  return (
-    typeof kind === "string" && typeof id === "string" && typeof options === "object" && options !== null
-  );
-}
-
-/** Whether a value reads best on one line: a list of plain values. */
-function isFlat(fact: object): boolean {
-  return Array.isArray(fact) && fact.every((part) => typeof part !== "object" || part === null);
-}
-
-const meaning = `<section class="meaning"><h2>What the figures mean</h2>
-<p><b>Perplexity</b> is how many tokens the model hesitates between, on average, at each token of a text that it has not been fitted to: lower is better, and the dense model's is the mark. <b>KL to dense</b> is how far the model's predictions are from the dense model's, in nats per token. <b>Accuracy</b> is the share of questions answered rightly, with its standard error: differences of about that size mean nothing. Answers can survive where language does not, so read accuracy and perplexity together. <b>Of parameters</b> counts every stored weight once.</p></section>`;

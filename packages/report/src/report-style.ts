@@ -26,6 +26,7 @@ table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:ta
 th,td{padding:8px 9px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{font-weight:600;color:var(--soft);font-size:12.5px;vertical-align:bottom}
 th:first-child,td:first-child{text-align:left;padding-left:0}
+table.words th:nth-child(-n+4),table.words td:nth-child(-n+4){text-align:left}
 tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}
 tr.control td,tr.control th{color:var(--soft)}
 tr.control th{padding-left:18px;font-weight:400}
@@ -37,8 +38,8 @@ tr.dense td,tr.dense th{border-bottom:2px solid var(--line)}
 .strip i.gone{background:none;box-shadow:inset 0 0 0 1px var(--soft);opacity:.55}
 .figures{display:flex;flex-wrap:wrap;gap:20px 28px;align-items:flex-start}
 .figures>svg{flex:1 1 440px;min-width:0;max-width:512px}
+.figures.small>svg{flex:1 1 300px;max-width:344px}
 svg{max-width:100%;height:auto;display:block}
-svg.plan+svg{margin-top:18px}
 .plans svg{margin-top:14px}
 .facts{display:grid;grid-template-columns:minmax(160px,auto) 1fr;gap:3px 20px;margin:0;font-size:13px}
 .facts dt{color:var(--soft)}

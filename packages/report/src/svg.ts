@@ -58,8 +58,8 @@ export const tones = {
 } as const;
 
 /** Colours of series, told apart by readers of any colour vision (Okabe & Ito 2008, darkened to read on white). */
-export const seriesColors = ["#0072b2", "#d55e00", "#009e73", "#b5538c", "#b07d00", "#3b9ccc"] as const;
-const seriesColorsDark = ["#56b4e9", "#ff9a5c", "#37c99b", "#e59ac4", "#f0c34a", "#9bd3f2"] as const;
+export const seriesColors = ["#0072b2", "#d55e00", "#009e73", "#b5538c", "#b07d00", "#59636f"] as const;
+const seriesColorsDark = ["#56b4e9", "#ff9a5c", "#37c99b", "#e59ac4", "#f0c34a", "#b6bfca"] as const;
 
 /** Class of a series' marks; `seriesColors` holds the light colour. */
 export function seriesClass(index: number, use: "stroke" | "fill"): string {

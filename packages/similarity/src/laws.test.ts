@@ -44,6 +44,19 @@ it("in one dimension CKA, CCA and Procrustes are the squared, absolute and absol
   );
 });
 
+it("CKA of a wide and a narrow layer does not depend on which has a kernel", async () => {
+  const { rng } = testContext(11);
+  const [wide, narrow] = [randomMatrix(50, 10, rng), randomMatrix(50, 2, rng)];
+  // Padding with constant features changes nothing, but brings the narrow layer within reach of the kernel form.
+  const padded = tensor(
+    Float64Array.from({ length: 500 }, (_, at) =>
+      at % 10 < 2 ? narrow.data[2 * Math.floor(at / 10) + (at % 10)] : 1,
+    ),
+    [50, 10],
+  );
+  expect(await value(linearCka(), wide, narrow)).toBeCloseTo(await value(linearCka(), wide, padded), 12);
+});
+
 it("PWCCA weighs orthogonal features by their size", async () => {
   // Orthonormal e0, e1, n0, n1 with mean 0; x = [3e0, e1]; y = [c0·e0 + s0·n0, c1·e1 + s1·n1]: correlations c0, c1 with weights 3, 1.
   const basis = [

@@ -1,4 +1,4 @@
-import { defineSimilarity, type Matrix, type RunContext, z } from "@layerfold/core";
+import { defineSimilarity, type Matrix, matrixSize, type RunContext, z } from "@layerfold/core";
 import { centeredLayer, innerProduct } from "./centered-layer.js";
 import { alignment, alignmentOfAll, type CenteredKernel, unitKernel } from "./kernel-alignment.js";
 import { checkPaired } from "./same-shape.js";
@@ -9,10 +9,15 @@ const optionsSchema = z.strictObject({});
 const kernelSamples = 4096;
 
 interface PreparedLayer {
-  readonly centered: Matrix;
+  readonly layer: Matrix;
   readonly kernel?: CenteredKernel;
-  /** ‖XᵀX‖_F, where there is no kernel. */
-  readonly norm?: number;
+  readonly features?: CenteredFeatures;
+}
+
+interface CenteredFeatures {
+  readonly centered: Matrix;
+  /** ‖XᵀX‖_F */
+  readonly norm: number;
 }
 
 /**
@@ -35,20 +40,20 @@ export const linearCka = defineSimilarity<PreparedLayer, typeof optionsSchema>({
       invariantTo: ["translation", "isotropic-scale", "rotation"],
     },
     async prepare(layer, ctx) {
+      const { rows, columns } = matrixSize(layer, "layer");
+      if (rows > kernelSamples || rows > 8 * columns)
+        return { layer, features: await centeredFeatures(layer, ctx) };
       const centered = centeredLayer(layer);
-      const [samples, features] = centered.shape;
-      if (samples <= kernelSamples && samples <= 8 * features) {
-        const gram = await ctx.engine.matmul(centered, centered, { transposeB: true });
-        return { centered, kernel: unitKernel(samples, gram.data) };
-      }
-      return { centered, norm: Math.sqrt(await squaredNorm(centered, centered, ctx)) };
+      const gram = await ctx.engine.matmul(centered, centered, { transposeB: true });
+      return { layer, kernel: unitKernel(rows, gram.data) };
     },
     async compare(a, b, ctx) {
-      checkPaired(a.centered, b.centered);
+      checkPaired(a.layer, b.layer);
       if (a.kernel && b.kernel) return alignment(a.kernel, b.kernel);
-      return (
-        (await squaredNorm(a.centered, b.centered, ctx)) / ((await normOf(a, ctx)) * (await normOf(b, ctx)))
-      );
+      // Layers of very different widths: one has a kernel, the other has not.
+      const first = a.features ?? (await centeredFeatures(a.layer, ctx));
+      const second = b.features ?? (await centeredFeatures(b.layer, ctx));
+      return (await squaredNorm(first.centered, second.centered, ctx)) / (first.norm * second.norm);
     },
     compareAll(prepared, ctx) {
       const kernels = prepared.flatMap(({ kernel }) => kernel ?? []);
@@ -63,7 +68,7 @@ async function squaredNorm(a: Matrix, b: Matrix, ctx: RunContext): Promise<numbe
   return innerProduct(data, data);
 }
 
-/** A layer that has a kernel knows its norm only when it meets one that has not. */
-async function normOf({ centered, norm }: PreparedLayer, ctx: RunContext): Promise<number> {
-  return norm ?? Math.sqrt(await squaredNorm(centered, centered, ctx));
+async function centeredFeatures(layer: Matrix, ctx: RunContext): Promise<CenteredFeatures> {
+  const centered = centeredLayer(layer);
+  return { centered, norm: Math.sqrt(await squaredNorm(centered, centered, ctx)) };
 }

@@ -33,7 +33,7 @@ const architectures: Record<string, GgufArchitecture> = {
 
 /**
  * The config.json that a GGUF file's metadata amount to.
- * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_METADATA for a missing or unusable entry, GGUF_ROPE for a scaling without a
+ * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_SPLIT, GGUF_METADATA for a missing or unusable entry, GGUF_ROPE for a scaling without a
  * name in transformers
  */
 export async function configOfGguf(
@@ -49,6 +49,17 @@ export async function configOfGguf(
       got: known ? `${name} with experts` : name,
       where: file,
     });
+  }
+  if (Number(metadata["split.count"] ?? 1) > 1) {
+    throw new LayerfoldError(
+      "GGUF_SPLIT",
+      "one part of a split file; llama.cpp's `llama-gguf-split --merge` joins them",
+      {
+        wanted: "a whole file",
+        got: `one of ${metadata["split.count"]} parts`,
+        where: file,
+      },
+    );
   }
   const read = (key: string, fallback?: number) => {
     const value = Number(metadata[`${name}.${key}`] ?? fallback);

@@ -18,7 +18,7 @@ export interface ImportGgufOptions {
  * Makes an ordinary Hugging Face checkpoint of a GGUF file: weights dequantised one at a time, config and tokenizer rebuilt from the
  * metadata, llama.cpp's order of the rotary pairs undone.
  *
- * @throws what `readGguf` throws; GGUF_ARCHITECTURE, GGUF_METADATA, GGUF_ROPE, GGUF_TOKENIZER; TENSOR_MISSING, TENSOR_SHAPE; what
+ * @throws what `readGguf` throws; GGUF_ARCHITECTURE, GGUF_SPLIT, GGUF_METADATA, GGUF_ROPE, GGUF_TOKENIZER; TENSOR_MISSING, TENSOR_SHAPE; what
  * `writeCheckpoint` throws
  */
 export async function importGguf(

@@ -55,7 +55,7 @@ export function captureCommand(signal: AbortSignal): Command {
           wanted: "either --calibration FILE or --input FILE",
         });
       }
-      const checkpoint = await openCheckpoint(modelPath, { report: run.ctx.report });
+      const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
       const source = checkpointSource(checkpoint);
       try {
         const batches = options.input

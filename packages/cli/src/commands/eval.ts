@@ -1,10 +1,10 @@
-import { readQuestions } from "@layerfold/checkpoint";
+import { openTokenizer, readQuestions } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { multipleChoice, perplexity } from "@layerfold/evaluate";
-import { openDecoder } from "@layerfold/graph";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { openModel, readSequences } from "../inputs.js";
+import { openEvaluated } from "../evaluation.js";
+import { readSequences } from "../inputs.js";
 import { createRun } from "../run.js";
 
 interface EvalOptions extends CommonOptions {
@@ -44,13 +44,14 @@ export function evalCommand(signal: AbortSignal): Command {
           wanted: "--perplexity FILE, --questions FILE or both",
         });
       }
-      const { checkpoint, tokenizer } = await openModel(modelPath, run);
-      // Bad input is found before the first long computation.
-      const text =
-        options.perplexity && (await readSequences(options.perplexity, checkpoint, tokenizer, options, run));
-      const questions = options.questions && (await readQuestions(options.questions));
-      const model = await openDecoder(checkpoint);
+      const { checkpoint, model, close } = await openEvaluated(await run.modelFolder(modelPath), run);
       try {
+        const tokenizer = await openTokenizer(checkpoint.directory);
+        // Bad input is found before the first long computation.
+        const text =
+          options.perplexity &&
+          (await readSequences(options.perplexity, checkpoint, tokenizer, options, run));
+        const questions = options.questions && (await readQuestions(options.questions));
         const onText = text && (await perplexity(model, text.sequences, {}, run.ctx));
         const onQuestions = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
         const facts = {
@@ -67,8 +68,7 @@ export function evalCommand(signal: AbortSignal): Command {
         ];
         run.terminal.result(facts, lines.filter(Boolean).join("\n"));
       } finally {
-        await model.close();
-        await checkpoint.close();
+        await close();
       }
     });
 }

@@ -15,7 +15,7 @@ export function inspectCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       run.settings.assertUsed();
       const oddities: string[] = [];
-      const checkpoint = await openCheckpoint(model, {
+      const checkpoint = await openCheckpoint(await run.modelFolder(model), {
         report: (event) => event.type === "diagnostic" && oddities.push((event as Diagnostic).message),
       });
       try {

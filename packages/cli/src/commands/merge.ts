@@ -59,7 +59,10 @@ export function mergeCommand(signal: AbortSignal): Command {
       // A merge alone looks at no text, so a checkpoint without a tokenizer will do.
       const { checkpoint, tokenizer } = repair
         ? await openModel(modelPath, run)
-        : { checkpoint: await openCheckpoint(modelPath, { report: run.ctx.report }), tokenizer: undefined };
+        : {
+            checkpoint: await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report }),
+            tokenizer: undefined,
+          };
       const runner = repair && (await openRunner(checkpoint));
       try {
         const calibration =

@@ -24,7 +24,7 @@ export function traceCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const checkpoint = await openCheckpoint(model, { report: run.ctx.report });
+      const checkpoint = await openCheckpoint(await run.modelFolder(model), { report: run.ctx.report });
       const decoder = await openDecoder(checkpoint);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;

@@ -12,6 +12,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { contiguousBlock } from "./contiguous-block.js";
+import { greedyPerplexity } from "./greedy-perplexity.js";
 import { lastFirst } from "./last-first.js";
 import { lowestInfluence } from "./lowest-influence.js";
 import { random } from "./random.js";
@@ -245,4 +246,48 @@ it("random never drops the first layer", async () => {
     const plan = await random().plan(drawnEvidence(6, 1), 2, { ...context(), rng: seededRng(seed) });
     expect(keptLayer(plan.groups[0])).toBe(0);
   }
+});
+
+describe("greedy-perplexity", () => {
+  // Every layer that is missing costs its own amount; 3 and 4 cost far more together.
+  const cost = [9, 3, 5, 1, 2, 4];
+  const loss = (plan: MergePlan) => {
+    const kept = new Set(plan.groups.map(keptLayer));
+    const sum = cost.reduce((total, c, layer) => total + (kept.has(layer) ? 0 : c), 0);
+    return sum + (kept.has(3) || kept.has(4) ? 0 : 10);
+  };
+  const evidence = (asked: MergePlan[] = []): Evidence => ({
+    layerCount: 6,
+    compatible: () => true,
+    evaluate: async (plan) => {
+      asked.push(plan);
+      return loss(plan);
+    },
+  });
+
+  it("drops the layer that is missed least, given those that went before", async () => {
+    expect(await greedyPerplexity().plan(evidence(), 4, context())).toEqual(dropPlan(6, [0, 2, 4, 5]));
+  });
+
+  it("in its lazy form tries all layers once, and then the most promising", async () => {
+    const asked: MergePlan[] = [];
+    const plan = await greedyPerplexity({ candidateCount: 2 }).plan(evidence(asked), 4, context());
+    expect(plan).toEqual(dropPlan(6, [0, 2, 4, 5]));
+    expect(asked.length).toBe(5 + 2);
+  });
+
+  it("keeps groups as small as it is told", async () => {
+    const plan = await greedyPerplexity({ largestGroup: 2 }).plan(evidence(), 3, context());
+    expect(plan).toEqual(dropPlan(6, [0, 2, 4]));
+    await expect(greedyPerplexity({ largestGroup: 2 }).plan(evidence(), 2, context())).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
+    });
+  });
+
+  it("says what it was not given", async () => {
+    const blind = { layerCount: 4, compatible: () => true };
+    await expect(greedyPerplexity().plan(blind, 2, context())).rejects.toMatchObject({
+      code: "EVIDENCE_MISSING",
+    });
+  });
 });

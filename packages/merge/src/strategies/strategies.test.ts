@@ -2,7 +2,9 @@ import { type BlockView, contiguousData, type RunContext, tensor } from "@layerf
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { differenceSum } from "./difference-sum.js";
 import { drop } from "./drop.js";
+import { slerp } from "./slerp.js";
 import { isNormRole } from "./tensorwise.js";
 import { weighted } from "./weighted.js";
 
@@ -67,4 +69,37 @@ it("knows norms by their role", () => {
     ["norm.mlp", "norm.attention.post.bias", "attention.query_norm", "attention.key_norm"].every(isNormRole),
   ).toBe(true);
   expect(["mlp.down", "attention.query", "attention.query.bias"].some(isNormRole)).toBe(false);
+});
+
+const down = (block: BlockView) => contiguousData(block.tensors.get("mlp.down")!);
+
+it("difference-sum adds every later layer's difference from the first", async () => {
+  const views = blocks(3, 4);
+  const merged = down(await differenceSum().merge(views, [], ctx));
+  const telescoped = down(await differenceSum({ reading: "telescoping" }).merge(views, [], ctx));
+  const [a, b, c] = views.map(down);
+  merged.forEach((value: number, i: number) => {
+    expect(value).toBeCloseTo(b[i] + c[i] - a[i], 5);
+  });
+  expect(telescoped).toEqual(c);
+});
+
+describe("slerp", () => {
+  const block = (x: number, y: number): BlockView => ({
+    layer: 0,
+    type: "t",
+    tensors: new Map([["mlp.down", tensor(Float32Array.of(x, y), [1, 2])]]),
+  });
+
+  it("runs along the circle: a third of a right angle is 30 degrees", async () => {
+    const [x, y] = down(await slerp().merge([block(2, 0), block(0, 2)], [2 / 3, 1 / 3], ctx));
+    expect(x).toBeCloseTo(2 * Math.cos(Math.PI / 6), 6);
+    expect(y).toBeCloseTo(1, 6);
+  });
+
+  it("is linear between parallel tensors, and gives the ends for weights of 1 and 0", async () => {
+    expect([...down(await slerp().merge([block(1, 1), block(3, 3)], [0.5, 0.5], ctx))]).toEqual([2, 2]);
+    expect([...down(await slerp().merge([block(1, 5), block(3, 3)], [1, 0], ctx))]).toEqual([1, 5]);
+    expect([...down(await slerp().merge([block(0, 0), block(3, 3)], [0.5, 0.5], ctx))]).toEqual([1.5, 1.5]);
+  });
 });

@@ -76,3 +76,15 @@ export function checkSameTensors(blocks: readonly BlockView[]): void {
     });
   }
 }
+
+/** Σ_j w_j·x_j, summed in float64; arrays of weight 0 are not read. */
+export function weightedSum(values: readonly Float32Array[], weights: readonly number[]): Float32Array {
+  const parts = values.flatMap((value, j) => (weights[j] === 0 ? [] : [{ value, weight: weights[j] }]));
+  const result = new Float32Array(values[0].length);
+  for (let i = 0; i < result.length; i++) {
+    let sum = parts[0].weight * parts[0].value[i];
+    for (let p = 1; p < parts.length; p++) sum += parts[p].weight * parts[p].value[i];
+    result[i] = sum;
+  }
+  return result;
+}

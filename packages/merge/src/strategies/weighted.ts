@@ -1,5 +1,5 @@
 import { defineStrategy, LayerfoldError, z } from "@layerfold/core";
-import { isNormRole, tensorwise } from "./tensorwise.js";
+import { isNormRole, tensorwise, weightedSum } from "./tensorwise.js";
 
 /**
  * The weighted mean of a group's tensors, θ̃ = Σ_j w_j·θ_j: MKA's merge (arXiv 2406.16330, eq. 10) with weights that the planner took from
@@ -47,16 +47,4 @@ function checkWeights(weights: readonly number[]) {
     got: `${sum}`,
     where: `weights [${weights.join(", ")}]`,
   });
-}
-
-/** Σ_j w_j·x_j, summed in float64; arrays of weight 0 are not read. */
-export function weightedSum(values: readonly Float32Array[], weights: readonly number[]): Float32Array {
-  const parts = values.flatMap((value, j) => (weights[j] === 0 ? [] : [{ value, weight: weights[j] }]));
-  const result = new Float32Array(values[0].length);
-  for (let i = 0; i < result.length; i++) {
-    let sum = parts[0].weight * parts[0].value[i];
-    for (let p = 1; p < parts.length; p++) sum += parts[p].weight * parts[p].value[i];
-    result[i] = sum;
-  }
-  return result;
 }

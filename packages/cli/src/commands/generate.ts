@@ -1,0 +1,93 @@
+import { Template } from "@huggingface/jinja";
+import { LayerfoldError } from "@layerfold/core";
+import { openGenerator } from "@layerfold/graph";
+import { type Command, InvalidArgumentError } from "commander";
+import { type CommonOptions, command, integer } from "../command.js";
+import { openModel } from "../inputs.js";
+import { createRun } from "../run.js";
+
+interface GenerateOptions extends CommonOptions {
+  readonly prompt: string;
+  readonly maxNewTokens: number;
+  readonly temperature: number;
+  readonly chat?: boolean;
+}
+
+function temperature(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0) || !Number.isFinite(value))
+    throw new InvalidArgumentError("wanted a number of at least 0.");
+  return value;
+}
+
+export function generateCommand(signal: AbortSignal): Command {
+  return command(
+    "generate",
+    "Continue a prompt; greedy unless a temperature is given.",
+    'layerfold generate models/foldling/checkpoint --prompt "Mara went to the mill. Where is Mara?"',
+  )
+    .argument("<model>", "checkpoint folder, or hf:org/name")
+    .requiredOption("--prompt <text>", "what to continue")
+    .option("--max-new-tokens <count>", "most tokens to make", integer(1), 64)
+    .option(
+      "--temperature <number>",
+      "0 = greedy; else tokens are drawn, repeatable by --seed",
+      temperature,
+      0,
+    )
+    .option("--chat", "put the prompt into the model's chat template as a user's message")
+    .action(async (modelPath: string, options: GenerateOptions) => {
+      const run = createRun(options, signal);
+      run.settings.assertUsed();
+      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      const generator = await openGenerator(checkpoint);
+      try {
+        const special = (id: number | undefined) => (id === undefined ? "" : tokenizer.decode([id]));
+        const prompt = options.chat ? chatPrompt() : options.prompt;
+        // A chat template writes the begin token itself.
+        const ids = tokenizer.encode(prompt, { addSpecialTokens: !options.chat });
+        const out: number[] = [];
+        for await (const id of generator.generate(ids, {
+          maxNewTokens: options.maxNewTokens,
+          temperature: options.temperature,
+          rng: run.ctx.rng,
+          stopTokens: stopTokens(),
+          signal,
+        })) {
+          out.push(id);
+          run.ctx.report?.({
+            type: "progress",
+            stage: "generate",
+            done: out.length,
+            total: options.maxNewTokens,
+            unit: "tokens",
+          });
+        }
+        const text = tokenizer.decode(out, { skipSpecialTokens: true });
+        run.terminal.result({ text, tokens: out, prompt_tokens: ids.length }, text);
+
+        function chatPrompt(): string {
+          if (tokenizer.chatTemplate === undefined) {
+            throw new LayerfoldError("CHAT_TEMPLATE_MISSING", "the model has no chat template", {
+              where: checkpoint.directory,
+            });
+          }
+          return new Template(tokenizer.chatTemplate).render({
+            messages: [{ role: "user", content: options.prompt }],
+            add_generation_prompt: true,
+            bos_token: special(tokenizer.beginId),
+            eos_token: special(tokenizer.endId),
+          });
+        }
+
+        function stopTokens(): number[] {
+          const { eos_token_id: eos } = checkpoint.config;
+          const named = (Array.isArray(eos) ? eos : [eos]).filter((id) => typeof id === "number");
+          return tokenizer.endId === undefined ? named : [...new Set([...named, tokenizer.endId])];
+        }
+      } finally {
+        await generator.close();
+        await checkpoint.close();
+      }
+    });
+}

@@ -1,0 +1,35 @@
+import { importGguf } from "@layerfold/checkpoint";
+import { type Command, Option } from "commander";
+import { type CommonOptions, command } from "../command.js";
+import { createRun } from "../run.js";
+
+export function importCommand(signal: AbortSignal): Command {
+  return command(
+    "import",
+    "Make an ordinary Hugging Face checkpoint of a GGUF file.",
+    "layerfold import model.gguf --out model",
+  )
+    .argument("<file>", "GGUF file: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K")
+    .addOption(
+      new Option("--dtype <type>", "element type to write; float32 keeps every dequantised bit")
+        .choices(["float32", "bfloat16", "float16"])
+        .default("float32"),
+    )
+    .option("--force", "replace a folder that is not empty")
+    .requiredOption("--out <folder>", "checkpoint to write")
+    .action(
+      async (
+        file: string,
+        options: CommonOptions & { dtype: "float32" | "bfloat16" | "float16"; force?: boolean; out: string },
+      ) => {
+        const run = createRun(options, signal);
+        run.settings.assertUsed();
+        const { dtype, force } = options;
+        const written = await importGguf(file, options.out, { dtype, force }, run.ctx);
+        run.terminal.result(
+          written,
+          `${written.parameterCount.toLocaleString("en")} parameters as ${dtype} → ${options.out}`,
+        );
+      },
+    );
+}

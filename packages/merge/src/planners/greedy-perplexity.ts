@@ -1,0 +1,74 @@
+import { definePlanner, dropPlan, LayerfoldError, throwIfAborted, z } from "@layerfold/core";
+import { checkTarget } from "../required-evidence.js";
+
+/**
+ * Drops one layer after another, each time the one without which the calibration loss is least (SLEB, arXiv 2402.09025, algorithm 1).
+ * Ties go to the later layer.
+ *
+ * Needs `evaluate`: with `candidateCount` 0 one evaluation per layer that is left and per layer dropped, O(layers · dropped). With a
+ * positive one only the first round tries every layer; later ones try the candidates that did best when they were last tried.
+ */
+export const greedyPerplexity = definePlanner({
+  id: "greedy-perplexity",
+  summary: "drop the layer that the calibration loss misses least, again and again (SLEB)",
+  optionsSchema: z.strictObject({
+    /** First layer that may go. */
+    firstLayer: z.number().int().min(0).default(1),
+    /** Candidates tried in every round but the first; 0 = all. */
+    candidateCount: z.number().int().min(0).default(0),
+    /** Most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. */
+    largestGroup: z.number().int().min(0).default(0),
+  }),
+  create: ({ firstLayer, candidateCount, largestGroup }) => ({
+    needs: ["evaluate"],
+    async plan(evidence, targetLayerCount, ctx) {
+      checkTarget(evidence, targetLayerCount);
+      const { layerCount, evaluate } = evidence;
+      if (!evaluate) {
+        throw new LayerfoldError("EVIDENCE_MISSING", "the planner greedy-perplexity must try plans", {
+          wanted: "a calibration text",
+        });
+      }
+      let kept = Array.from({ length: layerCount }, (_, layer) => layer);
+      const lastLoss = new Map<number, number>();
+      const without = (layer: number) =>
+        dropPlan(
+          layerCount,
+          kept.filter((l) => l !== layer),
+        );
+      const allowed = (layer: number) =>
+        layer >= firstLayer &&
+        (largestGroup === 0 || without(layer).groups.every((group) => group.layers.length <= largestGroup));
+      while (kept.length > targetLayerCount) {
+        const open = kept.filter(allowed);
+        if (open.length === 0) {
+          throw new LayerfoldError("PLAN_IMPOSSIBLE", "no further layer may go", {
+            wanted: `${targetLayerCount} layers`,
+            got: `${kept.length}`,
+            where: "planner greedy-perplexity, options firstLayer and largestGroup",
+          });
+        }
+        const promising = [...open].sort((a, b) => (lastLoss.get(a) ?? 0) - (lastLoss.get(b) ?? 0));
+        const tried = candidateCount === 0 || lastLoss.size === 0 ? open : promising.slice(0, candidateCount);
+        // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
+        for (const layer of tried.sort((a, b) => a - b)) {
+          throwIfAborted(ctx.signal);
+          lastLoss.set(layer, await evaluate(without(layer)));
+        }
+        const gone = tried.reduce((best, layer) =>
+          lastLoss.get(layer)! <= lastLoss.get(best)! ? layer : best,
+        );
+        kept = kept.filter((layer) => layer !== gone);
+        lastLoss.delete(gone);
+        ctx.report?.({
+          type: "progress",
+          stage: "plan",
+          done: layerCount - kept.length,
+          total: layerCount - targetLayerCount,
+          unit: "layers",
+        });
+      }
+      return dropPlan(layerCount, kept);
+    },
+  }),
+});

@@ -1,0 +1,219 @@
+import {
+  type BlockView,
+  contiguousData,
+  dropPlan,
+  type MergePlan,
+  type ModelRunner,
+  parsePlan,
+  type Repair,
+  type RepairedBlock,
+  tensor,
+} from "@layerfold/core";
+import { seededRng } from "@layerfold/linalg";
+import { describe, expect, it } from "vitest";
+import { withoutWeights } from "../compatible-layers.js";
+import {
+  ctx,
+  families,
+  llama,
+  opened,
+  runnerWithIdleLayer,
+  tokenBatches,
+  withModel,
+} from "../tiny-models.test.fixture.js";
+import { componentFold } from "./component-fold.js";
+import { linear } from "./linear.js";
+import { reconstruct } from "./reconstruct.js";
+
+const calibration = opened(tokenBatches(3, 6, 20));
+
+async function repaired(
+  repair: Repair,
+  model: ModelRunner,
+  plan: MergePlan,
+  folded: (group: number) => Promise<BlockView> = (group) => model.block(plan.groups[group].layers[0]),
+): Promise<RepairedBlock[]> {
+  const blocks: RepairedBlock[] = [];
+  for await (const block of repair.fit(model, plan, folded, calibration, ctx)) blocks.push(block);
+  expect(blocks.map(({ index }) => index)).toEqual(plan.groups.map((_, index) => index));
+  return blocks;
+}
+
+/** Largest difference of two arrays over the largest value of the second. */
+function relativeDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let [difference, size] = [0, 0];
+  for (let i = 0; i < b.length; i++) {
+    difference = Math.max(difference, Math.abs(a[i] - b[i]));
+    size = Math.max(size, Math.abs(b[i]));
+  }
+  return difference / size;
+}
+
+const values = (block: BlockView, role: string) => contiguousData(block.tensors.get(role)!);
+const tight = { ridge: [1e-9] };
+
+describe("component-fold", () => {
+  // Of two layers one adds nothing: the best components are those of the other, and the fold is exact. The place of the idle layer shows
+  // that components really come from both.
+  const plan = parsePlan({
+    version: 1,
+    num_hidden_layers: 4,
+    groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
+  });
+  const cases = Object.keys(families).flatMap((name) => {
+    const heads = name === "gpt_neox" ? (["none"] as const) : (["sum", "joint"] as const);
+    return heads.flatMap((h) => [1, 2].map((idle) => [name, h, idle] as const));
+  });
+  it.each(cases)(
+    "%s, heads %s: takes the working layer where layer %i is idle",
+    async (name, heads, idle) => {
+      await withModel(families[name], async (checkpoint) => {
+        const model = await runnerWithIdleLayer(checkpoint, idle);
+        const repair = componentFold({ ...tight, heads, headRidge: [1e-9] });
+        // Where heads stay, or the neurons are looked at behind the idle layer's own attention, the fold cannot be exact.
+        const exact = idle === 2 || heads === "sum";
+        const [, folded, last] = await repaired(repair, model, plan);
+        if (exact) {
+          expect(folded.error!.after).toBeLessThan(1e-7);
+          expect(last.error!.after).toBeLessThan(1e-7);
+        }
+        if (idle === 1) {
+          expect(folded.error!.before).toBeGreaterThan(0.01);
+          expect(folded.error!.after).toBeLessThan(folded.error!.before);
+        }
+        const shapes = ({ tensors }: BlockView) =>
+          [...tensors].map(([role, { shape }]) => [role, shape]).sort();
+        expect(shapes(folded.block)).toEqual(shapes(await model.block(1)));
+        await model.close();
+      });
+    },
+  );
+
+  it("leaves the heads of a group that holds layer 0", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 3);
+      const first = parsePlan({
+        version: 1,
+        num_hidden_layers: 4,
+        groups: [{ layers: [0, 1] }, { layers: [2, 3] }],
+      });
+      const [folded, other] = await repaired(componentFold(), model, first);
+      expect(values(folded.block, "attention.output")).toEqual(
+        values(await model.block(0), "attention.output"),
+      );
+      expect(values(other.block, "attention.output")).not.toEqual(
+        values(await model.block(2), "attention.output"),
+      );
+      await model.close();
+    });
+  });
+
+  it("refuses what it cannot fold, naming the layer", async () => {
+    const refused: [Record<string, unknown>, string][] = [
+      [families.gpt_neox, "side by side"],
+      [{ ...llama, model_type: "qwen3", head_dim: 8 }, "norm of their own"],
+      [{ ...llama, model_type: "olmo2" }, "a norm stands"],
+    ];
+    for (const [config, reason] of refused) {
+      await withModel(config, async (checkpoint) => {
+        const model = await runnerWithIdleLayer(checkpoint, 1);
+        await expect(repaired(componentFold(), model, plan)).rejects.toMatchObject({
+          code: "REPAIR_UNSUPPORTED",
+          message: expect.stringContaining(reason),
+        });
+        await model.close();
+      });
+    }
+  });
+});
+
+describe("reconstruct", () => {
+  it("leaves a model alone from which nothing was taken", async () => {
+    await withModel(families["llama with biases"], async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const whole = dropPlan(4, [0, 1, 2, 3]);
+      for (const { block, index, error } of await repaired(reconstruct(), model, whole)) {
+        const dense = values(await model.block(index), "mlp.down");
+        if (index !== 2) expect(relativeDifference(values(block, "mlp.down"), dense)).toBeLessThan(1e-4);
+        expect(error!.after).toBeLessThan(1e-9);
+      }
+      await model.close();
+    });
+  });
+
+  it.each(Object.keys(families))(
+    "%s: finds the down projection back that a strategy spoilt",
+    async (name) => {
+      await withModel(families[name], async (checkpoint) => {
+        const model = await runnerWithIdleLayer(checkpoint, 2);
+        const plan = dropPlan(4, [0, 1, 3]);
+        const rng = seededRng(4);
+        const folded = async (group: number) => {
+          const block = await model.block(plan.groups[group].layers[0]);
+          const down = values(block, "mlp.down").map((x: number) => x + 0.1 * rng.normal());
+          const spoilt = tensor(Float32Array.from(down), block.tensors.get("mlp.down")!.shape);
+          return { ...block, tensors: new Map([...block.tensors, ["mlp.down", spoilt] as const]) };
+        };
+        for (const { error, block } of await repaired(reconstruct(tight), model, plan, folded)) {
+          expect(error!.before).toBeGreaterThan(1e-3);
+          expect(error!.after).toBeLessThan(1e-7);
+          const dense = values(await model.block(block.layer), "mlp.down");
+          expect(relativeDifference(values(block, "mlp.down"), dense)).toBeLessThan(1e-2);
+        }
+        await model.close();
+      });
+    },
+  );
+
+  it("says when it got no text", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const run = async () => {
+        for await (const _ of reconstruct().fit(
+          model,
+          dropPlan(4, [0, 1]),
+          (g) => model.block(g),
+          opened([]),
+          ctx,
+        ));
+      };
+      await expect(run()).rejects.toMatchObject({ code: "CALIBRATION_EMPTY" });
+      await model.close();
+    });
+  });
+});
+
+describe("linear", () => {
+  it("leaves the layer before an idle one as it is: the map is the identity", async () => {
+    await withModel(families["llama with biases"], async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const [, kept] = await repaired(linear({ ridge: [1e-12] }), model, dropPlan(4, [0, 1, 3]));
+      const dense = await model.block(1);
+      for (const role of ["mlp.down", "mlp.down.bias"]) {
+        expect(relativeDifference(values(kept.block, role), values(dense, role))).toBeLessThan(1e-4);
+      }
+      await model.close();
+    });
+  });
+
+  it("brings the stream nearer to the dense one, and leaves layers that stand for themselves", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 3);
+      const [first, kept] = await repaired(linear(), model, dropPlan(4, [0, 1, 3]));
+      expect(kept.error!.after).toBeLessThan(kept.error!.before);
+      expect(first.block.tensors).toEqual((await model.block(0)).tensors);
+      await model.close();
+    });
+  });
+});
+
+it("every repair is deterministic", async () => {
+  await withModel(llama, async (checkpoint) => {
+    const model = await runnerWithIdleLayer(checkpoint, 3);
+    const plan = withoutWeights(dropPlan(4, [0, 1, 3]));
+    for (const repair of [reconstruct(), linear(), componentFold({ ridge: [1e-4, 1e-2], heldOutEvery: 3 })]) {
+      expect(await repaired(repair, model, plan)).toEqual(await repaired(repair, model, plan));
+    }
+    await model.close();
+  });
+});
