@@ -1,4 +1,4 @@
-import type { Activation } from "./architecture.js";
+import type { Activation } from "@layerfold/core";
 import type { ConfigReader } from "./config-reader.js";
 
 const activations: Record<string, Activation> = {

@@ -1,5 +1,4 @@
-import type { Role } from "@layerfold/core";
-import type { BlockSpec, NormSpec } from "./architecture.js";
+import type { BlockSpec, NormSpec, Role } from "@layerfold/core";
 
 /** Collects the tensors of one block, by role, while a family reads its config. */
 export interface BlockTensors {

@@ -1,5 +1,5 @@
+import type { Architecture } from "@layerfold/core";
 import { LayerfoldError, type RunContext } from "@layerfold/core";
-import type { Architecture } from "./architecture.js";
 import type { Family, ModelConfig } from "./family.js";
 import { layerOf } from "./layer-name.js";
 

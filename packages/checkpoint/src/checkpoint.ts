@@ -1,5 +1,4 @@
-import type { BlockView, DType, Tensor } from "@layerfold/core";
-import type { Architecture } from "./architecture.js";
+import type { Architecture, BlockView, DType, Tensor } from "@layerfold/core";
 import type { Family, ModelConfig } from "./family.js";
 
 /** Where one tensor lies on disk. */

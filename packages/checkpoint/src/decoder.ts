@@ -1,4 +1,4 @@
-import type { Architecture, AttentionSpec, BlockSpec, MlpSpec, NormSpec } from "./architecture.js";
+import type { Architecture, AttentionSpec, BlockSpec, MlpSpec, NormSpec } from "@layerfold/core";
 import type { BlockTensors, NormShape } from "./block-tensors.js";
 import type { ConfigReader } from "./config-reader.js";
 

@@ -1,4 +1,4 @@
-import type { Activation, MoeSpec } from "./architecture.js";
+import type { Activation, MoeSpec } from "@layerfold/core";
 import type { BlockTensors } from "./block-tensors.js";
 
 /** Modules of a mixture of experts; `expert` names the three maps of one. */

@@ -1,6 +1,6 @@
+import type { Architecture } from "@layerfold/core";
 import { LayerfoldError } from "@layerfold/core";
 import { closest, distance } from "fastest-levenshtein";
-import type { Architecture } from "./architecture.js";
 import { readConfig } from "./config-reader.js";
 import { falcon } from "./families/falcon.js";
 import { gemma2 } from "./families/gemma2.js";

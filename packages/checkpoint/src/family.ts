@@ -1,4 +1,4 @@
-import type { Architecture } from "./architecture.js";
+import type { Architecture } from "@layerfold/core";
 
 /** config.json as it stands. */
 export type ModelConfig = Readonly<Record<string, unknown>>;

@@ -8,7 +8,7 @@ export type {
   MoeSpec,
   NormSpec,
   RotarySpec,
-} from "./architecture.js";
+} from "@layerfold/core";
 export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
 export type { Checkpoint, StoredTensor } from "./checkpoint.js";
 export { type Documents, readDocuments } from "./documents.js";

@@ -1,5 +1,5 @@
+import type { AttentionSpec, BlockSpec, MoeSpec } from "@layerfold/core";
 import { activationOf } from "./activation.js";
-import type { AttentionSpec, BlockSpec, MoeSpec } from "./architecture.js";
 import { type BlockTensors, blockTensors, type NormShape } from "./block-tensors.js";
 import { type ConfigReader, readConfig } from "./config-reader.js";
 import { addAttention, blockSpec, decoder, gatedMlp, headsOf } from "./decoder.js";

@@ -66,7 +66,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
         }
         const values = new Map<string, Tensor>();
         for (const [role, name] of block.tensors) values.set(role, await read(name));
-        return { layer, type: block.type, tensors: values };
+        return { layer, type: block.type, spec: block, tensors: values };
       },
       fingerprint: () => (fingerprint ??= hash(config, tensors, bytesOf)),
       async close() {

@@ -1,5 +1,5 @@
+import type { RotarySpec } from "@layerfold/core";
 import { LayerfoldError } from "@layerfold/core";
-import type { RotarySpec } from "./architecture.js";
 import { type ConfigReader, readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
 

@@ -12,6 +12,7 @@ import {
 import {
   type Activations,
   dropControl,
+  type Evidence,
   keptLayer,
   type LanguageModel,
   LayerfoldError,
@@ -67,10 +68,12 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   if (request.out) await refuseOccupied(request.out, request.force);
   const work = await mkdtemp(join(tmpdir(), "layerfold-"));
   const { checkpoint, tokenizer } = await openModel(request.model, run);
+  let stage: Stage | undefined;
   let dense: Decoder | undefined;
   let reference: LanguageModel | undefined;
   try {
-    const stage = await prepare(request, checkpoint, tokenizer, run);
+    stage = await prepare(request, checkpoint, tokenizer, run);
+    const { planner, evidence, strategy, repair, calibration } = stage;
     const judgement = { tokenizer, sequences: stage.evaluation, questions: stage.questions };
     const rows: ResultRow[] = [];
     const plans: MergePlan[] = [];
@@ -120,31 +123,31 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
 
     for (const target of request.layers) {
       run.terminal.say(`${preset.id}: ${layerCount} → ${target} layers`);
-      const plan = await stage.planner.plan(stage.evidence, target, run.ctx);
+      const plan = await planner.plan(evidence, target, run.ctx);
       plans.push(plan);
       const id = `${preset.id}-${target}`;
-      const named = { planner: stage.planner.id, method: preset.id };
+      const named = { planner: planner.id, method: preset.id };
       await measured(
         {
           ...named,
           id,
           label: `${preset.id}, ${target} layers`,
-          strategy: stage.strategy.id,
-          repair: stage.repair?.id ?? null,
+          strategy: strategy.id,
+          repair: repair?.id ?? null,
           control: null,
         },
         async () => {
           const directory = outputDirectory(request, target) ?? join(work, id);
-          const runner = stage.repair && (await openRunner(checkpoint));
+          const runner = repair && (await openRunner(checkpoint));
           try {
             const folded = await foldCheckpoint(
               checkpoint,
               plan,
               {
-                strategy: stage.strategy,
-                repair: stage.repair,
+                strategy,
+                repair,
                 runner,
-                calibration: stage.calibration && (() => calibrationBatches(stage.calibration!)),
+                calibration: calibration && (() => calibrationBatches(calibration)),
                 out: directory,
                 force: request.force,
               },
@@ -184,6 +187,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
     if (request.out) await writeResults(request, checkpoint, stage, result, run);
     return result;
   } finally {
+    await stage?.close();
     await dense?.close();
     await checkpoint.close();
     await rm(work, { recursive: true, force: true });
@@ -211,7 +215,9 @@ interface Stage {
   readonly calibration?: TokenSequences;
   readonly evaluation?: TokenSequences;
   readonly questions?: readonly Question[];
-  readonly evidence: Awaited<ReturnType<typeof gatherEvidence>>;
+  readonly evidence: Evidence;
+  /** Frees what the evidence keeps open. */
+  close(): Promise<void>;
   /** For the report, whether or not the planner looks at it. */
   readonly similarity?: Matrix;
   readonly notes: readonly string[];
@@ -290,7 +296,7 @@ async function prepare(
   const activations: Activations | undefined =
     calibration && (await captureCheckpoint(checkpoint, calibration, pooling, run));
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
-  const evidence = await gatherEvidence(
+  const { evidence, close } = await gatherEvidence(
     planner,
     { checkpoint, comparison, similarity, activations, calibration, pooling },
     run,
@@ -304,6 +310,7 @@ async function prepare(
     evaluation,
     questions,
     evidence,
+    close,
     similarity,
     notes,
   };

@@ -1,17 +1,17 @@
 import { captureActivations, checkpointSource, type Pooling, runnerSource } from "@layerfold/capture";
-import type { Checkpoint, TokenSequences } from "@layerfold/checkpoint";
+import { batchBySize, type Checkpoint, type TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
   type Evidence,
+  type Hidden,
   LayerfoldError,
   type Matrix,
   type MergePlan,
   type Planner,
 } from "@layerfold/core";
-import { perplexity } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
-import { compatibleLayers, foldedBlocks, foldedRunner, weighted } from "@layerfold/merge";
-import { calibrationBatches } from "./inputs.js";
+import { compatibleLayers, foldedBlocks, foldedRunner, planStreams, weighted } from "@layerfold/merge";
+import { calibrationBatches, tokensPerBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
 
@@ -48,7 +48,7 @@ export async function gatherEvidence(
   planner: Planner,
   sources: EvidenceSources,
   run: Run,
-): Promise<Evidence> {
+): Promise<{ evidence: Evidence; close(): Promise<void> }> {
   const { checkpoint, comparison, calibration, pooling } = sources;
   const { architecture } = checkpoint;
   let { activations, similarity } = sources;
@@ -65,31 +65,71 @@ export async function gatherEvidence(
   const tokenStatistics = planner.needs.includes("tokenStatistics")
     ? (await capture()).statistics
     : activations?.statistics;
-  return {
+  const losses =
+    calibration && planner.needs.includes("evaluate")
+      ? await planLosses(checkpoint, calibration, run)
+      : undefined;
+  const evidence: Evidence = {
     layerCount: architecture.blocks.length,
     similarity,
     tokenStatistics,
     compatible: (a, b) => compatibleLayers(architecture, a, b),
+    evaluate: losses?.lossOf,
     ...(calibration && {
-      evaluate: (plan) =>
-        withFoldedRunner(checkpoint, plan, run, async (folded) => {
-          const model = runnerLanguageModel(folded);
-          const quiet = { ...run.ctx, report: undefined };
-          return Math.log((await perplexity(model, calibration.sequences, {}, quiet)).perplexity);
-        }),
-      remeasure: remembered((plan) =>
-        withFoldedRunner(checkpoint, plan, run, async (folded) => {
-          const quiet = { ...run.ctx, report: undefined };
-          const again = await captureActivations(
-            runnerSource(folded),
-            calibrationBatches(calibration),
-            { pooling },
-            quiet,
-          );
-          return comparison.compare(again.layers, quiet);
-        }),
-      ),
+      remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
     }),
+  };
+  return { evidence, close: async () => losses?.close() };
+}
+
+/** Planners try hundreds of plans; what they tell apart shows on this many tokens. */
+const planningTokens = 16_384;
+
+/** The calibration loss of one plan after another, nats per token; what two plans begin with alike is run once. */
+async function planLosses(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
+  const runner = await openRunner(checkpoint);
+  const share = Math.max(1, calibration.tokenCount / planningTokens);
+  const chosen = calibration.sequences.filter(
+    (_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share),
+  );
+  const batches = batchBySize(
+    chosen.map(({ ids }) => ids),
+    tokensPerBatch,
+  );
+  const streamsOf = planStreams(
+    runner,
+    batches.map(({ batch }) => batch),
+    undefined,
+    run.ctx,
+  );
+  let streams: readonly Hidden[] = [];
+  // What is left of the model once its blocks have run.
+  const head = runnerLanguageModel({
+    ...runner,
+    layerCount: 0,
+    embed: async (batch) => streams[batches.findIndex((candidate) => candidate.batch === batch)],
+  });
+  return {
+    async lossOf(plan: MergePlan): Promise<number> {
+      streams = await streamsOf(plan);
+      let sum = 0;
+      let count = 0;
+      for (const { batch, indices } of batches) {
+        const logProbabilities = await head.tokenLogProbabilities(batch);
+        indices.forEach((index, row) => {
+          const { ids, scoredFrom } = chosen[index];
+          for (let target = scoredFrom; target < ids.length; target++) {
+            sum -= logProbabilities[row * batch.sequenceLength + target - 1];
+            count++;
+          }
+        });
+      }
+      return sum / count;
+    },
+    async close() {
+      await head.close();
+      await runner.close();
+    },
   };
 }
 
@@ -104,16 +144,26 @@ function remembered<T>(measure: (plan: MergePlan) => Promise<T>): (plan: MergePl
   };
 }
 
-async function withFoldedRunner<T>(
+/** The similarity matrix of the folded model's own layers, run in memory. */
+async function remeasured(
   checkpoint: Checkpoint,
   plan: MergePlan,
+  calibration: TokenSequences,
+  pooling: Pooling,
+  comparison: Comparison,
   run: Run,
-  use: (folded: ReturnType<typeof foldedRunner>) => Promise<T>,
-): Promise<T> {
+): Promise<Matrix> {
+  const quiet = { ...run.ctx, report: undefined };
   const runner = await openRunner(checkpoint);
-  const folded = foldedRunner(runner, plan, foldedBlocks(checkpoint, plan, weighted(), run.ctx));
+  const folded = foldedRunner(runner, plan, foldedBlocks(checkpoint, plan, weighted(), quiet));
   try {
-    return await use(folded);
+    const { layers } = await captureActivations(
+      runnerSource(folded),
+      calibrationBatches(calibration),
+      { pooling },
+      quiet,
+    );
+    return await comparison.compare(layers, quiet);
   } finally {
     await folded.close();
   }

@@ -58,7 +58,8 @@ export function overlap(calibration: Documents, evaluation: Documents): number {
   return judged.length === 0 ? 0 : judged.filter((t) => seen.has(t)).length / judged.length;
 }
 
-const tokensPerBatch = 4096;
+/** Padded positions that go through the model at once. */
+export const tokensPerBatch = 4096;
 
 /** The sequences as batches of similar length; opened anew for every pass. */
 export async function* calibrationBatches(text: TokenSequences): AsyncIterable<TokenBatch> {

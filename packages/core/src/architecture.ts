@@ -74,12 +74,19 @@ export interface MoeSpec {
   readonly normalizeWeights: boolean;
 }
 
+/**
+ * A selective state space layer (Mamba, arXiv 2312.00752). Roles: `mamba.in` [2·inner, hidden], `mamba.conv` [inner, 1, kernel] with bias,
+ * `mamba.x` [rank + 2·state, inner], `mamba.dt` [inner, rank] with bias, `mamba.a_log` [inner, state], `mamba.d` [inner],
+ * `mamba.out` [hidden, inner], and the three norms.
+ */
 export interface MambaSpec {
   readonly kind: "mamba";
   readonly stateSize: number;
   readonly convolutionSize: number;
   readonly innerSize: number;
   readonly timeStepRank: number;
+  readonly activation: Activation;
+  /** RMS norms on time step, B and C (`mamba.dt_norm`, `mamba.b_norm`, `mamba.c_norm`). */
   readonly epsilon: number;
 }
 

@@ -329,6 +329,28 @@ describe("what is reported and refused", () => {
     expect(coordinates.data[3]).toBeCloseTo(coordinates.data[1], 10);
   });
 
+  it("coordinates whose eigenvalues are not positive, which are 0 for new points", async () => {
+    // Two places, three points: beyond the first, all eigenvalues are 0.
+    const points = rows([[0], [0], [1]]);
+    const ctx = context();
+    const { coordinates, transform } = await diffusionMap({ time: 1 }).fit(points, ctx);
+    expect(ctx.diagnostics.map(({ code }) => code)).toContain("EIGENVALUES_NOT_POSITIVE");
+    expect(column(coordinates, 1).map(Math.abs)).toEqual([0, 0, 0]);
+    expect(column((await transform?.(points, ctx)) as Matrix, 1).map(Math.abs)).toEqual([0, 0, 0]);
+  });
+
+  it("a new point that no affinity reaches", async () => {
+    const ctx = context();
+    const { transform } = await diffusionMap({ kernel: "gaussian", bandwidth: 1, dimensions: 1 }).fit(
+      rows([[0], [1], [2]]),
+      ctx,
+    );
+    await expect(transform?.(rows([[1], [900]]), ctx)).rejects.toMatchObject({
+      code: "POINT_OUT_OF_REACH",
+      where: "row 1",
+    });
+  });
+
   it("stops when asked to", async () => {
     const signal = AbortSignal.abort();
     await expect(diffusionMap().fit(far, { ...context(), signal })).rejects.toMatchObject({

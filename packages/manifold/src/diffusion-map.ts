@@ -45,7 +45,8 @@ const optionsSchema = z.strictObject({
  * `fit` returns coordinates [samples, d] float64, and eigenvalues λ₀ = 1, λ₁ … λ_d and the one after, descending; those of a float32
  * input are right to about 1e-6. `form: "landmark"` fits a seeded random subset and places all samples by Nyström (Bengio et al. 2004).
  *
- * Errors: DIMENSIONS_TOO_MANY (d ≥ samples), SAMPLES_TOO_FEW, POINTS_NOT_FINITE (names the row), POINTS_IDENTICAL, BANDWIDTH_ZERO.
+ * Errors: DIMENSIONS_TOO_MANY (d ≥ samples), SAMPLES_TOO_FEW, POINTS_NOT_FINITE (names the row), POINTS_IDENTICAL, BANDWIDTH_ZERO;
+ * POINT_OUT_OF_REACH for a new point whose affinities all vanish.
  * Reports: EIGENVALUES_DEGENERATE (coordinates may rotate freely), GRAPH_DISCONNECTED, EIGENVALUES_NOT_POSITIVE.
  * Cost: one product samples² · features, then memory samples² in the points' dtype; `landmark`: landmarks · samples · features.
  *

@@ -59,19 +59,20 @@ export function markovChain(affinity: Affinity, alpha: number): MarkovChain {
 }
 
 /**
- * @param count - pairs, the last of which is only good for a gap
+ * @param wanted - pairs, fewer than points; one more is returned where there is one, good enough to know the gap behind the last
  * @param tolerance - of the eigenpairs' residuals, as `largestEigenpairs` has it
  */
 export async function markovSpectrum(
   chain: MarkovChain,
-  count: number,
+  wanted: number,
   tolerance: number,
   ctx: RunContext,
 ): Promise<MarkovSpectrum> {
+  const count = Math.min(wanted + 1, chain.operator.size - 1);
   const { values, vectors } = await largestEigenpairs(chain.operator, count, ctx, {
     known: chain.stationary,
     tolerance,
-    guardCount: 1,
+    guardCount: count - wanted,
   });
   const { size } = chain.operator;
   for (let k = 0; k < count; k++) {

@@ -25,8 +25,14 @@ export interface SpectralMapOptions {
 
 /** Neighbouring eigenvalues closer than this share of the larger are called degenerate. */
 const degenerateShare = 1e-3;
-/** An eigenvalue this close to 1 means a graph in pieces, as far as floating-point numbers can tell. */
-const disconnectedGap = 1e-9;
+/**
+ * By the points' dtype: residuals of eigenpairs that are within reach, as a share of the spectrum's spread, and what cannot be told
+ * from rounding, be it an eigenvalue's distance from 0 or from 1.
+ */
+const precision = {
+  float32: { tolerance: 1e-5, rounding: 1e-6 },
+  float64: { tolerance: 1e-10, rounding: 1e-12 },
+};
 /** Affinities of new points held at a time: 64 MiB in float64. */
 const blockElements = 1 << 23;
 
@@ -35,7 +41,7 @@ const blockElements = 1 << 23;
  * `laplacian-eigenmap` have in common.
  *
  * @param points - [samples, features]
- * @throws DIMENSIONS_TOO_MANY, SAMPLES_TOO_FEW, POINTS_NOT_FINITE, POINTS_IDENTICAL, BANDWIDTH_ZERO
+ * @throws DIMENSIONS_TOO_MANY, SAMPLES_TOO_FEW, POINTS_NOT_FINITE, POINTS_IDENTICAL, BANDWIDTH_ZERO; POINT_OUT_OF_REACH from `transform`
  */
 export async function spectralMap(
   points: Matrix,
@@ -54,12 +60,12 @@ export async function spectralMap(
   const graph = await affinityGraph(points, options.graph, ctx);
   throwIfAborted(ctx.signal);
   const chain = markovChain(graph.affinity, options.alpha);
-  // One more than is kept, so that the gap behind the last coordinate is known.
-  const spectrum = await markovSpectrum(chain, Math.min(wanted + 1, rows - 1), toleranceFor(points), ctx);
+  const { tolerance, rounding } = points.data instanceof Float64Array ? precision.float64 : precision.float32;
+  const spectrum = await markovSpectrum(chain, wanted, tolerance, ctx);
   const dimensions = options.dimensions === "auto" ? dimensionsByGap(spectrum.values, wanted) : wanted;
   const time = options.time === "auto" ? await vonNeumannTime(chain, ctx) : options.time;
   const lambda = spectrum.values.subarray(0, Math.min(dimensions + 1, spectrum.values.length));
-  reportSpectrum(graph, lambda, dimensions, ctx);
+  reportSpectrum(graph, lambda, dimensions, rounding, ctx);
 
   const width = spectrum.values.length;
   const coordinates = new Float64Array(rows * dimensions);
@@ -67,9 +73,11 @@ export async function spectralMap(
   const extension = new Float64Array(rows * (dimensions + 1));
   for (let i = 0; i < rows; i++) {
     for (let k = 0; k < dimensions; k++) {
-      const value = lambda[k] ** time * spectrum.vectors.data[i * width + k];
+      // λ^t of a negative λ is no number for most t, and Nyström would divide by a λ of 0: both were reported.
+      const positive = lambda[k] > rounding;
+      const value = (positive ? lambda[k] : 0) ** time * spectrum.vectors.data[i * width + k];
       coordinates[i * dimensions + k] = value;
-      extension[i * (dimensions + 1) + k] = (chain.columnWeights[i] * value) / lambda[k];
+      extension[i * (dimensions + 1) + k] = positive ? (chain.columnWeights[i] * value) / lambda[k] : 0;
     }
     extension[i * (dimensions + 1) + dimensions] = chain.columnWeights[i];
   }
@@ -79,11 +87,6 @@ export async function spectralMap(
     transform: (queries: Matrix, context: RunContext) =>
       extend(graph, queries, tensor(extension, [rows, dimensions + 1]), context),
   };
-}
-
-/** Residuals that the points' dtype can reach, as a share of the spectrum's spread. */
-function toleranceFor(points: Matrix): number {
-  return points.data instanceof Float64Array ? 1e-10 : 1e-5;
 }
 
 /** d with the largest drop from λ_d to λ_{d+1}. */
@@ -99,13 +102,14 @@ function reportSpectrum(
   graph: AffinityGraph,
   values: Float64Array,
   dimensions: number,
+  rounding: number,
   ctx: RunContext,
 ): void {
   const warn = (code: string, message: string) => {
     ctx.report?.({ type: "diagnostic", severity: "warning", code, message });
   };
   const components = graph.affinity.componentCount();
-  if (components > 1 || values[0] > 1 - disconnectedGap) {
+  if (components > 1 || values[0] > 1 - rounding) {
     const pieces = components > 1 ? `${components} components` : "pieces, as far as rounding can tell";
     warn(
       "GRAPH_DISCONNECTED",
@@ -122,10 +126,11 @@ function reportSpectrum(
       );
     }
   }
-  if (!(values[dimensions - 1] > 0)) {
+  const positive = values.subarray(0, dimensions).filter((value) => value > rounding).length;
+  if (positive < dimensions) {
     warn(
       "EIGENVALUES_NOT_POSITIVE",
-      `fewer than ${dimensions} eigenvalues are positive: the last coordinates mean nothing`,
+      `only ${positive} of ${dimensions} eigenvalues are positive: the other coordinates mean nothing, and are 0 for new points`,
     );
   }
 }
@@ -152,8 +157,15 @@ async function extend(
     const right = affinities.data instanceof Float64Array ? extension : narrow;
     const { data } = await ctx.engine.matmul<Matrix>(affinities, right);
     for (let i = 0; i < count; i++) {
+      const sum = data[i * width + dimensions];
+      if (!(sum > 0)) {
+        throw new LayerfoldError("POINT_OUT_OF_REACH", "a new point has no affinity to any fitted one", {
+          wanted: "a larger bandwidth, or another kernel",
+          where: `row ${start + i}`,
+        });
+      }
       for (let k = 0; k < dimensions; k++) {
-        out[(start + i) * dimensions + k] = data[i * width + k] / data[i * width + dimensions];
+        out[(start + i) * dimensions + k] = data[i * width + k] / sum;
       }
     }
     ctx.report?.({ type: "progress", stage: "transform", done: start + count, total: rows, unit: "samples" });

@@ -26,7 +26,7 @@ import {
   type TokenBatch,
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
-import { blockWithSpec, foldedBlocks } from "./folded-blocks.js";
+import { foldedBlocks } from "./folded-blocks.js";
 
 export interface FoldRequest {
   /** How the layers of a group that is no drop become one. */
@@ -147,7 +147,7 @@ async function spillRepaired(
       got: runner ? "no calibration" : "no runner",
     });
   }
-  const dense: ModelRunner = { ...runner, block: (layer) => blockWithSpec(checkpoint, layer) };
+  const dense: ModelRunner = { ...runner, block: (layer) => checkpoint.block(layer) };
   const { architecture, family } = checkpoint;
   const tensors: TensorSource[][] = plan.groups.map(() => []);
   const errors: { index: number; before: number; after: number }[] = [];

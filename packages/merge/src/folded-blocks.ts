@@ -22,19 +22,13 @@ export function foldedBlocks(
   ctx: RunContext,
 ): (group: number) => Promise<BlockView> {
   const { groups } = checkPlan(plan, checkpoint.architecture);
-  const block = (layer: number) => blockWithSpec(checkpoint, layer);
   return async (index) => {
     const { layers, weights = layers.map(() => 1 / layers.length) } = groups[index];
     const kept = keptLayer(groups[index]);
-    if (kept !== undefined) return block(kept);
+    if (kept !== undefined) return checkpoint.block(kept);
     const blocks: BlockView[] = [];
-    for (const layer of layers) blocks.push(await block(layer));
+    for (const layer of layers) blocks.push(await checkpoint.block(layer));
     const merged = await strategy.merge(blocks, weights, ctx);
     return { ...merged, layer: layers[0] };
   };
-}
-
-/** A block's tensors together with what the architecture says of them. */
-export async function blockWithSpec(checkpoint: Checkpoint, layer: number): Promise<BlockView> {
-  return { ...(await checkpoint.block(layer)), spec: checkpoint.architecture.blocks[layer] };
 }

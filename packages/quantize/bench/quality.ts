@@ -1,6 +1,7 @@
 /**
- * Perplexity and Kullback-Leibler divergence (nats per token) of a quantised checkpoint against the dense one, per scheme, each re-opened from the files that were written.
- * The weights are run as the files' readers dequantise them, in float32; rounding of activations (w8a8, fp8) is NOT simulated here: those rows are weight-only.
+ * Perplexity and Kullback-Leibler divergence (nats per token) of a quantised checkpoint against the dense one, per
+ * scheme, each re-opened from the files that were written. The weights are run as the files' readers dequantise them, in float32;
+ * w8a8 rounds activations too, fp8 is weight-only here.
  *
  * npx jiti packages/quantize/bench/quality.ts [MODEL VALIDATION CALIBRATION [scheme ...]]
  */
@@ -89,7 +90,10 @@ for (const name of schemes) {
     );
     const seconds = (performance.now() - start) / 1000;
     const quantized = await openCheckpoint(written.directory);
-    const reader = await openRunner(dequantizedCheckpoint(quantized), threads);
+    const reader = await openRunner(dequantizedCheckpoint(quantized), {
+      ...threads,
+      ...(name.endsWith("w8a8") && { activationBits: 8 }),
+    });
     const language = runnerLanguageModel(reader);
     const value = (await perplexity(language, scored, {}, ctx)).perplexity;
     const divergence = (await klToDense(original, language, scored, {}, ctx)).klToDense;

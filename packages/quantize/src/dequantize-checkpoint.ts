@@ -49,7 +49,7 @@ export function dequantizedCheckpoint(checkpoint: Checkpoint, report?: RunContex
       if (!spec) return checkpoint.block(layer);
       const tensors = new Map<string, Tensor>();
       for (const [role, name] of spec.tensors) tensors.set(role, await read(name));
-      return { layer, type: spec.type, tensors };
+      return { layer, type: spec.type, spec, tensors };
     },
   };
 }

@@ -23,6 +23,7 @@ import { inputTap, statisticsAccumulator } from "./calibration.js";
 import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import { resolveGroupSize } from "./grid.js";
+import { quantizedModules, readQuantizedModule } from "./quantized-modules.js";
 import type { QuantizationScheme } from "./scheme.js";
 
 /** Another quantizer, or none, for some modules. */
@@ -40,6 +41,15 @@ export interface QuantizeOptions {
   readonly overrides?: readonly ModuleOverride[];
   /** Largest |input| per channel by module name, in place of what calibration saw (SmoothQuant's act_scales). */
   readonly activationScales?: ReadonlyMap<string, Float64Array>;
+  /**
+   * A quantised checkpoint that the model was folded from. A linear map whose weight is still what its codes stand for (in the type in
+   * which it is stored now) keeps its codes; only the others are quantised anew.
+   */
+  readonly reuse?: {
+    readonly checkpoint: Checkpoint;
+    /** For each layer, the layer of `checkpoint` that it may have kept. */
+    readonly layers: readonly number[];
+  };
 }
 
 /** What became of one linear map. */
@@ -171,7 +181,7 @@ class BlockWork {
 
   async quantize(
     quantizers: ReadonlyMap<Role, Quantizer>,
-    { scheme, activationScales }: QuantizeOptions,
+    { scheme, activationScales, reuse }: QuantizeOptions,
   ): Promise<QuantizedLayer> {
     const { spec, layer, ctx } = this;
     const roles = linearRoles(spec);
@@ -193,7 +203,9 @@ class BlockWork {
         const start = performance.now();
         const weight = block.tensors.get(role) as Matrix;
         const known = statistics.get(role) ?? { tokenCount: 0 };
-        const result = await (quantizers.get(role) as Quantizer).quantize(weight, known, ctx);
+        const result =
+          (reuse && (await this.unchanged(role, weight, reuse))) ??
+          (await (quantizers.get(role) as Quantizer).quantize(weight, known, ctx));
         const approximation = dequantize(result);
         quantized.set(role, result);
         tensors.set(role, approximation);
@@ -251,6 +263,21 @@ class BlockWork {
     return result;
   }
 
+  /** The codes that the weight came from, if it has not changed since. */
+  private async unchanged(
+    role: Role,
+    weight: Matrix,
+    { checkpoint, layers }: NonNullable<QuantizeOptions["reuse"]>,
+  ): Promise<QuantizedTensor | undefined> {
+    const source = checkpoint.architecture.blocks[layers[this.layer]];
+    const module = source?.tensors.has(role) ? moduleName(source, role) : undefined;
+    if (!module || !quantizedModules(checkpoint).includes(module)) return undefined;
+    const codes = await readQuantizedModule(checkpoint, module, this.ctx.report);
+    const before = this.rounded(role, contiguousData(dequantize(codes)));
+    const now = contiguousData(weight);
+    return before.length === now.length && before.every((value, i) => value === now[i]) ? codes : undefined;
+  }
+
   private withActivationScales(
     statistics: ReadonlyMap<Role, CalibrationStatistics>,
     scales: ReadonlyMap<string, Float64Array> | undefined,
@@ -269,10 +296,15 @@ class BlockWork {
     const stored = storedBlock(canonical, this.spec);
     const tensors = new Map<Role, Tensor>();
     for (const [role, value] of stored.tensors) {
-      const dtype = this.checkpoint.tensors.get(this.spec.tensors.get(role) as string)?.dtype ?? "float32";
-      tensors.set(role, tensor(decodeFloats(encodeFloats(contiguousData(value), dtype), dtype), value.shape));
+      tensors.set(role, tensor(this.rounded(role, contiguousData(value)), value.shape));
     }
     return canonicalBlock({ ...stored, tensors }, this.spec);
+  }
+
+  /** Values as the checkpoint's type for this role keeps them. */
+  private rounded(role: Role, values: Float32Array | Float64Array): Float32Array {
+    const dtype = this.checkpoint.tensors.get(this.spec.tensors.get(role) as string)?.dtype ?? "float32";
+    return decodeFloats(encodeFloats(values, dtype), dtype);
   }
 }
 

@@ -66,7 +66,8 @@ function gptqSettings(
   module: string,
 ): { version: GptqVersion; groupSize?: number; symmetric: boolean } {
   const override = Object.entries((config.dynamic ?? {}) as Record<string, ModelConfig>).find(
-    ([pattern]) => !pattern.startsWith("-:") && new RegExp(pattern.replace(/^\+:/, "")).test(module),
+    ([pattern]) =>
+      !pattern.startsWith("-:") && new RegExp(`^(?:${pattern.replace(/^\+:/, "")})`).test(module),
   )?.[1];
   const { group_size: groupSize, sym } = { ...config, ...override };
   const version = config.checkpoint_format ?? config.format ?? "gptq";

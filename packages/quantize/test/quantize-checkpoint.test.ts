@@ -28,6 +28,7 @@ import {
   quantizedModules,
   quantizeLayers,
   readActivationScales,
+  readQuantizedModule,
   rtn,
   schemeOf,
   writeActivationScales,
@@ -233,6 +234,43 @@ describe("quantizeCheckpoint", () => {
     await opened.close();
   });
 
+  it("keeps the codes of what a fold left alone, and quantises the rest anew", async () => {
+    const scheme = schemeOf("rtn-w4g32", { dtype: checkpoint.dtype });
+    await quantizeCheckpoint(checkpoint, undefined, join(folder, "source"), { scheme, force: true }, ctx);
+    const source = await openCheckpoint(join(folder, "source"));
+    // Layer 0 goes; of layer 1, one weight is repaired.
+    const read = dequantizedCheckpoint(source);
+    const last = { ...keepLayers(source.family, read.config, [1]) };
+    const tensors = randomTensors(last, rng, "bfloat16").map((made) => ({
+      ...made,
+      async bytes() {
+        if (made.name.endsWith("down_proj.weight")) return made.bytes();
+        const name = made.name.replace("layers.0", "layers.1");
+        return encodeFloats(contiguousData(await read.read(name)), "bfloat16");
+      },
+    }));
+    await writeCheckpoint(join(folder, "folded"), { config: last, tensors, force: true });
+    const folded = await openCheckpoint(join(folder, "folded"));
+    const reuse = { checkpoint: source, layers: [1] };
+    // A fresh grid would differ: the largest code of a symmetric group is not the end of its range.
+    for await (const { quantized } of quantizeLayers(folded, undefined, { scheme, reuse }, ctx)) {
+      for (const [role, { codes, scales }] of quantized) {
+        const name = {
+          "mlp.down": "mlp.down_proj",
+          "mlp.up": "mlp.up_proj",
+          "attention.query": "self_attn.q_proj",
+        }[role];
+        if (!name) continue;
+        const before = await readQuantizedModule(source, `model.layers.1.${name}`);
+        const same =
+          Buffer.compare(codes, before.codes) === 0 && scales.every((scale, i) => scale === before.scales[i]);
+        expect([role, same]).toEqual([role, role !== "mlp.down"]);
+      }
+    }
+    await folded.close();
+    await source.close();
+  });
+
   it("takes SmoothQuant's activation scales from a file", async () => {
     const file = join(folder, "scales.safetensors");
     const names = ["input_layernorm", "x"].map((_, layer) => `model.layers.${layer}.self_attn.q_proj`);
@@ -247,7 +285,7 @@ describe("quantizeCheckpoint", () => {
     )) {
       const dense = (await checkpoint.block(block.layer)).tensors;
       const column = (["query", "key", "value"] as const).map((part) => {
-        const values = contiguousData(dense.get(`attention.${part}`) as Tensor);
+        const values = contiguousData(dense.get(`attention.${part}`) as Tensor<Float32Array>);
         return values.reduce((most, value, i) => (i % 64 === 0 ? Math.max(most, Math.abs(value)) : most), 0);
       });
       // s = √(4 / max|w|), stored in bfloat16.

@@ -1,5 +1,5 @@
+import type { BlockSpec } from "@layerfold/core";
 import { activationOf } from "../activation.js";
-import type { BlockSpec } from "../architecture.js";
 import { blockTensors, type NormShape } from "../block-tensors.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
 import { addAttention, blockSpec, decoder, plainMlp } from "../decoder.js";

@@ -1,6 +1,6 @@
+import type { MambaSpec } from "@layerfold/core";
 import { LayerfoldError } from "@layerfold/core";
 import { activationOf } from "../activation.js";
-import type { MambaSpec } from "../architecture.js";
 import { type BlockTensors, blockTensors, type NormShape } from "../block-tensors.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
 import { addAttention, blockSpec, decoder, gatedMlp, headsOf } from "../decoder.js";

@@ -1,5 +1,5 @@
+import type { AttentionSpec } from "@layerfold/core";
 import { type DType, encodeFloats, LayerfoldError, type RunContext } from "@layerfold/core";
-import type { AttentionSpec } from "../architecture.js";
 import { architectureOf } from "../families.js";
 import type { TensorSource } from "../safetensors.js";
 import { refuseOccupied, type WrittenCheckpoint, writeCheckpoint } from "../write-checkpoint.js";

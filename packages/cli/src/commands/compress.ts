@@ -36,7 +36,7 @@ export function compressCommand(signal: AbortSignal): Command {
   )
     .argument("<model>", "checkpoint folder")
     .requiredOption("--layers <counts>", "layers that remain: a number, or a list such as 12,10,9", layerList)
-    .option("--method <name>", `preset: ${presetIds.join(", ")}`, "mka")
+    .option("--method <name>", `preset: ${presetIds.join(", ")}`, "layerfold")
     .option("--calibration <file>", "text that the method looks at")
     .option("--evaluate <file>", "text that perplexity is measured on; must not be the calibration text")
     .option("--questions <file>", "multiple-choice questions")

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { preset } from "@layerfold/merge";
+import { preset, presetIds } from "@layerfold/merge";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { compress } from "../compress.js";
@@ -11,21 +11,21 @@ export function demoCommand(signal: AbortSignal): Command {
   return command(
     "demo",
     "The whole way on foldling, our own small model: 2, 4, 6 and 7 of its 16 layers folded away, beside their drop controls.",
-    "layerfold demo --out layerfold-out/demo",
+    "layerfold demo --method layerfold",
   )
     .option(
       "--out <folder>",
       "where report.html, results.json and the folded checkpoints go",
       "layerfold-out/demo",
     )
-    .action(async (options: CommonOptions & { out: string }) => {
+    .action(async (options: CommonOptions & { method: string; out: string }) => {
       const run = createRun(options, signal);
       const { checkpoint, data } = foldling();
       const result = await compress(
         {
           model: checkpoint,
           layers: [14, 12, 10, 9],
-          preset: preset("mka"),
+          preset: preset(options.method),
           calibration: join(data, "calibration.jsonl"),
           evaluate: join(data, "validation.jsonl"),
           questions: join(data, "questions-test.jsonl"),

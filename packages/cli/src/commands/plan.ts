@@ -55,7 +55,7 @@ export function planCommand(signal: AbortSignal): Command {
       try {
         const layerCount = checkpoint.architecture.blocks.length;
         checkTarget(options.layers, layerCount);
-        const evidence = await gatherEvidence(
+        const { evidence, close } = await gatherEvidence(
           planner,
           {
             checkpoint,
@@ -75,7 +75,7 @@ export function planCommand(signal: AbortSignal): Command {
           },
           run,
         );
-        const plan = await planner.plan(evidence, options.layers, run.ctx);
+        const plan = await Promise.resolve(planner.plan(evidence, options.layers, run.ctx)).finally(close);
         await writeJson(options.out, plan);
         run.terminal.result(plan, `${describePlan(plan)} → ${options.out}`);
       } finally {
