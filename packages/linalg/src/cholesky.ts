@@ -65,7 +65,7 @@ async function subtractProduct(
  */
 export async function cholesky(matrix: Float64Matrix, ctx: RunContext): Promise<Float64Matrix> {
   const size = squareSize(matrix);
-  const data = Float64Array.from(contiguousData(matrix));
+  const data = new Float64Array(contiguousData(matrix));
   await factor(data, size, 0, size, ctx);
   for (let i = 0; i < size; i++) data.fill(0, i * size + i + 1, (i + 1) * size);
   return tensor(data, [size, size]);

@@ -31,6 +31,9 @@ export interface LargestEigenpairsOptions {
   readonly maximumProducts?: number;
 }
 
+/** A row that keeps this share of its length through the projection has lost three digits of sixteen; below, it is projected again. */
+const shortRow = 1e-3;
+
 /** Up to this size the whole decomposition is cheaper and leaves no doubt. */
 const denseSize = 160;
 
@@ -82,7 +85,7 @@ function matrixOperator(matrix: Matrix, ctx: RunContext): SymmetricOperator {
         matrix,
         matrix.data instanceof Float64Array
           ? block
-          : tensor(Float32Array.from(block.data), block.shape, block.stride),
+          : tensor(new Float32Array(block.data), block.shape, block.stride),
       ),
   };
 }
@@ -92,7 +95,7 @@ async function decomposeWhole(operator: SymmetricOperator, count: number, known:
   const identity = new Float64Array(size * size);
   for (let i = 0; i < size; i++) identity[i * size + i] = 1;
   const image = await operator.apply(tensor(identity, [size, size]));
-  const whole = Float64Array.from(image.data);
+  const whole = new Float64Array(image.data);
   // Known vectors go to the far negative end, out of the way: no eigenvalue exceeds the Frobenius norm.
   const bound = 2 * Math.hypot(...rowNorms(whole, size)) + 1;
   for (let k = 0; k < known.length; k += size) {
@@ -164,6 +167,7 @@ async function blockLanczos(
   let next = await orthonormalRows(start, 1, spanned(), size, ctx, rng);
   let everDeficient = false;
   let lastConverged: Float64Array | undefined;
+  let look = { at: 3, products: 0, excess: Number.POSITIVE_INFINITY };
   for (let products = 1; ; products++) {
     throwIfAborted(ctx.signal);
     const width = next.rows.length / size;
@@ -182,10 +186,10 @@ async function blockLanczos(
         scale = Math.max(scale, Math.abs(value));
       }
     }
-    // A decomposition costs as much as a product or two: look when there is a chance, not every time.
+    // A decomposition costs as much as a few products: look when residuals may have come down, not every time.
     const full = filled + blockSize > capacity;
     const last = products >= maximumProducts;
-    if (filled >= count && (full || last || products % 3 === 0)) {
+    if (filled >= count && (full || last || products >= look.at)) {
       const ritz = symmetricEigen(tensor(projected, [filled, filled], [capacity, 1]));
       const residuals = residualNorms(ritz, remainder, width, count, size);
       const bound = tolerance * (ritz.values[0] - ritz.values[filled - 1]);
@@ -201,6 +205,8 @@ async function blockLanczos(
         const vectors = await combine(ritz, count, basis.subarray(0, filled * size), size, ctx);
         return { values: ritz.values.slice(0, count), vectors: rowsToColumns(vectors, size), residuals };
       }
+      const excess = Math.max(...waitedFor) / bound;
+      look = { at: products + productsUntilSmall(look, products, excess), products, excess };
       lastConverged = small ? ritz.values.slice(0, count) : undefined;
       if (full) {
         const survivors = Math.min(count + 2 * blockSize, capacity - blockSize);
@@ -213,6 +219,17 @@ async function blockLanczos(
     next = await orthonormalRows(remainder, scale, spanned(), size, ctx, rng);
     everDeficient ||= next.deficient;
   }
+}
+
+/** How many more products the residual needs at the pace since the last look: three quarters of that, from 1 to 8; 3 if unknown. */
+function productsUntilSmall(
+  last: { readonly products: number; readonly excess: number },
+  products: number,
+  excess: number,
+): number {
+  const pace = Math.log(last.excess / excess) / (products - last.products);
+  if (!Number.isFinite(pace) || pace <= 0 || excess <= 1) return 3;
+  return Math.min(8, Math.max(1, Math.floor((0.75 * Math.log(excess)) / pace)));
 }
 
 /** ‖A·u_k − λ_k·u_k‖ = the remainder of the last block weighted by the vector's last entries. */
@@ -277,25 +294,29 @@ async function orthonormalRows(
   rng: Rng,
 ): Promise<{ rows: Float64Array; deficient: boolean }> {
   let deficient = false;
-  gramSchmidt(rows, size, 1e-12 * scale, (row) => {
+  const shortest = gramSchmidt(rows, size, 1e-12 * scale, (row) => {
     deficient = true;
     for (let i = 0; i < size; i++) row[i] = rng.normal();
   });
-  // Scaling short rows up has scaled their rounding errors up too; random ones have not been cleared at all.
-  for (let pass = 0; pass < (deficient ? 2 : 1); pass++) {
+  // Scaling short rows up scales their rounding errors up too; random ones have not been cleared at all.
+  const passes = deficient ? 2 : shortest < shortRow * scale ? 1 : 0;
+  for (let pass = 0; pass < passes; pass++) {
     await removeComponents(rows, against, size, ctx);
     gramSchmidt(rows, size, 0, () => {});
   }
   return { rows, deficient };
 }
 
-/** Modified Gram–Schmidt; rows of which at most `shortest` is left are replaced. Orthogonal to all digits when done twice. */
+/**
+ * Modified Gram–Schmidt; rows of which at most `shortest` is left are replaced.
+ * @returns the smallest norm that a row was left with before it was scaled to 1
+ */
 function gramSchmidt(
   rows: Float64Array,
   size: number,
   shortest: number,
   replace: (row: Float64Array) => void,
-): void {
+): number {
   const clear = (start: number) => {
     for (let p = 0; p < start; p += size) {
       const along = dot(rows, p, rows, start, size);
@@ -303,14 +324,17 @@ function gramSchmidt(
     }
     return Math.sqrt(dot(rows, start, rows, start, size));
   };
+  let smallest = Number.POSITIVE_INFINITY;
   for (let start = 0; start < rows.length; start += size) {
     let norm = clear(start);
     if (norm <= shortest) {
       replace(rows.subarray(start, start + size));
       norm = clear(start);
     }
+    smallest = Math.min(smallest, norm);
     for (let i = 0; i < size; i++) rows[start + i] /= norm;
   }
+  return smallest;
 }
 
 function rowsToColumns(rows: Float64Array, size: number): Matrix<Float64Array> {

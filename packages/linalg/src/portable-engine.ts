@@ -101,7 +101,7 @@ export function portableEngine(): MatmulEngine {
           multiplyRows(sums, i, m, n, packedA, packedB, size);
         }
       }
-      const data = first.data instanceof Float64Array ? sums : Float32Array.from(sums);
+      const data = first.data instanceof Float64Array ? sums : new Float32Array(sums);
       return tensor(data, [m, n]) as unknown as M;
     },
   };

@@ -41,7 +41,7 @@ function copyOf(values: Floats | readonly number[], needed: number): Float64Arra
       got: `${values.length}`,
     });
   }
-  return Float64Array.from(values);
+  return new Float64Array(values);
 }
 
 /** Rearranges `work` so that what lies before `index` is not larger and what lies beyond not smaller than the value there. */

@@ -24,12 +24,12 @@ export async function ridgeLeastSquares(
   ctx: RunContext,
 ): Promise<Matrix<Float64Array>> {
   const size = problem.gram.shape[0];
-  const gram = Float64Array.from(contiguousData(problem.gram));
+  const gram = new Float64Array(contiguousData(problem.gram));
   let trace = 0;
   for (let i = 0; i < size; i++) trace += gram[i * size + i];
   const lambda = (problem.ridge * trace) / size;
   for (let i = 0; i < size; i++) gram[i * size + i] += lambda;
-  const right = Float64Array.from(contiguousData(problem.cross));
+  const right = new Float64Array(contiguousData(problem.cross));
   if (problem.prior) {
     const prior = contiguousData(problem.prior);
     for (let i = 0; i < right.length; i++) right[i] += lambda * prior[i];

@@ -82,7 +82,7 @@ export async function squaredDistances(points: Matrix, ctx: RunContext): Promise
   if (attempt(products, products.data instanceof Float32Array)) return products;
   const wide = await ctx.engine.matmul(...repeatInFloat64(centered, centered, ctx), { transposeB: true });
   attempt(wide, false);
-  return tensor(Float32Array.from(wide.data), [rows, rows]);
+  return tensor(new Float32Array(wide.data), [rows, rows]);
 }
 
 /**
@@ -105,7 +105,7 @@ export function squaredDistancesTo(points: Matrix): (queries: Matrix, ctx: RunCo
       transposeB: true,
     });
     distancesFromProducts(wide, from, to, false);
-    return tensor(Float32Array.from(wide.data), wide.shape);
+    return tensor(new Float32Array(wide.data), wide.shape);
   };
 }
 
@@ -142,7 +142,7 @@ function repeatInFloat64(
     message:
       "more than 2 % of the pairs lie too close for float32 products: distances are computed in float64",
   });
-  const widen = (m: Matrix) => tensor(Float64Array.from(m.data), m.shape);
+  const widen = (m: Matrix) => tensor(new Float64Array(m.data), m.shape);
   const wideA = widen(a);
   return [wideA, a === b ? wideA : widen(b)];
 }

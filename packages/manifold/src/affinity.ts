@@ -33,7 +33,7 @@ export function denseAffinity(matrix: Matrix, ctx: RunContext): Affinity {
         matrix,
         data instanceof Float64Array
           ? block
-          : tensor(Float32Array.from(block.data), block.shape, block.stride),
+          : tensor(new Float32Array(block.data), block.shape, block.stride),
       ),
     componentCount: () =>
       countComponents(size, (i, visit) => {

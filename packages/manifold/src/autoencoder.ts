@@ -101,7 +101,7 @@ export const autoencoder = defineEmbedding({
         code: "AUTOENCODER_ERROR",
         message: `the autoencoder leaves ${(100 * error).toFixed(2)} % of the variance`,
       });
-      const widen = (m: Matrix) => tensor(Float64Array.from(m.data), m.shape);
+      const widen = (m: Matrix) => tensor(new Float64Array(m.data), m.shape);
       return {
         coordinates: widen(outputs[2]),
         async transform(more: Matrix, context: RunContext) {

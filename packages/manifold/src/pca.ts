@@ -41,7 +41,7 @@ export const pca = defineEmbedding({
       }
       const { centered, mean } = centerPoints(points);
       const cast = (m: Matrix): Matrix =>
-        centered.data instanceof Float64Array ? m : tensor(Float32Array.from(m.data), m.shape, m.stride);
+        centered.data instanceof Float64Array ? m : tensor(new Float32Array(m.data), m.shape, m.stride);
       const bySample = rows < columns;
       // [size, block] → X·(Xᵀ·block) or Xᵀ·(X·block)
       const operator = {
@@ -64,7 +64,7 @@ export const pca = defineEmbedding({
       const axes = bySample
         ? await ctx.engine.matmul<Matrix>(centered, cast(vectors), { transposeA: true })
         : vectors;
-      const components = Float64Array.from(axes.data);
+      const components = new Float64Array(axes.data);
       const flat = values[0] * (isFloat64 ? noVariance.float64 : noVariance.float32);
       const empty = values.filter((value) => value <= flat).length;
       if (empty > 0) {
@@ -86,9 +86,9 @@ export const pca = defineEmbedding({
           centeredPoints,
           centeredPoints.data instanceof Float64Array
             ? tensor(components, [columns, dimensions])
-            : tensor(Float32Array.from(components), [columns, dimensions]),
+            : tensor(new Float32Array(components), [columns, dimensions]),
         );
-        return tensor(Float64Array.from(data), shape);
+        return tensor(new Float64Array(data), shape);
       };
       const coordinates = await project(centered, ctx);
       for (let k = 0; k < dimensions; k++) {

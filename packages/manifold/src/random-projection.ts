@@ -32,7 +32,7 @@ export const randomProjection = defineEmbedding({
       const transform = (more: Matrix, { engine }: RunContext) =>
         engine.matmul<Matrix>(
           more,
-          tensor(more.data instanceof Float64Array ? map : Float32Array.from(map), [columns, dimensions]),
+          tensor(more.data instanceof Float64Array ? map : new Float32Array(map), [columns, dimensions]),
         );
       return { coordinates: await transform(points, ctx), transform };
     },

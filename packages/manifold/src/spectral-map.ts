@@ -147,7 +147,7 @@ async function extend(
   const dimensions = width - 1;
   const values = contiguousData(queries);
   const out = new Float64Array(rows * dimensions);
-  const narrow = tensor(Float32Array.from(extension.data), extension.shape);
+  const narrow = tensor(new Float32Array(extension.data), extension.shape);
   const step = Math.max(1, Math.floor(blockElements / size));
   for (let start = 0; start < rows; start += step) {
     throwIfAborted(ctx.signal);

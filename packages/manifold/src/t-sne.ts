@@ -189,7 +189,7 @@ export async function jointAffinities(
   } else {
     const { data } = await squaredDistances(points, ctx);
     for (let i = 0; i < size; i++) {
-      const others = Float64Array.from(data.subarray(i * size, (i + 1) * size)).filter((_, j) => j !== i);
+      const others = new Float64Array(data.subarray(i * size, (i + 1) * size)).filter((_, j) => j !== i);
       conditionalAffinities(others, perplexity).forEach((p, k) => {
         add(i, k < i ? k : k + 1, p);
       });

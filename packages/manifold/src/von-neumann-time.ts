@@ -100,7 +100,7 @@ async function spectralDensity(
   for (let step = 0; step < lanczosSteps; step++) {
     throwIfAborted(ctx.signal);
     for (let i = 0; i < current.length; i++) current[i] /= beta[i % probeCount] || 1;
-    const image = Float64Array.from((await operator.apply(tensor(current, [size, probeCount]))).data);
+    const image = new Float64Array((await operator.apply(tensor(current, [size, probeCount]))).data);
     removeStationary(image);
     const alpha = columnDots(image, current, probeCount);
     for (let i = 0; i < image.length; i++) {

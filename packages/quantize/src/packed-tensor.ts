@@ -93,7 +93,7 @@ export function refuse(format: string, wanted: string, got: string, where: strin
   });
 }
 
-/** [out] or [out, groups] of a quantised tensor's zero points, all equal to the middle code? */
+/** Whether every zero point is the middle code, 2^(bits−1). */
 export function hasMiddleZeroPoints({ zeroPoints, bits }: QuantizedTensor): boolean {
   const middle = 2 ** (bits - 1);
   return zeroPoints.every((zero) => zero === middle);

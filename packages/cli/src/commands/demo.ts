@@ -13,6 +13,7 @@ export function demoCommand(signal: AbortSignal): Command {
     "The whole way on foldling, our own small model: 2, 4, 6 and 7 of its 16 layers folded away, beside their drop controls.",
     "layerfold demo --method layerfold",
   )
+    .option("--method <name>", `preset: ${presetIds.join(", ")}`, "mka")
     .option(
       "--out <folder>",
       "where report.html, results.json and the folded checkpoints go",
