@@ -45,7 +45,7 @@ export interface CompressRequest {
   readonly calibration?: string;
   readonly evaluate?: string;
   readonly questions?: string;
-  readonly window: number;
+  readonly window?: number;
   readonly stride?: number;
   /** Of the evaluation text, from its start. */
   readonly maxTokens?: number;
@@ -253,7 +253,7 @@ async function prepare(
   const calibration = request.calibration
     ? await readSequences(
         request.calibration,
-        checkpoint,
+        checkpoint.architecture.maxPositionEmbeddings,
         tokenizer,
         { window, maxTokens: request.calibrationTokens, spread: true },
         run,
@@ -262,7 +262,7 @@ async function prepare(
   const evaluation = request.evaluate
     ? await readSequences(
         request.evaluate,
-        checkpoint,
+        checkpoint.architecture.maxPositionEmbeddings,
         tokenizer,
         { window, stride, maxTokens: request.maxTokens },
         run,

@@ -14,7 +14,8 @@ import type { Run } from "./run.js";
 
 /** How a text is cut into token sequences. */
 export interface WindowOptions {
-  readonly window: number;
+  /** Default 512, or the model's context where that is shorter. */
+  readonly window?: number;
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly beginToken?: "auto" | "always" | "never";
@@ -30,24 +31,27 @@ export async function openModel(
   return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
 }
 
-/** Reads a text and cuts it to token sequences no longer than the model takes. */
+/**
+ * Reads a text and cuts it to token sequences no longer than the model takes.
+ * @param context - most tokens that the model takes
+ */
 export async function readSequences(
   file: string,
-  checkpoint: Checkpoint,
+  context: number,
   tokenizer: Tokenizer,
   options: WindowOptions,
   run: Run,
 ): Promise<TokenSequences & { documents: Documents }> {
-  const { maxPositionEmbeddings } = checkpoint.architecture;
-  if (options.window > maxPositionEmbeddings) {
+  const window = options.window ?? Math.min(512, context);
+  if (window > context) {
     throw new LayerfoldError("WINDOW_TOO_LONG", "the window is longer than the model's context", {
-      wanted: `at most ${maxPositionEmbeddings} tokens`,
-      got: `${options.window}`,
+      wanted: `at most ${context} tokens`,
+      got: `${window}`,
       where: "--window",
     });
   }
   const documents = await readDocuments(file);
-  return { ...tokenWindows(documents, tokenizer, options, run.ctx.report), documents };
+  return { ...tokenWindows(documents, tokenizer, { ...options, window }, run.ctx.report), documents };
 }
 
 /** Texts that both files hold, as a share of the evaluation file's; a stream counts by its lines. */

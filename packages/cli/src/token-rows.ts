@@ -5,7 +5,10 @@ import { LayerfoldError } from "@layerfold/core";
  * Token ids from a safetensors file: `input_ids` and, where rows are padded to the right, `attention_mask`, int64 [batch, sequence].
  * @throws INPUT_IDS
  */
-export async function readTokenRows(file: string, architecture: Architecture) {
+export async function readTokenRows(
+  file: string,
+  limits: Pick<Architecture, "vocabularySize" | "maxPositionEmbeddings">,
+) {
   const input = await openSafetensors(file);
   try {
     const int64 = async (name: string) => {
@@ -37,7 +40,7 @@ export async function readTokenRows(file: string, architecture: Architecture) {
       }
       return Array.from(ids.values.subarray(at, at + length), Number);
     });
-    const { vocabularySize, maxPositionEmbeddings } = architecture;
+    const { vocabularySize, maxPositionEmbeddings } = limits;
     for (const row of rows) {
       const wrong = row.find((id) => id < 0 || id >= vocabularySize);
       if (wrong === undefined && row.length <= maxPositionEmbeddings) continue;

@@ -31,9 +31,6 @@ export interface LargestEigenpairsOptions {
   readonly maximumProducts?: number;
 }
 
-/** A row that keeps this share of its length through the projection has lost three digits of sixteen; below, it is projected again. */
-const shortRow = 1e-3;
-
 /** Up to this size the whole decomposition is cheaper and leaves no doubt. */
 const denseSize = 160;
 
@@ -294,29 +291,25 @@ async function orthonormalRows(
   rng: Rng,
 ): Promise<{ rows: Float64Array; deficient: boolean }> {
   let deficient = false;
-  const shortest = gramSchmidt(rows, size, 1e-12 * scale, (row) => {
+  gramSchmidt(rows, size, 1e-12 * scale, (row) => {
     deficient = true;
     for (let i = 0; i < size; i++) row[i] = rng.normal();
   });
-  // Scaling short rows up scales their rounding errors up too; random ones have not been cleared at all.
-  const passes = deficient ? 2 : shortest < shortRow * scale ? 1 : 0;
-  for (let pass = 0; pass < passes; pass++) {
+  // Scaling short rows up has scaled their rounding errors up too, step after step; random ones have not been cleared at all.
+  for (let pass = 0; pass < (deficient ? 2 : 1); pass++) {
     await removeComponents(rows, against, size, ctx);
     gramSchmidt(rows, size, 0, () => {});
   }
   return { rows, deficient };
 }
 
-/**
- * Modified Gram–Schmidt; rows of which at most `shortest` is left are replaced.
- * @returns the smallest norm that a row was left with before it was scaled to 1
- */
+/** Modified Gram–Schmidt; rows of which at most `shortest` is left are replaced. Orthogonal to all digits when done twice. */
 function gramSchmidt(
   rows: Float64Array,
   size: number,
   shortest: number,
   replace: (row: Float64Array) => void,
-): number {
+): void {
   const clear = (start: number) => {
     for (let p = 0; p < start; p += size) {
       const along = dot(rows, p, rows, start, size);
@@ -324,17 +317,14 @@ function gramSchmidt(
     }
     return Math.sqrt(dot(rows, start, rows, start, size));
   };
-  let smallest = Number.POSITIVE_INFINITY;
   for (let start = 0; start < rows.length; start += size) {
     let norm = clear(start);
     if (norm <= shortest) {
       replace(rows.subarray(start, start + size));
       norm = clear(start);
     }
-    smallest = Math.min(smallest, norm);
     for (let i = 0; i < size; i++) rows[start + i] /= norm;
   }
-  return smallest;
 }
 
 function rowsToColumns(rows: Float64Array, size: number): Matrix<Float64Array> {

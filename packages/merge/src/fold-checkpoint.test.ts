@@ -131,16 +131,6 @@ describe("foldCheckpoint", () => {
       expect(result.errors[1].after).toBeLessThan(result.errors[1].before);
       expect((await readdir(folder)).sort()).toEqual(["dense", "out"]);
       const folded = await openCheckpoint(out);
-      const blocks = reconstruct().fit(
-        runner,
-        plan,
-        (g) => checkpoint.block(plan.groups[g].layers[0]),
-        calibration,
-        ctx,
-      );
-      await expect(async () => {
-        for await (const _ of blocks);
-      }).rejects.toMatchObject({ code: "BLOCK_SPEC_MISSING" });
       expect(result.files.filter((file) => file.endsWith(".safetensors")).length).toBeGreaterThan(1);
       await folded.close();
       await runner.close();

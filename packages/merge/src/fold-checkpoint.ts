@@ -147,11 +147,10 @@ async function spillRepaired(
       got: runner ? "no calibration" : "no runner",
     });
   }
-  const dense: ModelRunner = { ...runner, block: (layer) => checkpoint.block(layer) };
   const { architecture, family } = checkpoint;
   const tensors: TensorSource[][] = plan.groups.map(() => []);
   const errors: { index: number; before: number; after: number }[] = [];
-  for await (const { index, block, error } of repair.fit(dense, plan, folded, calibration, ctx)) {
+  for await (const { index, block, error } of repair.fit(runner, plan, folded, calibration, ctx)) {
     if (error) errors.push({ index, ...error });
     for (const [role, name] of architecture.blocks[block.layer].tensors) {
       const { dtype, shape } = checkpoint.tensors.get(name)!;

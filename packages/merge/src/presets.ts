@@ -81,6 +81,13 @@ export const presets: readonly Preset[] = [
     strategy: { id: "drop" },
   },
   {
+    id: "evopress-lite",
+    summary: "the layers to drop are searched by mutation and selection, at one fidelity",
+    source: "EvoPress: Accurate Dynamic Model Compression via Evolutionary Search, arXiv 2410.14649",
+    planner: { id: "evolutionary" },
+    strategy: { id: "drop" },
+  },
+  {
     id: "replaceme",
     summary: "a run of layers is dropped and replaced by a linear map in the layer before it",
     source:

@@ -97,7 +97,7 @@ export async function withModel(
 export async function runnerWithIdleLayer(checkpoint: Checkpoint, index: number): Promise<ModelRunner> {
   const runner = await openRunner(checkpoint);
   const block = async (layer: number): Promise<BlockView> => {
-    const view = { ...(await runner.block(layer)), spec: checkpoint.architecture.blocks[layer] };
+    const view = await runner.block(layer);
     return layer === index ? idle(view) : view;
   };
   return {

@@ -64,6 +64,8 @@ export async function openSession(
     logSeverityLevel: 3,
     extra: {
       session: {
+        // Spinning threads gain nothing between the long products of a decoder, and starve whatever else runs on the machine.
+        "intra_op.allow_spinning": "0",
         ...(externalFolder !== undefined && {
           model_external_initializers_file_folder_path: externalFolder,
         }),

@@ -26,7 +26,8 @@ import { multipliedColumns, rescaled, type ScaleGroup, scaleGroups } from "./sca
  * 1 − clipDepth, to the one of least output error.
  *
  * Differs from the reference: an output error is tr(ΔW·Gram·ΔWᵀ) of the linear maps themselves over all calibration tokens (as in the
- * paper's eq. 4), not that of the whole attention or MLP on a sample of them.
+ * paper's eq. 4), not that of the whole attention or MLP on a sample of them; and a row keeps its clipping only if its output gains over
+ * all groups together.
  *
  * The options of the grid must be those of the quantizer that follows. With `clip` the block's function changes: leave it out below GPTQ,
  * which chooses its own errors.
@@ -102,13 +103,12 @@ async function searchScales(
   ctx: RunContext,
 ): Promise<Float64Array> {
   const weights = group.consumers.map((role) => block.tensors.get(role) as Tensor);
-  const share = Float32Array.from(contiguousData(gram), (value) => value / tokenCount);
-  const meanGram = tensor(share, gram.shape) as Matrix<Float32Array>;
+  const mean = meanGram(gram, tokenCount, undefined, 0, group.width);
   const weightMean = relativeMagnitude(weights, groupSize);
   const identity = new Float64Array(group.width).fill(1);
   let best = {
     scales: identity,
-    error: await roundingError(weights, identity, meanGram, groupSize, rule, ctx),
+    error: await roundingError(weights, identity, mean, groupSize, rule, ctx),
   };
   for (let step = 0; step < steps; step++) {
     const exponent = step / steps;
@@ -119,7 +119,7 @@ async function searchScales(
       scales.reduce((a, b) => Math.max(a, b)) * scales.reduce((a, b) => Math.min(a, b)),
     );
     for (let j = 0; j < scales.length; j++) scales[j] /= middle;
-    const error = await roundingError(weights, scales, meanGram, groupSize, rule, ctx);
+    const error = await roundingError(weights, scales, mean, groupSize, rule, ctx);
     if (error < best.error) best = { scales, error };
   }
   return best.scales;
@@ -147,7 +147,7 @@ function relativeMagnitude(weights: readonly Tensor[], groupSize: number): Float
 async function roundingError(
   weights: readonly Tensor[],
   scales: Float64Array,
-  meanGram: Matrix<Float32Array>,
+  gram: Matrix<Float32Array>,
   groupSize: number,
   rule: GridRule,
   ctx: RunContext,
@@ -159,7 +159,7 @@ async function roundingError(
     for (let i = 0; i < rounded.length; ) {
       for (let j = 0; j < scales.length; j++, i++) rounded[i] = rounded[i] / scales[j] - values[i];
     }
-    const product = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(rounded, weight.shape), meanGram);
+    const product = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(rounded, weight.shape), gram);
     const right = contiguousData(product);
     for (let i = 0; i < rounded.length; i++) error += rounded[i] * right[i];
   }
@@ -180,7 +180,8 @@ async function clipped(
 ): Promise<Tensor<Float32Array>> {
   const [rows, columns] = weight.shape;
   const size = resolveGroupSize(columns, options.groupSize);
-  const out = Float32Array.from(contiguousData(weight));
+  const original = Float32Array.from(contiguousData(weight));
+  const out = original.slice();
   const candidates = Math.floor(options.depth * options.steps + 1e-9) + 1;
   const limitOf = (largest: number, candidate: number) => largest * (1 - candidate / options.steps);
   const top = 2 ** rule.bits - 1;
@@ -202,7 +203,7 @@ async function clipped(
         }
       }
     }
-    const part = gramOfGroup(gram, tokenCount, scales, first, size);
+    const part = meanGram(gram, tokenCount, scales, first, size);
     const changes = tensor(change, [candidates * rows, size]) as Matrix<Float32Array>;
     const product = contiguousData(await ctx.engine.matmul<Matrix<Float32Array>>(changes, part));
     for (let row = 0; row < rows; row++) {
@@ -222,6 +223,16 @@ async function clipped(
       for (let i = start; i < start + size; i++) out[i] = Math.min(Math.max(out[i], -limit), limit);
     }
   }
+  // Clipping errs towards zero in every group alike, and such errors add up: a row keeps its clipping only if its whole output gains.
+  const whole = meanGram(gram, tokenCount, scales, 0, columns);
+  const [before, after] = [
+    await rowErrors(original, original, weight.shape, whole, options.groupSize, rule, ctx),
+    await rowErrors(out, original, weight.shape, whole, options.groupSize, rule, ctx),
+  ];
+  for (let row = 0; row < rows; row++) {
+    if (after[row] < before[row]) continue;
+    out.set(original.subarray(row * columns, (row + 1) * columns), row * columns);
+  }
   return tensor(out, weight.shape);
 }
 
@@ -231,8 +242,26 @@ function largestMagnitude(values: Float32Array, start: number, length: number): 
   return largest;
 }
 
-/** The diagonal block of the mean Gram matrix, of inputs divided by `scales`. */
-function gramOfGroup(
+/** Of each output, the mean squared change when `values` are rounded in place of `original`. */
+async function rowErrors(
+  values: Float32Array,
+  original: Float32Array,
+  shape: readonly number[],
+  gram: Matrix<Float32Array>,
+  groupSize: number,
+  rule: GridRule,
+  ctx: RunContext,
+): Promise<Float64Array> {
+  const change = dequantize(roundToNearest(tensor(values, shape), groupSize, rule)).data;
+  for (let i = 0; i < change.length; i++) change[i] -= original[i];
+  const product = contiguousData(await ctx.engine.matmul<Matrix<Float32Array>>(tensor(change, shape), gram));
+  const errors = new Float64Array(shape[0]);
+  for (let i = 0; i < change.length; i++) errors[Math.floor(i / shape[1])] += change[i] * product[i];
+  return errors;
+}
+
+/** The diagonal block of the mean Gram matrix at channels first … first + size − 1, of inputs divided by `scales`. */
+function meanGram(
   gram: Matrix<Float64Array>,
   tokenCount: number,
   scales: Float64Array | undefined,

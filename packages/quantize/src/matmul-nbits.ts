@@ -1,6 +1,6 @@
 import type { QuantizedTensor } from "@layerfold/core";
 import { packedWords, packRows } from "./bitstream.js";
-import { hasMiddleZeroPoints, refuse } from "./packed-tensor.js";
+import { refuse } from "./packed-tensor.js";
 
 /** Inputs of ONNX Runtime's `com.microsoft::MatMulNBits`. */
 export interface MatMulNBitsInputs {
@@ -32,7 +32,8 @@ export function matMulNBits(quantized: QuantizedTensor, where: string): MatMulNB
   }
   const packed = packRows(codes, rows, columns, bits);
   const weight = new Uint8Array(packed.buffer);
-  if (hasMiddleZeroPoints(quantized)) return { bits, blockSize: groupSize, weight, scales };
+  if (zeroPoints.every((zero) => zero === 2 ** (bits - 1)))
+    return { bits, blockSize: groupSize, weight, scales };
   // A row of zero points is padded to a whole byte, not to a word.
   const groups = columns / groupSize;
   const bytesPerRow = Math.ceil((groups * bits) / 8);

@@ -1,4 +1,4 @@
-import { type DType, encodeFloats, LayerfoldError, type QuantizedTensor } from "@layerfold/core";
+import { type DType, encodeFloats, LayerfoldError } from "@layerfold/core";
 import { storedValue } from "./grid.js";
 
 /** One tensor of a quantised linear map as a file holds it; its full name is `MODULE.suffix`. */
@@ -91,10 +91,4 @@ export function refuse(format: string, wanted: string, got: string, where: strin
     got,
     where,
   });
-}
-
-/** Whether every zero point is the middle code, 2^(bits−1). */
-export function hasMiddleZeroPoints({ zeroPoints, bits }: QuantizedTensor): boolean {
-  const middle = 2 ** (bits - 1);
-  return zeroPoints.every((zero) => zero === middle);
 }

@@ -50,5 +50,5 @@ details table{font-size:11px;margin-top:10px}
 details th,details td{padding:2px 5px}
 .meaning{font-size:13.5px;color:var(--soft)}
 .meaning b{color:var(--ink);font-weight:600}
-@media print{@page{margin:14mm}body{background:#fff;font-size:11pt}main{max-width:none;padding:0}section,.card{break-inside:avoid;border-color:#ccc}details:not([open]){display:none}.strip i{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+@media print{@page{margin:12mm}body{background:#fff;font-size:9.5pt}main{max-width:none;padding:0}section,.card{break-inside:avoid;border-color:#ccc}section{padding:14px 16px;margin-top:12px}section:has(.scroll){break-inside:auto}svg,tr{break-inside:avoid}.scroll{overflow:visible}table{font-size:8pt}th,td{padding:4px 5px}th{white-space:normal;font-size:8pt}tbody th{font-size:8.5pt}.strip{gap:1px}.strip i{width:3px;height:9px;print-color-adjust:exact;-webkit-print-color-adjust:exact}.cards{grid-template-columns:repeat(4,1fr);gap:8px}.card{padding:10px}.card .big{font-size:17pt}.card .big small,.card .what,.card dl{font-size:7.5pt}.figures{gap:10px}.figures>svg{flex:1 1 300px;max-width:48%}.plans svg{max-width:85%}details:not([open]){display:none}}
 `;

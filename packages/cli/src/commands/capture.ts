@@ -1,25 +1,29 @@
+import { dirname } from "node:path";
 import {
   captureActivations,
   checkpointSource,
+  onnxSource,
   parsePooling,
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
 import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
-import { LayerfoldError, tokenBatch } from "@layerfold/core";
+import { type ActivationSource, LayerfoldError, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { calibrationBatches, readSequences } from "../inputs.js";
 import { fileFingerprint } from "../manifest.js";
 import { refuseOccupied } from "../outputs.js";
-import { createRun } from "../run.js";
+import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 
 interface CaptureOptions extends CommonOptions {
   readonly calibration?: string;
   readonly input?: string;
+  readonly tap?: string;
+  readonly tokenizer?: string;
   readonly pooling: string;
-  readonly window: number;
+  readonly window?: number;
   readonly maxTokens?: number;
   readonly out: string;
   readonly force?: boolean;
@@ -31,7 +35,7 @@ export function captureCommand(signal: AbortSignal): Command {
     "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
     "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, hf:org/name, or an ONNX decoder (.onnx)")
     .option("--calibration <file>", ".txt (one stream) or .jsonl (one document a line)")
     .option("--input <file>", "token ids instead of a text: safetensors as for `layerfold trace`")
     .addOption(
@@ -40,8 +44,13 @@ export function captureCommand(signal: AbortSignal): Command {
         "which tokens become samples: last (one per window or document), mean, every:k, all",
       ).default("last"),
     )
-    .option("--window <tokens>", "longest token sequence", integer(2), 512)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option("--max-tokens <tokens>", "use only so many tokens, spread evenly over the text", integer(2))
+    .option(
+      "--tap <name>",
+      "ONNX only: the value that block l leaves in the residual stream, {layer} standing for l",
+    )
+    .option("--tokenizer <folder>", "where the tokenizer is (default: the model's folder)")
     .option("--force", "replace a folder that is not empty")
     .requiredOption("--out <folder>", "folder to write")
     .action(async (modelPath: string, options: CaptureOptions) => {
@@ -55,13 +64,22 @@ export function captureCommand(signal: AbortSignal): Command {
           wanted: "either --calibration FILE or --input FILE",
         });
       }
-      const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
-      const source = checkpointSource(checkpoint);
+      const target = modelPath.endsWith(".onnx")
+        ? await onnxTarget(modelPath, options.tap)
+        : await checkpointTarget(await run.modelFolder(modelPath), run);
       try {
         const batches = options.input
-          ? [tokenBatch((await readTokenRows(options.input, checkpoint.architecture)).rows)]
-          : await textBatches(file);
-        const activations = await captureActivations(source, batches, { pooling }, run.ctx);
+          ? [tokenBatch((await readTokenRows(options.input, target)).rows)]
+          : calibrationBatches(
+              await readSequences(
+                file,
+                target.maxPositionEmbeddings,
+                await openTokenizer(options.tokenizer ?? target.folder),
+                { ...options, spread: true },
+                run,
+              ),
+            );
+        const activations = await captureActivations(target.source, batches, { pooling }, run.ctx);
         const facts = {
           layers: activations.layers.length,
           samples: activations.layers[0].shape[0],
@@ -72,7 +90,7 @@ export function captureCommand(signal: AbortSignal): Command {
           options.out,
           activations,
           {
-            model: await checkpoint.fingerprint(),
+            model: await target.fingerprint(),
             calibration: await fileFingerprint(file),
             pooling: poolingName(pooling),
           },
@@ -83,15 +101,46 @@ export function captureCommand(signal: AbortSignal): Command {
           `${facts.layers} layers × ${facts.samples} samples × ${facts.hidden_size}, from ${facts.tokens} tokens → ${options.out}`,
         );
       } finally {
-        await source.close();
-        await checkpoint.close();
-      }
-
-      async function textBatches(text: string) {
-        const tokenizer = await openTokenizer(checkpoint.directory);
-        return calibrationBatches(
-          await readSequences(text, checkpoint, tokenizer, { ...options, spread: true }, run),
-        );
+        await target.close();
       }
     });
+}
+
+/** What a capture needs to know of a model. */
+interface CaptureTarget {
+  readonly source: ActivationSource;
+  /** Where its tokenizer is. */
+  readonly folder: string;
+  readonly vocabularySize: number;
+  readonly maxPositionEmbeddings: number;
+  fingerprint(): Promise<string>;
+  close(): Promise<void>;
+}
+
+async function checkpointTarget(folder: string, run: Run): Promise<CaptureTarget> {
+  const checkpoint = await openCheckpoint(folder, { report: run.ctx.report });
+  const source = checkpointSource(checkpoint);
+  return {
+    source,
+    folder,
+    ...checkpoint.architecture,
+    fingerprint: () => checkpoint.fingerprint(),
+    async close() {
+      await source.close();
+      await checkpoint.close();
+    },
+  };
+}
+
+/** An ONNX decoder does not say how many tokens it knows and takes; it refuses by itself what it cannot. */
+async function onnxTarget(file: string, tap: string | undefined): Promise<CaptureTarget> {
+  const source = await onnxSource(file, { tap: tap === undefined ? undefined : { block: tap } });
+  return {
+    source,
+    folder: dirname(file),
+    vocabularySize: Number.POSITIVE_INFINITY,
+    maxPositionEmbeddings: Number.POSITIVE_INFINITY,
+    fingerprint: () => fileFingerprint(file),
+    close: () => source.close(),
+  };
 }

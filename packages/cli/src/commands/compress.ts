@@ -11,7 +11,7 @@ interface CompressOptions extends CommonOptions {
   readonly calibration?: string;
   readonly evaluate?: string;
   readonly questions?: string;
-  readonly window: number;
+  readonly window?: number;
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly calibrationTokens?: number;
@@ -40,7 +40,7 @@ export function compressCommand(signal: AbortSignal): Command {
     .option("--calibration <file>", "text that the method looks at")
     .option("--evaluate <file>", "text that perplexity is measured on; must not be the calibration text")
     .option("--questions <file>", "multiple-choice questions")
-    .option("--window <tokens>", "longest token sequence", integer(2), 512)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option(
       "--stride <tokens>",
       "tokens between two evaluation windows' starts (default: the window)",

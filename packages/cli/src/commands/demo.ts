@@ -30,7 +30,6 @@ export function demoCommand(signal: AbortSignal): Command {
           calibration: join(data, "calibration.jsonl"),
           evaluate: join(data, "validation.jsonl"),
           questions: join(data, "questions-test.jsonl"),
-          window: 512,
           out: options.out,
           force: true,
         },

@@ -10,7 +10,7 @@ import { createRun } from "../run.js";
 interface EvalOptions extends CommonOptions {
   readonly perplexity?: string;
   readonly questions?: string;
-  readonly window: number;
+  readonly window?: number;
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly beginToken: "auto" | "always" | "never";
@@ -25,7 +25,11 @@ export function evalCommand(signal: AbortSignal): Command {
     .argument("<model>", "checkpoint folder")
     .option("--perplexity <file>", ".txt (one stream) or .jsonl (one document a line)")
     .option("--questions <file>", ".jsonl with question, choices, answer")
-    .option("--window <tokens>", "tokens that the model sees at once", integer(2), 512)
+    .option(
+      "--window <tokens>",
+      "tokens that the model sees at once (default: 512, or the model's context)",
+      integer(2),
+    )
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
     .option("--max-tokens <tokens>", "score only the first so many tokens of the text", integer(2))
     .addOption(
@@ -50,13 +54,23 @@ export function evalCommand(signal: AbortSignal): Command {
         // Bad input is found before the first long computation.
         const text =
           options.perplexity &&
-          (await readSequences(options.perplexity, checkpoint, tokenizer, options, run));
+          (await readSequences(
+            options.perplexity,
+            checkpoint.architecture.maxPositionEmbeddings,
+            tokenizer,
+            options,
+            run,
+          ));
         const questions = options.questions && (await readQuestions(options.questions));
         const onText = text && (await perplexity(model, text.sequences, {}, run.ctx));
         const onQuestions = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
         const facts = {
           ...(text &&
-            onText && { ...onText, begin_token_given: text.beginTokenGiven, window: options.window }),
+            onText && {
+              ...onText,
+              begin_token_given: text.beginTokenGiven,
+              window: options.window ?? Math.min(512, checkpoint.architecture.maxPositionEmbeddings),
+            }),
           ...onQuestions,
         };
         const lines = [

@@ -14,7 +14,7 @@ interface MergeOptions extends CommonOptions {
   readonly strategy: string;
   readonly repair?: string;
   readonly calibration?: string;
-  readonly window: number;
+  readonly window?: number;
   readonly maxTokens?: number;
   readonly force?: boolean;
   readonly out: string;
@@ -31,7 +31,7 @@ export function mergeCommand(signal: AbortSignal): Command {
     .option("--strategy <name>", "how layers become one, or a path to a module", "weighted")
     .option("--repair <name>", "closed-form correction afterwards; needs --calibration")
     .option("--calibration <file>", "text for the repair")
-    .option("--window <tokens>", "longest token sequence of the calibration", integer(2), 512)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option(
       "--max-tokens <tokens>",
       "use only so many calibration tokens, spread evenly over the text",
@@ -70,7 +70,7 @@ export function mergeCommand(signal: AbortSignal): Command {
           options.calibration &&
           (await readSequences(
             options.calibration,
-            checkpoint,
+            checkpoint.architecture.maxPositionEmbeddings,
             tokenizer,
             { ...options, spread: true },
             run,

@@ -19,7 +19,7 @@ interface PlanOptions extends CommonOptions {
   readonly measure: string;
   readonly embedding?: string;
   readonly pooling: string;
-  readonly window: number;
+  readonly window?: number;
   readonly maxTokens?: number;
   readonly out: string;
 }
@@ -39,7 +39,7 @@ export function planCommand(signal: AbortSignal): Command {
     .option("--measure <name>", "similarity measure, where a matrix has to be made", "npib")
     .option("--embedding <name>", "embedding before the measure")
     .option("--pooling <how>", "samples of a capture made here: last, mean, every:k, all", "last")
-    .option("--window <tokens>", "longest token sequence", integer(2), 512)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option(
       "--max-tokens <tokens>",
       "use only so many calibration tokens, spread evenly over the text",
@@ -66,7 +66,7 @@ export function planCommand(signal: AbortSignal): Command {
             calibration: options.calibration
               ? await readSequences(
                   options.calibration,
-                  checkpoint,
+                  checkpoint.architecture.maxPositionEmbeddings,
                   tokenizer,
                   { ...options, spread: true },
                   run,

@@ -19,7 +19,7 @@ interface QuantizeOptions extends CommonOptions {
   readonly scheme: string;
   readonly format?: QuantizedFormat;
   readonly calibration?: string;
-  readonly window: number;
+  readonly window?: number;
   readonly maxTokens?: number;
   readonly keepDense?: readonly string[];
   readonly force?: boolean;
@@ -46,7 +46,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
       ]),
     )
     .option("--calibration <file>", "text that the method looks at (rtn and fp8 need none)")
-    .option("--window <tokens>", "longest token sequence of the calibration", integer(2), 512)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option(
       "--max-tokens <tokens>",
       "use only so many calibration tokens, spread evenly over the text",
@@ -76,7 +76,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
           options.calibration &&
           (await readSequences(
             options.calibration,
-            checkpoint,
+            checkpoint.architecture.maxPositionEmbeddings,
             await openTokenizer(checkpoint.directory),
             { ...options, spread: true },
             run,

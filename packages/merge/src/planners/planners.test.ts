@@ -12,6 +12,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { contiguousBlock } from "./contiguous-block.js";
+import { evolutionary } from "./evolutionary.js";
 import { greedyPerplexity } from "./greedy-perplexity.js";
 import { lastFirst } from "./last-first.js";
 import { lowestInfluence } from "./lowest-influence.js";
@@ -288,6 +289,52 @@ describe("greedy-perplexity", () => {
     const blind = { layerCount: 4, compatible: () => true };
     await expect(greedyPerplexity().plan(blind, 2, context())).rejects.toMatchObject({
       code: "EVIDENCE_MISSING",
+    });
+  });
+});
+
+describe("evolutionary", () => {
+  // Layers 1 and 2 are cheap alone and dear together; so are 4 and 5 in the other way: only together they cost nothing.
+  const loss = (plan: MergePlan) => {
+    const gone = (layer: number) => !plan.groups.some((group) => keptLayer(group) === layer);
+    const pair = gone(4) && gone(5);
+    return (
+      [0, 1, 2, 3, 6, 7].filter(gone).length + (pair ? 0 : [4, 5].filter(gone).length * 5) + (gone(0) ? 9 : 0)
+    );
+  };
+  const evidence = (asked: MergePlan[] = []): Evidence => ({
+    layerCount: 8,
+    compatible: () => true,
+    evaluate: async (plan) => {
+      asked.push(plan);
+      return loss(plan);
+    },
+  });
+
+  it("finds a pair that a greedy search misses", async () => {
+    const plan = await evolutionary().plan(evidence(), 6, context());
+    expect(plan).toEqual(dropPlan(8, [0, 1, 2, 3, 6, 7]));
+    expect(loss(await greedyPerplexity().plan(evidence(), 6, context()))).toBe(2);
+  });
+
+  it("tries no set twice, keeps the first layer and repeats itself", async () => {
+    const asked: MergePlan[] = [];
+    const once = await evolutionary().plan(evidence(asked), 3, context());
+    expect(new Set(asked.map((plan) => JSON.stringify(plan))).size).toBe(asked.length);
+    for (const plan of asked) {
+      expect(plan.groups.length).toBe(3);
+      expect(keptLayer(plan.groups[0])).toBe(0);
+    }
+    expect(await evolutionary().plan(evidence(), 3, context())).toEqual(once);
+  });
+
+  it("says what it was not given, and what cannot be", async () => {
+    const blind = { layerCount: 4, compatible: () => true };
+    await expect(evolutionary().plan(blind, 2, context())).rejects.toMatchObject({
+      code: "EVIDENCE_MISSING",
+    });
+    await expect(evolutionary({ firstLayer: 3 }).plan(evidence(), 2, context())).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
     });
   });
 });

@@ -138,6 +138,15 @@ it("chooses the ridge that unseen rows ask for", async () => {
   expect(await bestRidge(await rows(3, truth), await rows(4, away), away, ridges, ctx)).toBe(1e4);
 });
 
+it("makes the Gram of many features panel by panel", async () => {
+  const ctx = testContext(6);
+  const features = normals(2, 3, 1000);
+  const equations = emptyEquations(1000, 1);
+  await addRows(equations, features, normals(3, 3, 1), ctx);
+  const whole = await ctx.engine.matmul(features, features, { transposeA: true });
+  close(equations.gram.data.subarray(760_000, 790_000), whole.data.subarray(760_000, 790_000));
+});
+
 it("gathers the real tokens only, scaled, side by side", () => {
   const a = tensor(Float32Array.from([1, 2, 3, 9, 5, 9, 9, 9]), [2, 4, 1]);
   const b = tensor(

@@ -15,8 +15,11 @@ export function emptyEquations(features: number, targets: number): NormalEquatio
   return { gram: zeros([features, features], "float64"), cross: zeros([features, targets], "float64") };
 }
 
+/** Columns of the Gram that are made at a time. */
+const panelWidth = 768;
+
 /**
- * Adds one batch, in place.
+ * Adds one batch, in place. Of the Gram only the panels on and above the diagonal are multiplied, and mirrored.
  * @param features - [rows, features] float64
  * @param target - [rows, targets] float64
  */
@@ -26,12 +29,23 @@ export async function addRows(
   target: Float64Matrix,
   ctx: RunContext,
 ): Promise<void> {
-  addTo(gram.data, (await ctx.engine.matmul(features, features, { transposeA: true })).data);
-  addTo(cross.data, (await ctx.engine.matmul(features, target, { transposeA: true })).data);
-}
-
-function addTo(sum: Float64Array, part: Float64Array) {
-  for (let i = 0; i < sum.length; i++) sum[i] += part[i];
+  const [rows, size] = features.shape;
+  const columns = (start: number, count: number): Float64Matrix =>
+    tensor(features.data, [rows, count], features.stride, features.offset + start * features.stride[1]);
+  for (let start = 0; start < size; start += panelWidth) {
+    const count = Math.min(panelWidth, size - start);
+    const rest = size - start;
+    const panel = await ctx.engine.matmul(columns(start, count), columns(start, rest), { transposeA: true });
+    for (let i = 0; i < count; i++) {
+      for (let j = i; j < rest; j++) {
+        const value = panel.data[i * rest + j];
+        gram.data[(start + i) * size + start + j] += value;
+        if (j > i) gram.data[(start + j) * size + start + i] += value;
+      }
+    }
+  }
+  const product = await ctx.engine.matmul(features, target, { transposeA: true });
+  for (let i = 0; i < cross.data.length; i++) cross.data[i] += product.data[i];
 }
 
 /** Both sets of rows together. */

@@ -165,6 +165,17 @@ describe("reconstruct", () => {
     },
   );
 
+  it("says when blocks come without a word on how they lie", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const bare = async (group: number) => ({ ...(await model.block(group)), spec: undefined });
+      await expect(repaired(reconstruct(), model, dropPlan(4, [0, 1, 2, 3]), bare)).rejects.toMatchObject({
+        code: "BLOCK_SPEC_MISSING",
+      });
+      await model.close();
+    });
+  });
+
   it("says when it got no text", async () => {
     await withModel(llama, async (checkpoint) => {
       const model = await runnerWithIdleLayer(checkpoint, 2);

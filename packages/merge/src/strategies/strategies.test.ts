@@ -2,10 +2,13 @@ import { type BlockView, contiguousData, type RunContext, tensor } from "@layerf
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { breadcrumbs } from "./breadcrumbs.js";
+import { dare } from "./dare.js";
 import { differenceSum } from "./difference-sum.js";
 import { drop } from "./drop.js";
 import { slerp } from "./slerp.js";
 import { isNormRole } from "./tensorwise.js";
+import { ties } from "./ties.js";
 import { weighted } from "./weighted.js";
 
 const ctx: RunContext = { rng: seededRng(1), engine: portableEngine() };
@@ -102,4 +105,47 @@ describe("slerp", () => {
     expect([...down(await slerp().merge([block(1, 5), block(3, 3)], [1, 0], ctx))]).toEqual([1, 5]);
     expect([...down(await slerp().merge([block(0, 0), block(3, 3)], [0.5, 0.5], ctx))]).toEqual([1.5, 1.5]);
   });
+});
+
+/** A block of one tensor. */
+const row = (...values: number[]): BlockView => ({
+  layer: 0,
+  type: "t",
+  tensors: new Map([["mlp.down", tensor(Float32Array.from(values), [1, values.length])]]),
+});
+
+it("ties keeps the largest differences, and of those the ones that agree", async () => {
+  const views = [row(1, 1, 1, 1), row(5, 1.5, -1, 1.25), row(3, 0.75, 4, 1)];
+  // Differences [4, ½, −2, ¼] and [2, −¼, 3, 0]; the larger half: [4, ., −2, .] and [2, ., 3, .]; signs +, +: means 3 and 3.
+  const merged = down(await ties({ density: 0.5 }).merge(views, [], ctx));
+  expect([...merged]).toEqual([4, 1, 4, 1]);
+});
+
+it("breadcrumbs masks small and large differences", async () => {
+  const views = [row(0, 0, 0, 0), row(1, -2, 3, 4)];
+  const merged = down(await breadcrumbs({ smallest: 0.25, largest: 0.25 }).merge(views, [0.5, 0.5], ctx));
+  expect([...merged]).toEqual([0, -1, 1.5, 0]);
+});
+
+it.each([
+  ["dare without drops", dare({ dropRate: 0 })],
+  ["breadcrumbs without masks", breadcrumbs({ smallest: 0, largest: 0 })],
+])("%s is the weighted mean", async (_, strategy) => {
+  const views = blocks(3, 9);
+  const weights = [0.5, 0.3, 0.2];
+  const wanted = down(await weighted().merge(views, weights, ctx));
+  down(await strategy.merge(views, weights, ctx)).forEach((value: number, i: number) => {
+    expect(value).toBeCloseTo(wanted[i], 6);
+  });
+});
+
+it("dare drops its share of the differences, doubles the rest, and draws the same again", async () => {
+  const zero = row(...new Array(4000).fill(0));
+  const one = row(...new Array(4000).fill(1));
+  const merged = down(await dare({ dropRate: 0.5 }).merge([zero, one], [0.5, 0.5], ctx));
+  expect(new Set(merged)).toEqual(new Set([0, 1]));
+  const share = Array.from(merged).reduce((sum: number, value: number) => sum + value, 0) / 4000;
+  // Five standard deviations of a fair coin tossed 4,000 times.
+  expect(Math.abs(share - 0.5)).toBeLessThan(5 * Math.sqrt(0.25 / 4000));
+  expect(down(await dare({ dropRate: 0.5 }).merge([zero, one], [0.5, 0.5], ctx))).toEqual(merged);
 });

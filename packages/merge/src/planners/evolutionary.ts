@@ -1,0 +1,90 @@
+import { definePlanner, dropPlan, LayerfoldError, type Rng, throwIfAborted, z } from "@layerfold/core";
+import { checkTarget } from "../required-evidence.js";
+
+/**
+ * Searches the sets of dropped layers by mutation and selection (EvoPress, arXiv 2410.14649, in its simplest form: one parent, one
+ * fidelity). A child switches one or two layers of the parent between dropped and kept; the best of parent and children is the next
+ * parent. Unlike a greedy search it can take a decision back.
+ *
+ * Needs `evaluate`: 1 + generations · children evaluations, less those met before. Repeats itself for equal `ctx.rng`.
+ */
+export const evolutionary = definePlanner({
+  id: "evolutionary",
+  summary: "search the layers to drop by mutation and selection on calibration loss (EvoPress)",
+  optionsSchema: z.strictObject({
+    generations: z.number().int().min(1).default(30),
+    children: z.number().int().min(1).default(8),
+    /** First layer that may go. */
+    firstLayer: z.number().int().min(0).default(1),
+  }),
+  create: ({ generations, children, firstLayer }) => ({
+    needs: ["evaluate"],
+    async plan(evidence, targetLayerCount, ctx) {
+      checkTarget(evidence, targetLayerCount);
+      const { layerCount, evaluate } = evidence;
+      const count = layerCount - targetLayerCount;
+      if (!evaluate) {
+        throw new LayerfoldError("EVIDENCE_MISSING", "the planner evolutionary must try plans", {
+          wanted: "a calibration text",
+        });
+      }
+      if (firstLayer > targetLayerCount) {
+        throw new LayerfoldError("PLAN_IMPOSSIBLE", "too few layers may go", {
+          wanted: `at least ${firstLayer} layers left`,
+          got: `${targetLayerCount}`,
+          where: "planner evolutionary, option firstLayer",
+        });
+      }
+      const rng = ctx.rng.fork("evolutionary planner");
+      const planOf = (dropped: readonly number[]) =>
+        dropPlan(
+          layerCount,
+          Array.from({ length: layerCount }, (_, layer) => layer).filter((layer) => !dropped.includes(layer)),
+        );
+      const losses = new Map<string, number>();
+      const lossOf = async (dropped: readonly number[]) => {
+        const key = dropped.join();
+        const known = losses.get(key) ?? (await evaluate(planOf(dropped)));
+        losses.set(key, known);
+        return known;
+      };
+      const order = rng.permutation(layerCount - firstLayer);
+      let parent = ascending(Array.from(order.slice(0, count), (layer) => firstLayer + layer));
+      let best = await lossOf(parent);
+      for (let generation = 0; generation < generations; generation++) {
+        const brood = Array.from({ length: children }, () => mutated(parent, layerCount, firstLayer, rng));
+        for (const child of brood) {
+          throwIfAborted(ctx.signal);
+          const loss = await lossOf(child);
+          if (loss < best) [parent, best] = [child, loss];
+        }
+        ctx.report?.({
+          type: "progress",
+          stage: "plan",
+          done: generation + 1,
+          total: generations,
+          unit: "generations",
+        });
+      }
+      return planOf(parent);
+    },
+  }),
+});
+
+function ascending(layers: number[]): number[] {
+  return layers.sort((a, b) => a - b);
+}
+
+/** The set after min(u, v) switches of a dropped with a kept layer, u and v uniform in {1, 2} (EvoPress's law). */
+function mutated(dropped: readonly number[], layerCount: number, firstLayer: number, rng: Rng): number[] {
+  const result = [...dropped];
+  const switches = Math.min(1 + rng.integer(2), 1 + rng.integer(2));
+  for (let s = 0; s < switches; s++) {
+    const open = Array.from({ length: layerCount - firstLayer }, (_, i) => firstLayer + i).filter(
+      (layer) => !result.includes(layer),
+    );
+    if (open.length === 0) break;
+    result[rng.integer(result.length)] = open[rng.integer(open.length)];
+  }
+  return ascending(result);
+}
