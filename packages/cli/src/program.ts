@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { ablateCommand } from "./commands/ablate.js";
 import { captureCommand } from "./commands/capture.js";
 import { compressCommand } from "./commands/compress.js";
 import { demoCommand } from "./commands/demo.js";
@@ -30,6 +31,7 @@ export function createProgram(signal: AbortSignal): Command {
     planCommand,
     mergeCommand,
     evalCommand,
+    ablateCommand,
     generateCommand,
     quantizeCommand,
     dequantizeCommand,

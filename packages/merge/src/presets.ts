@@ -48,7 +48,7 @@ export const presets: readonly Preset[] = [
     id: "layerfold",
     summary:
       "our own: greedy plan by calibration loss, then the best heads and neurons of each group, refitted",
-    planner: { id: "greedy-perplexity" },
+    planner: { id: "greedy-perplexity", options: { largestGroup: 3 } },
     strategy: { id: "drop" },
     repair: { id: "component-fold" },
   },

@@ -16,7 +16,10 @@ export const greedyPerplexity = definePlanner({
     firstLayer: z.number().int().min(0).default(1),
     /** Candidates tried in every round but the first; 0 = all. */
     candidateCount: z.number().int().min(0).default(0),
-    /** Most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. */
+    /**
+     * Most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. Where too
+     * few layers are left for it, it grows, and that is reported.
+     */
     largestGroup: z.number().int().min(0).default(0),
   }),
   create: ({ firstLayer, candidateCount, largestGroup }) => ({
@@ -36,18 +39,27 @@ export const greedyPerplexity = definePlanner({
           layerCount,
           kept.filter((l) => l !== layer),
         );
-      const allowed = (layer: number) =>
-        layer >= firstLayer &&
-        (largestGroup === 0 || without(layer).groups.every((group) => group.layers.length <= largestGroup));
+      let limit = largestGroup === 0 ? layerCount : largestGroup;
+      const fits = (layer: number) => without(layer).groups.every((group) => group.layers.length <= limit);
       while (kept.length > targetLayerCount) {
-        const open = kept.filter(allowed);
-        if (open.length === 0) {
+        const free = kept.filter((layer) => layer >= firstLayer);
+        if (free.length === 0) {
           throw new LayerfoldError("PLAN_IMPOSSIBLE", "no further layer may go", {
             wanted: `${targetLayerCount} layers`,
             got: `${kept.length}`,
-            where: "planner greedy-perplexity, options firstLayer and largestGroup",
+            where: "planner greedy-perplexity, option firstLayer",
           });
         }
+        while (!free.some(fits)) {
+          limit++;
+          ctx.report?.({
+            type: "diagnostic",
+            severity: "warning",
+            code: "GROUPS_GROW",
+            message: `greedy-perplexity: ${kept.length - 1} of ${layerCount} layers cannot be left in groups of ${limit - 1}, so up to ${limit} fold into one`,
+          });
+        }
+        const open = free.filter(fits);
         const promising = [...open].sort((a, b) => (lastLoss.get(a) ?? 0) - (lastLoss.get(b) ?? 0));
         const tried = candidateCount === 0 || lastLoss.size === 0 ? open : promising.slice(0, candidateCount);
         // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.

@@ -280,7 +280,15 @@ describe("greedy-perplexity", () => {
   it("keeps groups as small as it is told", async () => {
     const plan = await greedyPerplexity({ largestGroup: 2 }).plan(evidence(), 3, context());
     expect(plan).toEqual(dropPlan(6, [0, 2, 4]));
-    await expect(greedyPerplexity({ largestGroup: 2 }).plan(evidence(), 2, context())).rejects.toMatchObject({
+  });
+
+  it("lets groups grow where there is no other way, and says so", async () => {
+    const codes: string[] = [];
+    const report: RunContext["report"] = (event) => event.type === "diagnostic" && codes.push(event.code);
+    const plan = await greedyPerplexity({ largestGroup: 2 }).plan(evidence(), 2, context(report));
+    expect(Math.max(...plan.groups.map(({ layers }) => layers.length))).toBeGreaterThan(2);
+    expect(codes[0]).toBe("GROUPS_GROW");
+    await expect(greedyPerplexity({ firstLayer: 3 }).plan(evidence(), 2, context())).rejects.toMatchObject({
       code: "PLAN_IMPOSSIBLE",
     });
   });

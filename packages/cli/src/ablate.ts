@@ -1,0 +1,291 @@
+import { createHash } from "node:crypto";
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { parsePooling } from "@layerfold/capture";
+import { readQuestions } from "@layerfold/checkpoint";
+import {
+  LayerfoldError,
+  type Matrix,
+  type MergePlan,
+  type MergeStrategy,
+  type Planner,
+  type Repair,
+  z,
+} from "@layerfold/core";
+import { openRunner } from "@layerfold/graph";
+import { foldCheckpoint } from "@layerfold/merge";
+import { type AblationCell, renderAblationReport } from "@layerfold/report";
+import { parse } from "yaml";
+import { measureQuality, type Quality } from "./evaluation.js";
+import { captureCheckpoint, gatherEvidence } from "./evidence.js";
+import { calibrationBatches, checkTarget, openModel, readSequences } from "./inputs.js";
+import { dataFact, pluginFact } from "./manifest.js";
+import { writeJson, writeWholeFile } from "./outputs.js";
+import { makePlugin } from "./registry.js";
+import type { Run } from "./run.js";
+import { type Comparison, makeComparison } from "./similarity.js";
+
+const names = z.array(z.string()).min(1);
+
+const recipeSchema = z.strictObject({
+  /** Checkpoint folder; paths are relative to the recipe. */
+  model: z.string(),
+  calibration: z.string(),
+  evaluate: z.string().optional(),
+  questions: z.string().optional(),
+  window: z.number().int().min(2).optional(),
+  maxTokens: z.number().int().min(2).optional(),
+  calibrationTokens: z.number().int().min(2).optional(),
+  pooling: z.string().default("last"),
+  measures: names.default(["npib"]),
+  /** Embedding before a measure, by the measure's name; absent: diffusion-map for npib, else identity. */
+  embeddings: z.record(z.string(), z.string()).default({}),
+  planners: names,
+  strategies: names.default(["weighted"]),
+  /** `none` = no repair. */
+  repairs: names.default(["none"]),
+  /** Layers that remain. */
+  layers: z.array(z.number().int().min(1)).min(1),
+});
+
+/** An ablation grid: every combination of its lists is one cell. */
+export type Recipe = z.output<typeof recipeSchema>;
+
+/** @throws RECIPE_INVALID, naming the field */
+export async function readRecipe(file: string): Promise<Recipe> {
+  let content: unknown;
+  try {
+    content = parse(await readFile(file, "utf8"));
+  } catch (cause) {
+    throw new LayerfoldError("RECIPE_INVALID", `cannot read the recipe: ${(cause as Error).message}`, {
+      where: file,
+      cause,
+    });
+  }
+  const result = recipeSchema.safeParse(content);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new LayerfoldError("RECIPE_INVALID", issue.message, { where: `${file}, ${issue.path.join(".")}` });
+}
+
+export interface Ablation {
+  readonly cells: readonly AblationCell[];
+  /** Folded models that were measured: identical ones once. */
+  readonly distinct: number;
+  /** Of these, how many an earlier run had measured already. */
+  readonly resumed: number;
+}
+
+/**
+ * Runs the grid over one capture. Cells that come to the same folded model (same plan, strategy and repair) are measured once; what is
+ * measured is kept in `OUT/measured`, so that an interrupted grid goes on where it stopped.
+ */
+export async function ablate(recipeFile: string, out: string, run: Run): Promise<Ablation> {
+  const recipe = await readRecipe(recipeFile);
+  const at = (path: string) => (path.startsWith("hf:") ? path : resolve(dirname(recipeFile), path));
+  const { checkpoint, tokenizer } = await openModel(at(recipe.model), run);
+  const quiet = { ...run, ctx: { ...run.ctx, report: undefined } };
+  try {
+    const layerCount = checkpoint.architecture.blocks.length;
+    for (const target of recipe.layers) checkTarget(target, layerCount);
+    const make = async <P extends Planner | MergeStrategy | Repair>(
+      kind: P["kind"],
+      ids: readonly string[],
+    ) => Promise.all(ids.map((id) => makePlugin<P>(kind, id, run.settings.of(kind))));
+    const planners = await make<Planner>("planner", recipe.planners);
+    const strategies = await make<MergeStrategy>("strategy", recipe.strategies);
+    const repairs = await Promise.all(
+      recipe.repairs.map((id) =>
+        id === "none" ? undefined : makePlugin<Repair>("repair", id, run.settings.of("repair")),
+      ),
+    );
+    const comparisons: Comparison[] = [];
+    for (const measure of recipe.measures) {
+      comparisons.push(await makeComparison(measure, recipe.embeddings[measure], run));
+    }
+    run.settings.assertUsed();
+
+    const context = checkpoint.architecture.maxPositionEmbeddings;
+    const { window } = recipe;
+    const calibration = await readSequences(
+      at(recipe.calibration),
+      context,
+      tokenizer,
+      { window, maxTokens: recipe.calibrationTokens, spread: true },
+      run,
+    );
+    const judgement = {
+      tokenizer,
+      sequences: recipe.evaluate
+        ? await readSequences(
+            at(recipe.evaluate),
+            context,
+            tokenizer,
+            { window, maxTokens: recipe.maxTokens },
+            run,
+          )
+        : undefined,
+      questions: recipe.questions ? await readQuestions(at(recipe.questions)) : undefined,
+    };
+    const model = await checkpoint.fingerprint();
+    const data = await Promise.all(
+      [recipe.calibration, recipe.evaluate, recipe.questions].map((file) =>
+        file ? dataFact(at(file)) : null,
+      ),
+    );
+
+    let resumed = 0;
+    const measured = new Map<string, Promise<Quality>>();
+    /** Measures a folded model, or takes what an earlier cell or run found. */
+    const qualityOf = (facts: unknown, fold: (directory: string) => Promise<unknown>) => {
+      const limits = { window, max: recipe.maxTokens, calibration: recipe.calibrationTokens };
+      const key = createHash("sha256")
+        .update(JSON.stringify([model, data, limits, run.seed, facts]))
+        .digest("hex");
+      const known = measured.get(key) ?? measure(key, fold);
+      measured.set(key, known);
+      return known;
+    };
+    const measure = async (key: string, fold: (directory: string) => Promise<unknown>): Promise<Quality> => {
+      const file = join(out, "measured", `${key}.json`);
+      const before = await readFile(file, "utf8").catch(() => undefined);
+      if (before !== undefined) {
+        resumed++;
+        return JSON.parse(before);
+      }
+      const directory = join(out, `.fold-${process.pid}`);
+      try {
+        await fold(directory);
+        const quality = await measureQuality(directory, judgement, undefined, quiet);
+        await writeJson(file, quality);
+        return quality;
+      } finally {
+        await rm(directory, { recursive: true, force: true });
+      }
+    };
+
+    const fold = async (
+      plan: MergePlan,
+      strategy: MergeStrategy,
+      repair: Repair | undefined,
+      directory: string,
+    ) => {
+      const runner = repair && (await openRunner(checkpoint));
+      try {
+        const calibrated = () => calibrationBatches(calibration);
+        const request = { strategy, repair, runner, calibration: calibrated, out: directory };
+        await foldCheckpoint(checkpoint, plan, request, quiet.ctx);
+      } finally {
+        await runner?.close();
+      }
+    };
+
+    await mkdir(out, { recursive: true });
+    const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
+    const pooling = parsePooling(recipe.pooling);
+    const activations = await captureCheckpoint(checkpoint, calibration, pooling, run);
+    const similarities: { measure: string; matrix: Matrix }[] = [];
+    const cells: AblationCell[] = [];
+    const perPlanner = repairs.length * strategies.length * recipe.layers.length;
+    const looking = planners.filter((p) => p.needs.includes("similarity")).length;
+    const total = perPlanner * (looking * comparisons.length + (planners.length - looking));
+
+    for (const [index, comparison] of comparisons.entries()) {
+      const similarity = await comparison.compare(activations.layers, quiet.ctx);
+      similarities.push({ measure: comparison.measure.id, matrix: similarity });
+      for (const planner of planners) {
+        const looks = planner.needs.includes("similarity");
+        // A planner that looks at no measure plans the same under each.
+        if (!looks && index > 0) continue;
+        const { evidence, close } = await gatherEvidence(
+          planner,
+          { checkpoint, comparison, similarity, activations, calibration, pooling },
+          quiet,
+        );
+        try {
+          for (const target of recipe.layers) {
+            const plan = await planner.plan(evidence, target, quiet.ctx);
+            for (const strategy of strategies) {
+              for (const repair of repairs) {
+                const quality = await qualityOf(
+                  [plan.groups, pluginFact(strategy), repair && pluginFact(repair)],
+                  (directory) => fold(plan, strategy, repair, directory),
+                );
+                cells.push({
+                  measure: looks ? comparison.measure.id : null,
+                  planner: planner.id,
+                  strategy: strategy.id,
+                  repair: repair?.id ?? null,
+                  removed: layerCount - target,
+                  perplexity: quality.perplexity,
+                  perplexity_ratio:
+                    quality.perplexity === null || dense.perplexity === null
+                      ? null
+                      : quality.perplexity / dense.perplexity,
+                  accuracy: quality.accuracy,
+                  accuracy_stderr: quality.accuracy_stderr,
+                });
+                run.ctx.report?.({
+                  type: "progress",
+                  stage: "ablate",
+                  done: cells.length,
+                  total,
+                  unit: "cells",
+                });
+              }
+            }
+          }
+        } finally {
+          await close();
+        }
+      }
+    }
+
+    const result: Ablation = { cells, distinct: measured.size, resumed };
+    await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...result });
+    await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
+    await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
+    await writeWholeFile(
+      join(out, "report.html"),
+      renderAblationReport({
+        title: `Ablation on ${recipe.model}`,
+        subtitle: `${cells.length} cells, ${measured.size} distinct folded models`,
+        cells,
+        dense: { accuracy: dense.accuracy },
+        similarities,
+        chance: judgement.questions && 1 / judgement.questions[0].choices.length,
+      }),
+    );
+    return result;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const columns = [
+  "measure",
+  "planner",
+  "strategy",
+  "repair",
+  "removed",
+  "perplexity",
+  "perplexity_ratio",
+  "accuracy",
+  "accuracy_stderr",
+] as const satisfies readonly (keyof AblationCell)[];
+
+function toCsv(cells: readonly AblationCell[]): string {
+  return `${[columns, ...cells.map((cell) => columns.map((column) => cell[column] ?? ""))].map((row) => row.join(",")).join("\n")}\n`;
+}
+
+/** The same as a Markdown table, figures to four digits. */
+export function toMarkdown(cells: readonly AblationCell[]): string {
+  const show = (value: string | number | null) =>
+    value === null
+      ? "–"
+      : typeof value === "number" && !Number.isInteger(value)
+        ? value.toFixed(4)
+        : `${value}`;
+  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
+  return `${[line(columns), line(columns.map(() => "---")), ...cells.map((cell) => line(columns.map((c) => show(cell[c]))))].join("\n")}\n`;
+}
