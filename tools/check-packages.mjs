@@ -35,7 +35,7 @@ try {
     const packed = JSON.parse(pnpm(["pack", "--json", "--pack-destination", scratch], directory));
     tarballs[name] = packed.filename;
     for (const { path } of packed.files) {
-      if (/\.test\.|golden|^src\//.test(path)) errors.push(`${name}: packs ${path}`);
+      if (/\.test\.|(^|\/)golden\/|^src\//.test(path)) errors.push(`${name}: packs ${path}`);
     }
     const { messages, pkg } = await publint({
       pack: { tarball: new Uint8Array(readFileSync(packed.filename)).buffer },
