@@ -57,7 +57,7 @@ try {
     differing = Math.max(differing, Math.abs(questions));
     const gone = Array.from({ length: 16 }, (_, l) => l).filter((l) => !row.kept.includes(l));
     console.log(
-      `${gone.join(",").padEnd(20) || "dense"} perplexity ${perplexity.toFixed(4)} (transformers ${row.perplexity}, ${(error * 100).toFixed(3)} % off), ` +
+      `${(gone.join(",") || "dense").padEnd(20)} perplexity ${perplexity.toFixed(4)} (transformers ${row.perplexity}, ${(error * 100).toFixed(3)} % off), ` +
         `${correct} of ${count} right (${questions >= 0 ? "+" : ""}${questions})`,
     );
   }

@@ -74,7 +74,7 @@ export async function gatherEvidence(
     similarity,
     tokenStatistics,
     compatible: (a, b) => compatibleLayers(architecture, a, b),
-    evaluate: losses?.lossOf,
+    evaluate: losses && remembered(losses.lossOf),
     ...(calibration && {
       remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
     }),

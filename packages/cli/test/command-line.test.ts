@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
+import { graphBuilder } from "@layerfold/onnx";
 import { afterAll, describe, expect, it } from "vitest";
 import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
@@ -437,4 +438,40 @@ it("ablate measures identical folds once, and goes on where it stopped", async (
   );
   writeFileSync(recipe, JSON.stringify({ ...grid, planers: [] }));
   expect((await json("ablate", recipe, "--out", at("grid"))).error.code).toBe("RECIPE_INVALID");
+});
+
+it("capture takes a user's own ONNX decoder, told where its residual stream is", async () => {
+  // Two "blocks" x + f(x) with f(x) = x and f(x) = 2x: after them the stream is twice and six times the embedding.
+  const graph = graphBuilder();
+  const ids = graph.input("input_ids", "int64", ["batch", "sequence"]);
+  const table = graph.constant(
+    "float32",
+    Float32Array.from({ length: 914 * 4 }, (_, i) => Math.floor(i / 4)),
+    [914, 4],
+  );
+  const embedded = graph.node("Gather", [table, ids], { name: "embedded" });
+  const times = (x: string, factor: number) => graph.node("Mul", [x, graph.constant("float32", factor)]);
+  const first = graph.node("Add", [embedded, times(embedded, 1)], { name: "block.0" });
+  const second = graph.node("Add", [first, times(first, 2)], { name: "block.1" });
+  graph.output("logits", second, "float32", ["batch", "sequence", 4]);
+  writeFileSync(at("decoder.onnx"), graph.build());
+  const input = at("ids.safetensors");
+  const bytes = () => new Uint8Array(BigInt64Array.from([5n, 7n]).buffer);
+  await writeSafetensors(input, [{ name: "input_ids", dtype: "int64", shape: [1, 2], bytes }]);
+  const args = [
+    "capture",
+    at("decoder.onnx"),
+    "--input",
+    input,
+    "--tap",
+    "block.{layer}",
+    "--pooling",
+    "all",
+  ];
+  const { result, error } = await json(...args, "--out", at("onnx-capture"));
+  expect(error).toBeUndefined();
+  expect(result).toMatchObject({ layers: 2, samples: 2, hidden_size: 4, tokens: 2 });
+  const file = await openSafetensors(at("onnx-capture/activations.safetensors"));
+  expect(Array.from((await file.read("layer.1")).data)).toEqual([30, 30, 30, 30, 42, 42, 42, 42]);
+  await file.close();
 });
