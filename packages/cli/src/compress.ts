@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
 import {
   type Checkpoint,
@@ -330,7 +330,7 @@ async function writeResults(
     command: "compress",
     arguments: { ...given, method: preset.id },
     seed: run.seed,
-    model: { name: model, sha256: await checkpoint.fingerprint() },
+    model: { name: modelName(model), sha256: await checkpoint.fingerprint() },
     data: Object.fromEntries(
       await Promise.all(
         (["calibration", "evaluate", "questions"] as const)
@@ -358,7 +358,7 @@ async function writeResults(
   await writeWholeFile(
     join(out, "report.html"),
     renderReport({
-      title: `${preset.id} on ${model}`,
+      title: `${preset.id} on ${modelName(model)}`,
       rows,
       similarity: stage.similarity && { measure: stage.comparison.measure.id, matrix: stage.similarity },
       plans: plans.map((plan) => ({ label: `${plan.groups.length} layers`, plan })),
@@ -371,4 +371,10 @@ async function writeResults(
 
 function meanChance(questions: readonly Question[]): number {
   return questions.reduce((sum, q) => sum + 1 / q.choices.length, 0) / questions.length;
+}
+
+/** What people call a model: its folder, or the folder above one that is merely called `checkpoint`. */
+function modelName(path: string): string {
+  const name = basename(resolve(path));
+  return name === "checkpoint" ? basename(dirname(resolve(path))) : name;
 }

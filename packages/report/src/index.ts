@@ -3,4 +3,4 @@ export { type HeatmapOptions, heatmapSvg } from "./heatmap-svg.js";
 export { planSvg } from "./plan-svg.js";
 export { type AblationCell, type AblationData, renderAblationReport } from "./render-ablation-report.js";
 export { type ReportData, renderReport } from "./render-report.js";
-export type { ReportRow } from "./report-row.js";
+export { type ReportRow, reportCells, reportHeadings } from "./report-row.js";

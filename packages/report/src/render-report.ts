@@ -4,7 +4,7 @@ import { heatmapSvg } from "./heatmap-svg.js";
 import { htmlPage, meaning, opening, section } from "./html-page.js";
 import { planSvg } from "./plan-svg.js";
 import { qualityCurves } from "./quality-curves.js";
-import { accuracyText, figure, orDash, percent, type ReportRow } from "./report-row.js";
+import { accuracyText, figure, percent, type ReportRow, reportCells, reportHeadings } from "./report-row.js";
 import { escapeText } from "./svg.js";
 
 export interface ReportData {
@@ -86,17 +86,7 @@ function cards(rows: readonly ReportRow[]): string | false {
   return `<div class="cards">${folds.map(card).join("")}</div>`;
 }
 
-const headings = [
-  "model",
-  "layers",
-  "removed",
-  "of layers",
-  "of parameters",
-  "perplexity",
-  "÷ dense",
-  "KL to dense",
-  "accuracy",
-];
+const headings = ["model", "layers", ...reportHeadings.slice(1)];
 
 function resultTable(rows: readonly ReportRow[]): string {
   const listed = rows.filter((row) => row.control === null || !rows.some(({ id }) => id === row.control));
@@ -104,16 +94,7 @@ function resultTable(rows: readonly ReportRow[]): string {
   const body = ordered.map((row) => {
     const kind = isDense(row) ? "dense" : row.control === null ? "fold" : "control";
     const how = kind === "fold" ? [row.planner, row.strategy, row.repair].filter(Boolean).join(" · ") : "";
-    const cells = [
-      layerStrip(row),
-      `${row.removed_layers.length}`,
-      percent(row.layer_ratio),
-      percent(row.parameter_ratio),
-      orDash(row.perplexity, figure),
-      orDash(row.perplexity_ratio, (x) => `× ${figure(x)}`),
-      orDash(row.kl_to_dense, figure),
-      accuracyText(row),
-    ];
+    const cells = [layerStrip(row), ...reportCells(row).slice(1)];
     const head = `${escapeText(row.label.trim())}${how ? `<small>${escapeText(how)}</small>` : ""}`;
     return `<tr class="${kind}"><th scope="row">${head}</th>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`;
   });

@@ -1,4 +1,4 @@
-/** One measured model. Ratios are shares removed, 0 … 1. What was not measured is null. */
+/** One measured model. Ratios are shares removed, 0 … 1; tied weights are counted once. What was not measured is null. */
 export interface ReportRow {
   readonly id: string;
   /** For people. */
@@ -7,6 +7,7 @@ export interface ReportRow {
   readonly planner: string | null;
   readonly strategy: string | null;
   readonly repair: string | null;
+  /** Layers of the dense model that no longer stand alone: all of a group but the layer whose place it takes. */
   readonly removed_layers: readonly number[];
   readonly num_hidden_layers: number;
   readonly layer_ratio: number;
@@ -43,4 +44,30 @@ export function accuracyText({ accuracy, accuracy_stderr }: ReportRow): string {
     (a) =>
       `${(a * 100).toFixed(1)}${accuracy_stderr === null ? "" : ` ± ${(accuracy_stderr * 100).toFixed(1)}`} %`,
   );
+}
+
+/** Headings of `reportCells`; the first column names the model. */
+export const reportHeadings = [
+  "",
+  "removed",
+  "of layers",
+  "of parameters",
+  "perplexity",
+  "÷ dense",
+  "KL to dense",
+  "accuracy",
+] as const;
+
+/** A row's cells as people read them. */
+export function reportCells(row: ReportRow): string[] {
+  return [
+    row.label,
+    `${row.removed_layers.length}`,
+    percent(row.layer_ratio),
+    percent(row.parameter_ratio),
+    orDash(row.perplexity, figure),
+    orDash(row.perplexity_ratio, (x) => `× ${figure(x)}`),
+    orDash(row.kl_to_dense, figure),
+    accuracyText(row),
+  ];
 }
