@@ -4,7 +4,15 @@ import { heatmapSvg } from "./heatmap-svg.js";
 import { htmlPage, meaning, opening, section } from "./html-page.js";
 import { planSvg } from "./plan-svg.js";
 import { qualityCurves } from "./quality-curves.js";
-import { accuracyText, figure, percent, type ReportRow, reportCells, reportHeadings } from "./report-row.js";
+import {
+  accuracyText,
+  figure,
+  orDash,
+  percent,
+  type ReportRow,
+  reportCells,
+  reportHeadings,
+} from "./report-row.js";
 import { escapeText } from "./svg.js";
 
 export interface ReportData {
