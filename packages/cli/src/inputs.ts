@@ -28,7 +28,12 @@ export async function openModel(
   run: Run,
 ): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer }> {
   const checkpoint = await openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
-  return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
+  try {
+    return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
 }
 
 /**

@@ -475,3 +475,20 @@ it("capture takes a user's own ONNX decoder, told where its residual stream is",
   expect(Array.from((await file.read("layer.1")).data)).toEqual([30, 30, 30, 30, 42, 42, 42, 42]);
   await file.close();
 });
+
+it("plans without a text where neither text nor tokenizer is needed", async () => {
+  const tiny = join(checkpoint, "../../../packages/graph/test/golden/architectures/llama");
+  const { result } = await json(
+    "plan",
+    tiny,
+    "--layers",
+    "3",
+    "--planner",
+    "reverse",
+    "--out",
+    at("tiny.json"),
+  );
+  expect(result.groups).toHaveLength(3);
+  const missing = await json("eval", tiny, "--perplexity", validation);
+  expect(missing.error.code).toBe("TOKENIZER_MISSING");
+});

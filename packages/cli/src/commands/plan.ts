@@ -1,10 +1,10 @@
 import { loadActivations, parsePooling } from "@layerfold/capture";
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { gatherEvidence } from "../evidence.js";
-import { checkTarget, openModel, readSequences } from "../inputs.js";
+import { checkTarget, readSequences } from "../inputs.js";
 import { writeJson } from "../outputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
@@ -51,7 +51,7 @@ export function planCommand(signal: AbortSignal): Command {
       const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
-      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
       try {
         const layerCount = checkpoint.architecture.blocks.length;
         checkTarget(options.layers, layerCount);
@@ -67,7 +67,7 @@ export function planCommand(signal: AbortSignal): Command {
               ? await readSequences(
                   options.calibration,
                   checkpoint.architecture.maxPositionEmbeddings,
-                  tokenizer,
+                  await openTokenizer(checkpoint.directory),
                   { ...options, spread: true },
                   run,
                 )
