@@ -1,14 +1,3 @@
-export type {
-  Activation,
-  Architecture,
-  AttentionSpec,
-  BlockSpec,
-  MambaSpec,
-  MlpSpec,
-  MoeSpec,
-  NormSpec,
-  RotarySpec,
-} from "@layerfold/core";
 export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
 export type { Checkpoint, StoredTensor } from "./checkpoint.js";
 export { type Documents, readDocuments } from "./documents.js";

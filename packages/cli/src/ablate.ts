@@ -6,19 +6,18 @@ import { readQuestions } from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
-  type MergePlan,
   type MergeStrategy,
   type Planner,
   type Repair,
   z,
 } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
-import { foldCheckpoint } from "@layerfold/merge";
+import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
-import { calibrationBatches, checkTarget, openModel, readSequences } from "./inputs.js";
+import { foldModel } from "./fold.js";
+import { openModel, readSequences } from "./inputs.js";
 import { dataFact, pluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin } from "./registry.js";
@@ -49,10 +48,10 @@ const recipeSchema = z.strictObject({
 });
 
 /** An ablation grid: every combination of its lists is one cell. */
-export type Recipe = z.output<typeof recipeSchema>;
+type Recipe = z.output<typeof recipeSchema>;
 
 /** @throws RECIPE_INVALID, naming the field */
-export async function readRecipe(file: string): Promise<Recipe> {
+async function readRecipe(file: string): Promise<Recipe> {
   let content: unknown;
   try {
     content = parse(await readFile(file, "utf8"));
@@ -87,7 +86,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
   const quiet = { ...run, ctx: { ...run.ctx, report: undefined } };
   try {
     const layerCount = checkpoint.architecture.blocks.length;
-    for (const target of recipe.layers) checkTarget(target, layerCount);
+    for (const target of recipe.layers) checkTarget({ layerCount }, target, "--layers");
     const make = async <P extends Planner | MergeStrategy | Repair>(
       kind: P["kind"],
       ids: readonly string[],
@@ -164,22 +163,6 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       }
     };
 
-    const fold = async (
-      plan: MergePlan,
-      strategy: MergeStrategy,
-      repair: Repair | undefined,
-      directory: string,
-    ) => {
-      const runner = repair && (await openRunner(checkpoint));
-      try {
-        const calibrated = () => calibrationBatches(calibration);
-        const request = { strategy, repair, runner, calibration: calibrated, out: directory };
-        await foldCheckpoint(checkpoint, plan, request, quiet.ctx);
-      } finally {
-        await runner?.close();
-      }
-    };
-
     await mkdir(out, { recursive: true });
     const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
     const pooling = parsePooling(recipe.pooling);
@@ -209,7 +192,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
               for (const repair of repairs) {
                 const quality = await qualityOf(
                   [plan.groups, pluginFact(strategy), repair && pluginFact(repair)],
-                  (directory) => fold(plan, strategy, repair, directory),
+                  (out) => foldModel(checkpoint, { plan, strategy, repair, calibration, out }, quiet),
                 );
                 cells.push({
                   measure: looks ? comparison.measure.id : null,
@@ -279,7 +262,7 @@ function toCsv(cells: readonly AblationCell[]): string {
 }
 
 /** The same as a Markdown table, figures to four digits. */
-export function toMarkdown(cells: readonly AblationCell[]): string {
+function toMarkdown(cells: readonly AblationCell[]): string {
   const show = (value: string | number | null) =>
     value === null
       ? "–"

@@ -23,12 +23,13 @@ import {
   type Repair,
 } from "@layerfold/core";
 import { rememberedLogits } from "@layerfold/evaluate";
-import { type Decoder, openDecoder, openRunner } from "@layerfold/graph";
-import { drop, foldCheckpoint, type Preset } from "@layerfold/merge";
+import { type Decoder, openDecoder } from "@layerfold/graph";
+import { checkTarget, drop, type Preset } from "@layerfold/merge";
 import { renderReport } from "@layerfold/report";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
-import { calibrationBatches, checkTarget, openModel, overlap, readSequences } from "./inputs.js";
+import { foldModel } from "./fold.js";
+import { openModel, overlap, readSequences } from "./inputs.js";
 import { dataFact, type Manifest, platformFact, pluginFact } from "./manifest.js";
 import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin } from "./registry.js";
@@ -66,8 +67,8 @@ export interface CompressResult {
 /** The whole way: dense figures, capture, similarity, and for every target a plan, a fold, its drop control, and their figures. */
 export async function compress(request: CompressRequest, run: Run): Promise<CompressResult> {
   if (request.out) await refuseOccupied(request.out, request.force);
-  const work = await mkdtemp(join(tmpdir(), "layerfold-"));
   const { checkpoint, tokenizer } = await openModel(request.model, run);
+  const work = await mkdtemp(join(tmpdir(), "layerfold-"));
   let stage: Stage | undefined;
   let dense: Decoder | undefined;
   let reference: LanguageModel | undefined;
@@ -138,25 +139,13 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         },
         async () => {
           const directory = outputDirectory(request, target) ?? join(work, id);
-          const runner = repair && (await openRunner(checkpoint));
-          try {
-            const folded = await foldCheckpoint(
-              checkpoint,
-              plan,
-              {
-                strategy,
-                repair,
-                runner,
-                calibration: calibration && (() => calibrationBatches(calibration)),
-                out: directory,
-                force: request.force,
-              },
-              run.ctx,
-            );
-            return { directory, plan, parameterRatio: folded.parameterRatio };
-          } finally {
-            await runner?.close();
-          }
+          const { force } = request;
+          const { parameterRatio } = await foldModel(
+            checkpoint,
+            { plan, strategy, repair, calibration, out: directory, force },
+            run,
+          );
+          return { directory, plan, parameterRatio };
         },
       );
       await measured(
@@ -171,13 +160,12 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         async () => {
           const directory = join(work, `${id}-control`);
           const control = dropControl(plan);
-          const folded = await foldCheckpoint(
+          const { parameterRatio } = await foldModel(
             checkpoint,
-            control,
-            { strategy: drop(), out: directory },
-            run.ctx,
+            { plan: control, strategy: drop(), out: directory },
+            run,
           );
-          return { directory, plan: control, parameterRatio: folded.parameterRatio };
+          return { directory, plan: control, parameterRatio };
         },
       );
       await rm(join(work, `${id}-control`), { recursive: true });
@@ -232,7 +220,7 @@ async function prepare(
 ): Promise<Stage> {
   const { preset, window, stride } = request;
   const layerCount = checkpoint.architecture.blocks.length;
-  for (const target of request.layers) checkTarget(target, layerCount);
+  for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
   const planner = await makePlugin<Planner>("planner", preset.planner.id, {
     ...preset.planner.options,
     ...run.settings.of("planner"),

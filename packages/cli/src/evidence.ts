@@ -9,6 +9,7 @@ import {
   type MergePlan,
   type Planner,
 } from "@layerfold/core";
+import { perplexity } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
 import { compatibleLayers, foldedBlocks, foldedRunner, planStreams, weighted } from "@layerfold/merge";
 import { calibrationBatches, tokensPerBatch } from "./inputs.js";
@@ -102,29 +103,19 @@ async function planLosses(checkpoint: Checkpoint, calibration: TokenSequences, r
     undefined,
     run.ctx,
   );
-  let streams: readonly Hidden[] = [];
-  // What is left of the model once its blocks have run.
+  let streams: Iterator<Hidden> = [].values();
+  // What is left of the model once its blocks have run; perplexity asks for the same batches in the same order.
   const head = runnerLanguageModel({
     ...runner,
     layerCount: 0,
-    embed: async (batch) => streams[batches.findIndex((candidate) => candidate.batch === batch)],
+    embed: async () => streams.next().value,
   });
+  const quiet = { ...run.ctx, report: undefined };
   return {
     async lossOf(plan: MergePlan): Promise<number> {
-      streams = await streamsOf(plan);
-      let sum = 0;
-      let count = 0;
-      for (const { batch, indices } of batches) {
-        const logProbabilities = await head.tokenLogProbabilities(batch);
-        indices.forEach((index, row) => {
-          const { ids, scoredFrom } = chosen[index];
-          for (let target = scoredFrom; target < ids.length; target++) {
-            sum -= logProbabilities[row * batch.sequenceLength + target - 1];
-            count++;
-          }
-        });
-      }
-      return sum / count;
+      streams = (await streamsOf(plan)).values();
+      const found = await perplexity(head, chosen, { maxTokensPerBatch: tokensPerBatch }, quiet);
+      return found.negativeLogLikelihood / found.tokens;
     },
     async close() {
       await head.close();

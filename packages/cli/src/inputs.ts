@@ -23,11 +23,17 @@ export interface WindowOptions {
   readonly spread?: boolean;
 }
 
+/** Opens a MODEL argument, a folder or `hf:org/name`. */
+export async function openModelCheckpoint(path: string, run: Run): Promise<Checkpoint> {
+  return openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
+}
+
+/** The same with its tokenizer, for commands that look at text. */
 export async function openModel(
   path: string,
   run: Run,
 ): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer }> {
-  const checkpoint = await openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
+  const checkpoint = await openModelCheckpoint(path, run);
   try {
     return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
   } catch (error) {
@@ -39,6 +45,7 @@ export async function openModel(
 /**
  * Reads a text and cuts it to token sequences no longer than the model takes.
  * @param context - most tokens that the model takes
+ * @returns with the window that was used
  */
 export async function readSequences(
   file: string,
@@ -46,7 +53,7 @@ export async function readSequences(
   tokenizer: Tokenizer,
   options: WindowOptions,
   run: Run,
-): Promise<TokenSequences & { documents: Documents }> {
+): Promise<TokenSequences & { documents: Documents; window: number }> {
   const window = options.window ?? Math.min(512, context);
   if (window > context) {
     throw new LayerfoldError("WINDOW_TOO_LONG", "the window is longer than the model's context", {
@@ -56,7 +63,7 @@ export async function readSequences(
     });
   }
   const documents = await readDocuments(file);
-  return { ...tokenWindows(documents, tokenizer, { ...options, window }, run.ctx.report), documents };
+  return { ...tokenWindows(documents, tokenizer, { ...options, window }, run.ctx.report), documents, window };
 }
 
 /** Texts that both files hold, as a share of the evaluation file's; a stream counts by its lines. */
@@ -78,14 +85,4 @@ export async function* calibrationBatches(text: TokenSequences): AsyncIterable<T
   )) {
     yield batch;
   }
-}
-
-/** @throws LAYERS_OUT_OF_RANGE unless 1 ≤ target < layerCount */
-export function checkTarget(target: number, layerCount: number): void {
-  if (Number.isInteger(target) && target >= 1 && target < layerCount) return;
-  throw new LayerfoldError("LAYERS_OUT_OF_RANGE", "cannot leave that many layers", {
-    wanted: `1 to ${layerCount - 1}`,
-    got: `${target}`,
-    where: "--layers",
-  });
 }

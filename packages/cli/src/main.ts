@@ -3,7 +3,7 @@ import { CommanderError } from "commander";
 import { createProgram } from "./program.js";
 
 /** Exit codes of the command line. */
-export const exitCodes = { done: 0, failed: 1, wrongUsage: 2, interrupted: 130 } as const;
+const exitCodes = { done: 0, failed: 1, wrongUsage: 2, interrupted: 130 } as const;
 
 /**
  * Runs the command line.

@@ -1,5 +1,5 @@
-import { type Architecture, openSafetensors } from "@layerfold/checkpoint";
-import { LayerfoldError } from "@layerfold/core";
+import { openSafetensors } from "@layerfold/checkpoint";
+import { type Architecture, LayerfoldError } from "@layerfold/core";
 
 /**
  * Token ids from a safetensors file: `input_ids` and, where rows are padded to the right, `attention_mask`, int64 [batch, sequence].

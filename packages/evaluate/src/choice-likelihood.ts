@@ -8,6 +8,7 @@ import {
 } from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { logSumExp } from "./log-sum-exp.js";
 
 /** Something to go on from, and ways to go on, one of which is right. */
 export interface ChoiceItem {
@@ -65,8 +66,7 @@ export async function choiceLikelihood(
     const logits = contiguousData(await model.lastLogits(batch));
     indices.forEach((index, row) => {
       const values = logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize);
-      const high = values.reduce((max, x) => Math.max(max, x), Number.NEGATIVE_INFINITY);
-      const logSum = high + Math.log(values.reduce((sum, x) => sum + Math.exp(x - high), 0));
+      const { logSum } = logSumExp(values);
       for (const pair of shared[index].pairs) sums[pair] = values[pairs[pair].ids[pairs[pair].from]] - logSum;
       advance(shared[index].pairs.length);
     });

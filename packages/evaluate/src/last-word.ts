@@ -9,6 +9,7 @@ import {
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
 import { encodePair } from "./choice-likelihood.js";
+import { logSumExp } from "./log-sum-exp.js";
 
 export interface LastWord {
   /** Texts whose last word greedy decoding gives, every token of it. */
@@ -54,7 +55,7 @@ export async function lastWord(
     const logits = contiguousData(await model.lastLogits(batch));
     indices.forEach((target, row) => {
       const { index, id } = targets[target];
-      const { best, logSum } = survey(
+      const { best, logSum } = logSumExp(
         logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize),
       );
       if (best !== id) right[index].right = false;
@@ -64,13 +65,4 @@ export async function lastWord(
     ctx.report?.({ type: "progress", stage: "last words", done, total: targets.length, unit: "tokens" });
   }
   return { acc: accuracyOf(right), perplexity: Math.exp(loss / texts.length) };
-}
-
-/** Index of the largest logit, and the logarithm of the sum of all exponentials. */
-function survey(logits: Float32Array): { best: number; logSum: number } {
-  let best = 0;
-  for (let v = 1; v < logits.length; v++) if (logits[v] > logits[best]) best = v;
-  let sum = 0;
-  for (const logit of logits) sum += Math.exp(logit - logits[best]);
-  return { best, logSum: logits[best] + Math.log(sum) };
 }

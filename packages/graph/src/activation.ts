@@ -1,4 +1,4 @@
-import type { Activation } from "@layerfold/checkpoint";
+import type { Activation } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 
 /** Applies an activation element by element. */

@@ -1,4 +1,4 @@
-import type { AttentionSpec, NormSpec } from "@layerfold/checkpoint";
+import type { AttentionSpec, NormSpec } from "@layerfold/core";
 import type { Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import { blockLinear, inputWidth, outputWidth } from "./linear.js";

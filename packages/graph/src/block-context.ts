@@ -1,5 +1,4 @@
-import type { BlockSpec, RotarySpec } from "@layerfold/checkpoint";
-import type { Role, Tap } from "@layerfold/core";
+import type { BlockSpec, Role, RotarySpec, Tap } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 
 /** What a block's graph reads beside the stream. */

@@ -1,4 +1,4 @@
-import type { NormSpec } from "@layerfold/checkpoint";
+import type { NormSpec } from "@layerfold/core";
 import type { Value } from "@layerfold/onnx";
 import { attention } from "./attention.js";
 import type { BlockContext } from "./block-context.js";

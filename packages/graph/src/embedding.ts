@@ -1,5 +1,4 @@
-import type { Architecture } from "@layerfold/checkpoint";
-import { LayerfoldError } from "@layerfold/core";
+import { type Architecture, LayerfoldError } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { SequenceValues } from "./block-context.js";
 import type { CheckpointWeights } from "./checkpoint-weights.js";

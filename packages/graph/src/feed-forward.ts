@@ -1,4 +1,4 @@
-import type { Activation, MlpSpec } from "@layerfold/checkpoint";
+import type { Activation, MlpSpec } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import { activate } from "./activation.js";
 import type { BlockContext } from "./block-context.js";

@@ -1,4 +1,5 @@
-import type { Architecture, Checkpoint } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
+import type { Architecture } from "@layerfold/core";
 import { type GraphBuilder, graphBuilder, onnxTensor, openSession, type Value } from "@layerfold/onnx";
 import { softcap } from "./activation.js";
 import { type CheckpointWeights, checkpointWeights } from "./checkpoint-weights.js";

@@ -1,5 +1,4 @@
-import type { BlockSpec } from "@layerfold/checkpoint";
-import type { Role } from "@layerfold/core";
+import type { BlockSpec, Role } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import { fakeQuantize } from "./fake-quantize.js";

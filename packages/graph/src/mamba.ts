@@ -1,4 +1,4 @@
-import type { MambaSpec, NormSpec } from "@layerfold/checkpoint";
+import type { MambaSpec, NormSpec } from "@layerfold/core";
 import type { Value } from "@layerfold/onnx";
 import { activate } from "./activation.js";
 import type { BlockContext } from "./block-context.js";

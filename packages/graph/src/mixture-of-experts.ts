@@ -1,4 +1,4 @@
-import type { MoeSpec } from "@layerfold/checkpoint";
+import type { MoeSpec } from "@layerfold/core";
 import type { Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import { gated } from "./feed-forward.js";

@@ -1,4 +1,4 @@
-import type { NormSpec } from "@layerfold/checkpoint";
+import type { NormSpec } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 
 /**

@@ -1,4 +1,4 @@
-import type { Architecture, RotarySpec } from "@layerfold/checkpoint";
+import type { Architecture, RotarySpec } from "@layerfold/core";
 import { type OnnxTensor, onnxTensor } from "@layerfold/onnx";
 
 /** The cosines and sines that an architecture's blocks rotate queries and keys by. */

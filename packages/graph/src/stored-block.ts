@@ -1,4 +1,5 @@
-import type { BlockSpec, Checkpoint } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
+import type { BlockSpec } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import type { CheckpointWeights } from "./checkpoint-weights.js";

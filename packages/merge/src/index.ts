@@ -15,6 +15,7 @@ export { type Preset, type PresetPart, preset, presetIds, presets } from "./pres
 export { componentFold } from "./repairs/component-fold.js";
 export { linear } from "./repairs/linear.js";
 export { reconstruct } from "./repairs/reconstruct.js";
+export { checkTarget } from "./required-evidence.js";
 export { breadcrumbs } from "./strategies/breadcrumbs.js";
 export { dare } from "./strategies/dare.js";
 export { differenceSum } from "./strategies/difference-sum.js";

@@ -1,12 +1,16 @@
 import { type Evidence, LayerfoldError, type Matrix, type TokenStatistics } from "@layerfold/core";
 
-/** @throws LAYERS_OUT_OF_RANGE */
-export function checkTarget(evidence: Evidence, targetLayerCount: number): void {
-  const { layerCount } = evidence;
+/** @param where - the option that asked for it @throws LAYERS_OUT_OF_RANGE unless 1 ≤ target < layerCount */
+export function checkTarget(
+  { layerCount }: Pick<Evidence, "layerCount">,
+  targetLayerCount: number,
+  where?: string,
+): void {
   if (Number.isInteger(targetLayerCount) && targetLayerCount >= 1 && targetLayerCount < layerCount) return;
   throw new LayerfoldError("LAYERS_OUT_OF_RANGE", "cannot leave that many layers", {
     wanted: `1 to ${layerCount - 1}`,
     got: `${targetLayerCount}`,
+    where,
   });
 }
 

@@ -1,5 +1,11 @@
-import type { BlockSpec } from "@layerfold/checkpoint";
-import { type BlockView, contiguousData, type Role, type Tensor, tensor } from "@layerfold/core";
+import {
+  type BlockSpec,
+  type BlockView,
+  contiguousData,
+  type Role,
+  type Tensor,
+  tensor,
+} from "@layerfold/core";
 
 /** The role of a linear map that quantisation reaches: attention and MLP projections and experts; never routers or norms. */
 const linearRole = /^(attention\.(query|key|value|qkv|output)|(mlp|experts\.\d+)\.(gate|up|gate_up|down))$/;

@@ -1,11 +1,11 @@
 import {
-  type BlockSpec,
   type Checkpoint,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
 } from "@layerfold/checkpoint";
 import {
+  type BlockSpec,
   type BlockView,
   contiguousData,
   encodeFloats,

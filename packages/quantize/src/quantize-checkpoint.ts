@@ -1,7 +1,6 @@
 import { mkdir, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import {
-  type BlockSpec,
   type Checkpoint,
   openSafetensors,
   refuseOccupied,
@@ -12,6 +11,7 @@ import {
   writeSafetensors,
 } from "@layerfold/checkpoint";
 import {
+  type BlockSpec,
   contiguousData,
   encodeFloats,
   LayerfoldError,

@@ -1,5 +1,6 @@
-import type { BlockSpec, Checkpoint } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
 import {
+  type BlockSpec,
   type BlockView,
   type CalibrationStatistics,
   contiguousData,

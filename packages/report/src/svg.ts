@@ -4,7 +4,7 @@ export function escapeText(text: string): string {
 }
 
 /** A coordinate or length with as many digits as a screen can show. */
-export function px(value: number): string {
+function px(value: number): string {
   return String(Math.round(value * 100) / 100);
 }
 

@@ -7,11 +7,11 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
-import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
+import { openTokenizer } from "@layerfold/checkpoint";
 import { type ActivationSource, LayerfoldError, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, readSequences } from "../inputs.js";
+import { calibrationBatches, openModelCheckpoint, readSequences } from "../inputs.js";
 import { fileFingerprint } from "../manifest.js";
 import { refuseOccupied } from "../outputs.js";
 import { createRun, type Run } from "../run.js";
@@ -66,7 +66,7 @@ export function captureCommand(signal: AbortSignal): Command {
       }
       const target = modelPath.endsWith(".onnx")
         ? await onnxTarget(modelPath, options.tap)
-        : await checkpointTarget(await run.modelFolder(modelPath), run);
+        : await checkpointTarget(modelPath, run);
       try {
         const batches = options.input
           ? [tokenBatch((await readTokenRows(options.input, target)).rows)]
@@ -117,12 +117,12 @@ interface CaptureTarget {
   close(): Promise<void>;
 }
 
-async function checkpointTarget(folder: string, run: Run): Promise<CaptureTarget> {
-  const checkpoint = await openCheckpoint(folder, { report: run.ctx.report });
+async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget> {
+  const checkpoint = await openModelCheckpoint(model, run);
   const source = checkpointSource(checkpoint);
   return {
     source,
-    folder,
+    folder: checkpoint.directory,
     ...checkpoint.architecture,
     fingerprint: () => checkpoint.fingerprint(),
     async close() {

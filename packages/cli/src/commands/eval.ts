@@ -69,7 +69,7 @@ export function evalCommand(signal: AbortSignal): Command {
             onText && {
               ...onText,
               begin_token_given: text.beginTokenGiven,
-              window: options.window ?? Math.min(512, checkpoint.architecture.maxPositionEmbeddings),
+              window: text.window,
             }),
           ...onQuestions,
         };

@@ -28,7 +28,7 @@ export function inspectCommand(signal: AbortSignal): Command {
 }
 
 /** Parameters of the whole model and of one block each; tied weights are stored, and counted, once. */
-export function parameterCounts(checkpoint: Checkpoint): { total: number; blocks: number[] } {
+function parameterCounts(checkpoint: Checkpoint): { total: number; blocks: number[] } {
   const used = new Set([
     ...checkpoint.architecture.globals.keys(),
     ...checkpoint.architecture.blocks.flatMap((block) => [...block.tensors.values()]),

@@ -1,11 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { openCheckpoint } from "@layerfold/checkpoint";
 import { LayerfoldError, type MergeStrategy, parsePlan, type Repair } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
-import { foldCheckpoint } from "@layerfold/merge";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, openModel, readSequences } from "../inputs.js";
+import { foldModel } from "../fold.js";
+import { openModel, openModelCheckpoint, readSequences } from "../inputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 
@@ -59,41 +57,25 @@ export function mergeCommand(signal: AbortSignal): Command {
       // A merge alone looks at no text, so a checkpoint without a tokenizer will do.
       const { checkpoint, tokenizer } = repair
         ? await openModel(modelPath, run)
-        : {
-            checkpoint: await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report }),
-            tokenizer: undefined,
-          };
-      const runner = repair && (await openRunner(checkpoint));
+        : { checkpoint: await openModelCheckpoint(modelPath, run), tokenizer: undefined };
       try {
         const calibration =
-          tokenizer &&
-          options.calibration &&
-          (await readSequences(
-            options.calibration,
-            checkpoint.architecture.maxPositionEmbeddings,
-            tokenizer,
-            { ...options, spread: true },
-            run,
-          ));
-        const folded = await foldCheckpoint(
-          checkpoint,
-          plan,
-          {
-            strategy,
-            repair,
-            runner,
-            calibration: calibration ? () => calibrationBatches(calibration) : undefined,
-            out: options.out,
-            force: options.force,
-          },
-          run.ctx,
-        );
+          tokenizer && options.calibration
+            ? await readSequences(
+                options.calibration,
+                checkpoint.architecture.maxPositionEmbeddings,
+                tokenizer,
+                { ...options, spread: true },
+                run,
+              )
+            : undefined;
+        const { out, force } = options;
+        const folded = await foldModel(checkpoint, { plan, strategy, repair, calibration, out, force }, run);
         run.terminal.result(
           folded,
           `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${options.out}`,
         );
       } finally {
-        await runner?.close();
         await checkpoint.close();
       }
     });

@@ -1,10 +1,11 @@
 import { loadActivations, parsePooling } from "@layerfold/capture";
-import { type Checkpoint, openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
+import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { gatherEvidence } from "../evidence.js";
-import { checkTarget, readSequences } from "../inputs.js";
+import { openModelCheckpoint, readSequences } from "../inputs.js";
 import { writeJson } from "../outputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
@@ -51,10 +52,10 @@ export function planCommand(signal: AbortSignal): Command {
       const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
-      const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
+      const checkpoint = await openModelCheckpoint(modelPath, run);
       try {
         const layerCount = checkpoint.architecture.blocks.length;
-        checkTarget(options.layers, layerCount);
+        checkTarget({ layerCount }, options.layers, "--layers");
         const { evidence, close } = await gatherEvidence(
           planner,
           {
@@ -97,7 +98,7 @@ async function loadCapture(folder: string, checkpoint: Checkpoint): Promise<Acti
 }
 
 /** The groups of more than one layer, e.g. `16 → 12 layers: 3+4, 8+9+10+11`. */
-export function describePlan(plan: MergePlan): string {
+function describePlan(plan: MergePlan): string {
   const folds = plan.groups.filter((g) => g.layers.length > 1).map((g) => g.layers.join("+"));
   return `${plan.num_hidden_layers} → ${plan.groups.length} layers: ${folds.join(", ") || "nothing folds"}`;
 }

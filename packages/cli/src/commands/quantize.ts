@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
+import { openTokenizer } from "@layerfold/checkpoint";
 import { openRunner } from "@layerfold/graph";
 import {
   dequantizeCheckpoint,
@@ -11,7 +11,7 @@ import {
 } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, readSequences } from "../inputs.js";
+import { calibrationBatches, openModelCheckpoint, readSequences } from "../inputs.js";
 import { writeWholeFile } from "../outputs.js";
 import { createRun } from "../run.js";
 
@@ -61,7 +61,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .action(async (modelPath: string, options: QuantizeOptions) => {
       const run = createRun(options, signal);
-      const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
+      const checkpoint = await openModelCheckpoint(modelPath, run);
       const scheme = schemeOf(options.scheme, {
         dtype: checkpoint.dtype,
         format: options.format,
@@ -128,7 +128,7 @@ export function dequantizeCommand(signal: AbortSignal): Command {
       ) => {
         const run = createRun(options, signal);
         run.settings.assertUsed();
-        const checkpoint = await openCheckpoint(await run.modelFolder(modelPath), { report: run.ctx.report });
+        const checkpoint = await openModelCheckpoint(modelPath, run);
         try {
           const written = await dequantizeCheckpoint(checkpoint, options.out, options, run.ctx);
           run.terminal.result(written, `${(written.tensorBytes / 2 ** 20).toFixed(1)} MiB → ${options.out}`);

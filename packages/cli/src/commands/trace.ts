@@ -1,8 +1,9 @@
-import { openCheckpoint, writeSafetensors } from "@layerfold/checkpoint";
+import { writeSafetensors } from "@layerfold/checkpoint";
 import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layerfold/core";
 import { openDecoder } from "@layerfold/graph";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
+import { openModelCheckpoint } from "../inputs.js";
 import { createRun } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 
@@ -24,7 +25,7 @@ export function traceCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const checkpoint = await openCheckpoint(await run.modelFolder(model), { report: run.ctx.report });
+      const checkpoint = await openModelCheckpoint(model, run);
       const decoder = await openDecoder(checkpoint);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;

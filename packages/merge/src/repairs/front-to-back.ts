@@ -5,6 +5,7 @@ import {
   LayerfoldError,
   type MergePlan,
   type ModelRunner,
+  type Repair,
   type RepairedBlock,
   type RunContext,
   type Tap,
@@ -12,6 +13,7 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
+import type { FitOptions } from "./least-squares.js";
 
 /** One calibration batch, as a group's repair sees it. */
 export interface GroupBatch {
@@ -162,4 +164,29 @@ export function squaredDifference(a: Hidden, b: Hidden): number {
     for (let i = start; i < start + width; i++) sum += (a.states.data[i] - b.states.data[i + shift]) ** 2;
   });
   return sum;
+}
+
+/** A repair's `fit` where each group's block is filled by itself, with the options that least-squares fits share. */
+export function groupByGroup(
+  options: FitOptions,
+  fill: (
+    model: ModelRunner,
+    group: CalibratedGroup,
+    block: BlockView,
+    options: FitOptions,
+    ctx: RunContext,
+  ) => ReturnType<FrontToBackOptions["fill"]>,
+): Repair["fit"] {
+  return (model, plan, folded, calibration, ctx) =>
+    frontToBack(
+      model,
+      plan,
+      calibration(),
+      {
+        needsUpdates: () => false,
+        heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
+        fill: async (group) => fill(model, group, await folded(group.index), options, ctx),
+      },
+      ctx,
+    );
 }

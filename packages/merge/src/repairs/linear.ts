@@ -9,7 +9,7 @@ import {
 } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { float64, specOf, stored, vectorOf, weightOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, frontToBack, squaredDifference } from "./front-to-back.js";
+import { type CalibratedGroup, groupByGroup, squaredDifference } from "./front-to-back.js";
 import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
 import { mlpOf } from "./neurons.js";
 
@@ -31,20 +31,7 @@ export const linear = defineRepair({
     ridge: z.array(z.number().positive()).min(1).default([1e-6]),
     tokenWeighting: z.enum(["none", "inverse-norm", "inverse-squared-norm"]).default("none"),
   }),
-  create: (options) => ({
-    fit: (model, plan, folded, calibration, ctx) =>
-      frontToBack(
-        model,
-        plan,
-        calibration(),
-        {
-          needsUpdates: () => false,
-          heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
-          fill: async (group) => fitMap(model, group, await folded(group.index), options, ctx),
-        },
-        ctx,
-      ),
-  }),
+  create: (options) => ({ fit: groupByGroup(options, fitMap) }),
 });
 
 async function fitMap(

@@ -1,5 +1,5 @@
 import { defineRepair, z } from "@layerfold/core";
-import { frontToBack } from "./front-to-back.js";
+import { groupByGroup } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
 import { refitDown } from "./refit-down.js";
 
@@ -19,18 +19,5 @@ export const reconstruct = defineRepair({
   id: "reconstruct",
   summary: "refit every kept block's down projection to the dense stream, front to back",
   optionsSchema: z.strictObject(fitOptions),
-  create: (options) => ({
-    fit: (model, plan, folded, calibration, ctx) =>
-      frontToBack(
-        model,
-        plan,
-        calibration(),
-        {
-          needsUpdates: () => false,
-          heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
-          fill: async (group) => refitDown(model, group, await folded(group.index), options, ctx),
-        },
-        ctx,
-      ),
-  }),
+  create: (options) => ({ fit: groupByGroup(options, refitDown) }),
 });

@@ -59,7 +59,7 @@ function float32(t: Tensor): Float32Array {
 }
 
 /** @throws LAYERS_INCOMPATIBLE */
-export function checkSameTensors(blocks: readonly BlockView[]): void {
+function checkSameTensors(blocks: readonly BlockView[]): void {
   const describe = ({ type, tensors }: BlockView) =>
     `${type}: ${[...tensors]
       .map(([role, { shape }]) => `${role} [${shape.join(", ")}]`)
