@@ -9,7 +9,7 @@ import {
   z,
 } from "@layerfold/core";
 import { float64, specOf, stackRows, vectorOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, frontToBack, squaredDifference } from "./front-to-back.js";
+import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
 import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
 import {
   type FitOptions,
@@ -87,9 +87,10 @@ export const componentFold = defineRepair({
           {
             needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
             heldOutEvery: chooses ? options.heldOutEvery : 0,
-            async fill(group) {
+            folded,
+            async fill(group, unrepaired) {
               if (group.layers.length === 1) {
-                return refitDown(model, group, await folded(group.index), options, ctx);
+                return refitDown(model, group, unrepaired, options, ctx);
               }
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));
@@ -107,10 +108,9 @@ export const componentFold = defineRepair({
                   ctx,
                 );
               }
-              const filled = options.neurons
-                ? await foldNeurons(model, group, layers, block, options, ctx)
-                : await refitDown(model, group, block, options, ctx);
-              return { block: filled.block, squaredError: await errorOf(model, group, place) };
+              return options.neurons
+                ? foldNeurons(model, group, layers, block, options, ctx)
+                : refitDown(model, group, block, options, ctx);
             },
           },
           ctx,
@@ -118,16 +118,6 @@ export const componentFold = defineRepair({
     };
   },
 });
-
-/** Sum of squared errors behind the group, were the kept layer merely left in its place. */
-async function errorOf(model: ModelRunner, group: CalibratedGroup, block: BlockView): Promise<number> {
-  let sum = 0;
-  for await (const { input, target } of group.batches()) {
-    const { hidden } = await model.runBlock(group.place, input, { replace: block });
-    sum += squaredDifference(hidden, target);
-  }
-  return sum;
-}
 
 /** Step 2: the block with the best key/value groups of all layers. */
 async function foldHeads(
@@ -235,7 +225,7 @@ async function foldNeurons(
   block: BlockView,
   options: FitOptions,
   ctx: RunContext,
-): Promise<{ block: BlockView }> {
+): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
   if (!specOf(block).feedForwardNorm) {
     throw new LayerfoldError("REPAIR_UNSUPPORTED", "MLP and attention read through one norm", {
@@ -269,7 +259,7 @@ async function foldNeurons(
   const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), intermediateSize, ctx);
   const down = await solved(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
   const filled = withNeurons(block, { ...selectNeurons(neurons, chosen), down });
-  return { block: bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled };
+  return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
 }
 
 function withNeurons(block: BlockView, neurons: Neurons): BlockView {

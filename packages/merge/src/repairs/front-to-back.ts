@@ -41,9 +41,14 @@ export interface FrontToBackOptions {
   readonly needsUpdates: (layers: readonly number[]) => boolean;
   /** Every so many-th batch only judges; 0 = none. */
   readonly heldOutEvery: number;
-  /** The group's block, and the sum of squared errors of the stream behind it without the repair. */
-  readonly fill: (group: CalibratedGroup) => Promise<{ block: BlockView; squaredError: number }>;
+  /** The block that a group's strategy made. */
+  readonly folded: (group: number) => Promise<BlockView>;
+  /** The repaired block. */
+  readonly fill: (group: CalibratedGroup, block: BlockView) => Promise<BlockView>;
 }
+
+/** Batches, evenly over the text, on which the error before and after is measured. */
+const judgedBatches = 8;
 
 /**
  * Goes through a plan's groups from the front: runs the group's dense layers on the dense stream, lets `fill` make the group's block,
@@ -56,7 +61,7 @@ export async function* frontToBack(
   model: ModelRunner,
   plan: MergePlan,
   calibration: AsyncIterable<TokenBatch>,
-  { needsUpdates, heldOutEvery, fill }: FrontToBackOptions,
+  { needsUpdates, heldOutEvery, folded: foldedBlock, fill }: FrontToBackOptions,
   ctx: RunContext,
 ): AsyncIterable<RepairedBlock> {
   const stores = await hiddenStores();
@@ -64,19 +69,18 @@ export async function* frontToBack(
     const dense = await stores.create("dense");
     const folded = await stores.create("folded");
     const updates = await stores.create("updates");
-    let tokenCount = 0;
     for await (const batch of calibration) {
       throwIfAborted(ctx.signal);
       const hidden = await model.embed(batch);
-      tokenCount += batch.lengths.reduce((sum, length) => sum + length, 0);
       await folded.put(folded.batchCount, hidden);
       await dense.put(dense.batchCount, hidden);
     }
-    if (tokenCount === 0) {
+    if (dense.batchCount === 0) {
       throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
     }
     const heldOut = (batch: number) => heldOutEvery > 0 && batch % heldOutEvery === heldOutEvery - 1;
     const count = dense.batchCount;
+    const step = Math.ceil(count / judgedBatches);
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
       const withUpdates = needsUpdates(layers);
@@ -100,15 +104,21 @@ export async function* frontToBack(
           }
         },
       };
-      const { block, squaredError } = await fill(group);
-      let after = 0;
+      const unrepaired = await foldedBlock(index);
+      const block = await fill(group, unrepaired);
+      let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
-        const { hidden } = await model.runBlock(group.place, await folded.get(b), { replace: block });
+        const input = await folded.get(b);
+        const { hidden } = await model.runBlock(group.place, input, { replace: block });
         await folded.put(b, hidden);
-        after += squaredDifference(hidden, await dense.get(b));
+        if (b % step !== 0) continue;
+        const target = await dense.get(b);
+        const without = await model.runBlock(group.place, input, { replace: unrepaired });
+        before += squaredDifference(without.hidden, target);
+        after += squaredDifference(hidden, target);
+        values += target.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
       }
-      const values = tokenCount * model.hiddenSize;
       ctx.report?.({
         type: "progress",
         stage: "repair",
@@ -116,7 +126,7 @@ export async function* frontToBack(
         total: plan.groups.length,
         unit: "blocks",
       });
-      yield { index, block, error: { before: squaredError / values, after: after / values } };
+      yield { index, block, error: { before: before / values, after: after / values } };
     }
   } finally {
     await stores.close();
@@ -175,7 +185,7 @@ export function groupByGroup(
     block: BlockView,
     options: FitOptions,
     ctx: RunContext,
-  ) => ReturnType<FrontToBackOptions["fill"]>,
+  ) => Promise<BlockView>,
 ): Repair["fit"] {
   return (model, plan, folded, calibration, ctx) =>
     frontToBack(
@@ -185,7 +195,8 @@ export function groupByGroup(
       {
         needsUpdates: () => false,
         heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
-        fill: async (group) => fill(model, group, await folded(group.index), options, ctx),
+        folded,
+        fill: (group, block) => fill(model, group, block, options, ctx),
       },
       ctx,
     );

@@ -9,7 +9,7 @@ import {
 } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { float64, specOf, stored, vectorOf, weightOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, groupByGroup, squaredDifference } from "./front-to-back.js";
+import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
 import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
 import { mlpOf } from "./neurons.js";
 
@@ -40,15 +40,8 @@ async function fitMap(
   block: BlockView,
   options: FitOptions,
   ctx: RunContext,
-): Promise<{ block: BlockView; squaredError: number }> {
-  let squaredError = 0;
-  if (group.layers.length === 1) {
-    for await (const { input, target } of group.batches()) {
-      const { hidden } = await model.runBlock(group.place, input, { replace: block });
-      squaredError += squaredDifference(hidden, target);
-    }
-    return { block, squaredError };
-  }
+): Promise<BlockView> {
+  if (group.layers.length === 1) return block;
   mlpOf(block);
   const size = model.hiddenSize;
   const equations = await gatherEquations(
@@ -57,7 +50,6 @@ async function fitMap(
     options,
     async ({ input, target }) => {
       const run = await model.runBlock(group.place, input, { replace: block, taps: ["mlp.update"] });
-      squaredError += squaredDifference(run.hidden, target);
       const update = run.taps.get("mlp.update")!;
       return { features: [update], target: missingUpdate(target, run.hidden, update, { scale: 1 }) };
     },
@@ -70,11 +62,8 @@ async function fitMap(
   const bias = vectorOf(block, "mlp.down.bias");
   const mappedBias =
     bias && (await ctx.engine.matmul(map, tensor(Float64Array.from(bias), [size, 1]), { transposeA: true }));
-  return {
-    block: withTensors(block, [
-      ["mlp.down", stored(specOf(block), down)],
-      ...(mappedBias ? [["mlp.down.bias", tensor(Float32Array.from(mappedBias.data))] as const] : []),
-    ]),
-    squaredError,
-  };
+  return withTensors(block, [
+    ["mlp.down", stored(specOf(block), down)],
+    ...(mappedBias ? [["mlp.down.bias", tensor(Float32Array.from(mappedBias.data))] as const] : []),
+  ]);
 }

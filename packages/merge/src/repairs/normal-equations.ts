@@ -17,30 +17,36 @@ export function emptyEquations(features: number, targets: number): NormalEquatio
 
 /** Columns of the Gram that are made at a time. */
 const panelWidth = 768;
+const tile = 16;
 
 /**
- * Adds one batch, in place. Of the Gram only the panels on and above the diagonal are multiplied, and mirrored.
- * @param features - [rows, features] float64
- * @param target - [rows, targets] float64
+ * Adds one batch, in place. A batch's products are made in its own precision and summed in float64. Of the Gram only the panels on and
+ * above the diagonal are multiplied, and mirrored.
+ * @param features - [rows, features]
+ * @param target - [rows, targets] of the same dtype
  */
 export async function addRows(
   { gram, cross }: NormalEquations,
-  features: Float64Matrix,
-  target: Float64Matrix,
+  features: Matrix,
+  target: Matrix,
   ctx: RunContext,
 ): Promise<void> {
   const [rows, size] = features.shape;
-  const columns = (start: number, count: number): Float64Matrix =>
+  const columns = (start: number, count: number): Matrix =>
     tensor(features.data, [rows, count], features.stride, features.offset + start * features.stride[1]);
   for (let start = 0; start < size; start += panelWidth) {
     const count = Math.min(panelWidth, size - start);
     const rest = size - start;
     const panel = await ctx.engine.matmul(columns(start, count), columns(start, rest), { transposeA: true });
-    for (let i = 0; i < count; i++) {
-      for (let j = i; j < rest; j++) {
-        const value = panel.data[i * rest + j];
-        gram.data[(start + i) * size + start + j] += value;
-        if (j > i) gram.data[(start + j) * size + start + i] += value;
+    // Tile by tile, so that neither the panel nor the mirrored half is read across all its rows for one value each.
+    for (let top = 0; top < count; top += tile) {
+      const bottom = Math.min(top + tile, count);
+      for (let j = top; j < rest; j++) {
+        for (let i = top; i < Math.min(bottom, j + 1); i++) {
+          const value = panel.data[i * rest + j];
+          gram.data[(start + i) * size + start + j] += value;
+          if (j > i) gram.data[(start + j) * size + start + i] += value;
+        }
       }
     }
   }
@@ -196,10 +202,10 @@ export function gatherRows(
   parts: readonly Tensor<Float32Array>[],
   lengths: Int32Array,
   scale: Float64Array,
-): Float64Matrix {
+): Matrix<Float32Array> {
   const width = parts.reduce((sum, { shape }) => sum + shape[2], 0);
   const rows = scale.length;
-  const out = new Float64Array(rows * width);
+  const out = new Float32Array(rows * width);
   let column = 0;
   for (const { data, offset, shape } of parts) {
     let row = 0;

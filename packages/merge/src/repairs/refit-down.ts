@@ -1,6 +1,6 @@
 import { type BlockView, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
 import { float64, specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, squaredDifference } from "./front-to-back.js";
+import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
 import { downOutput, mlpOf } from "./neurons.js";
 
@@ -8,8 +8,6 @@ import { downOutput, mlpOf } from "./neurons.js";
  * Refits a block's down projection by ridge least squares, so that the stream behind the block meets the dense model's behind the group:
  * W = argmin ‖A·Wᵀ − (Z − rest)‖² + λ‖W − W₀‖², A the MLP's hidden activations on the folded stream, rest all else that the block
  * leaves in the stream, W₀ the old projection.
- *
- * @returns the block, and the sum of squared errors before
  */
 export async function refitDown(
   model: ModelRunner,
@@ -17,12 +15,11 @@ export async function refitDown(
   block: BlockView,
   options: FitOptions,
   ctx: RunContext,
-): Promise<{ block: BlockView; squaredError: number }> {
+): Promise<BlockView> {
   mlpOf(block);
   const down = weightOf(block, "mlp.down");
   const [targets, features] = down.shape;
   const output = downOutput(block);
-  let squaredError = 0;
   const equations = await gatherEquations(
     group,
     { features, targets },
@@ -32,7 +29,6 @@ export async function refitDown(
         replace: block,
         taps: ["mlp.hidden", "mlp.update"],
       });
-      squaredError += squaredDifference(run.hidden, target);
       return {
         features: [run.taps.get("mlp.hidden")!],
         target: missingUpdate(target, run.hidden, run.taps.get("mlp.update")!, output),
@@ -44,8 +40,5 @@ export async function refitDown(
   const { equations: all, ridge } = await settle(equations, prior, options, ctx);
   const weights = await solved(all, prior, ridge, ctx);
   const refitted = tensor(weights.data, weights.shape);
-  return {
-    block: withTensors(block, [["mlp.down", stored(specOf(block), transposed(refitted))]]),
-    squaredError,
-  };
+  return withTensors(block, [["mlp.down", stored(specOf(block), transposed(refitted))]]);
 }
