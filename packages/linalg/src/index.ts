@@ -1,5 +1,7 @@
+export { adam } from "./adam.js";
 export { type CenteredPoints, centerPoints, columnMean, requireFinite } from "./centered-points.js";
 export { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
+export { gram } from "./gram.js";
 export {
   type LargestEigenpairsOptions,
   largestEigenpairs,

@@ -1,5 +1,6 @@
 import { type Floats, type Matrix, matrixSize, type RunContext, tensor } from "@layerfold/core";
 import { type CenteredPoints, centerPoints } from "./centered-points.js";
+import { gram } from "./gram.js";
 
 /**
  * A squared distance below this share of the two squared norms has lost its digits to cancellation and is computed again,
@@ -43,7 +44,7 @@ function direct(a: Floats, i: number, b: Floats, j: number, columns: number): nu
 /**
  * Squared Euclidean distances of all pairs of rows.
  *
- * ‖x‖² + ‖y‖² − 2xᵀy by one product through the engine, made safe against cancellation: the points are centred, the norms are the
+ * ‖x‖² + ‖y‖² − 2xᵀy by a Gram matrix through the engine, made safe against cancellation: the points are centred, the norms are the
  * Gram's own diagonal, the diagonal is exactly 0, and pairs that are close beside their norms are computed again as ‖x − y‖² in
  * float64. Where a float32 product leaves more than 2 % of the pairs too close, it is repeated in float64 (reported).
  *
@@ -54,9 +55,8 @@ function direct(a: Floats, i: number, b: Floats, j: number, columns: number): nu
 export async function squaredDistances(points: Matrix, ctx: RunContext): Promise<Matrix> {
   const { original, centered } = centerPoints(points);
   const [rows, columns] = centered.shape;
-  const products = await ctx.engine.matmul(centered, centered, { transposeB: true });
-  const attempt = (gram: Matrix, mayGiveUp: boolean) => {
-    const { data } = gram;
+  const products = await gram(centered, ctx);
+  const attempt = ({ data }: Matrix, mayGiveUp: boolean) => {
     const norms = Float64Array.from({ length: rows }, (_, i) => data[i * rows + i]);
     const share = data instanceof Float64Array ? closeShare.float64 : closeShare.float32;
     let budget = mayGiveUp ? (manyClose * rows * rows) / 2 : Number.POSITIVE_INFINITY;
@@ -80,7 +80,8 @@ export async function squaredDistances(points: Matrix, ctx: RunContext): Promise
     return true;
   };
   if (attempt(products, products.data instanceof Float32Array)) return products;
-  const wide = await ctx.engine.matmul(...repeatInFloat64(centered, centered, ctx), { transposeB: true });
+  const [wideCentered] = repeatInFloat64(centered, centered, ctx);
+  const wide = await gram(wideCentered, ctx);
   attempt(wide, false);
   return tensor(new Float32Array(wide.data), [rows, rows]);
 }

@@ -11,7 +11,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { centerPoints } from "@layerfold/linalg";
+import { adam, centerPoints } from "@layerfold/linalg";
 import { takeRows } from "./take-rows.js";
 
 const optionsSchema = z.strictObject({
@@ -23,7 +23,7 @@ const optionsSchema = z.strictObject({
   learningRate: z.number().positive().default(3e-3),
 });
 
-/** One dense layer with Adam's moments of its parameters. */
+/** One dense layer. */
 interface DenseLayer {
   /** [inputs, outputs] */
   readonly weight: Parameter;
@@ -36,8 +36,8 @@ interface DenseLayer {
 
 interface Parameter {
   readonly values: Floats;
-  readonly first: Float64Array;
-  readonly second: Float64Array;
+  /** Moves the values against their slope. */
+  readonly move: ReturnType<typeof adam>;
 }
 
 /**
@@ -75,13 +75,12 @@ export const autoencoder = defineEmbedding({
         .slice(1)
         .map((outputs, k) => denseLayer(sizes[k], outputs, k % 2 === 0, isFloat64, rng));
       const batchSize = Math.min(options.batchSize, rows);
-      let step = 0;
       for (let epoch = 0; epoch < options.epochs; epoch++) {
         throwIfAborted(ctx.signal);
         const order = rng.permutation(rows);
         for (let from = 0; from < rows; from += batchSize) {
           const batch = takeRows(centered, order.subarray(from, from + batchSize));
-          await trainStep(layers, batch, ++step, options.learningRate, ctx);
+          await trainStep(layers, batch, options.learningRate, ctx);
         }
         ctx.report?.({
           type: "progress",
@@ -123,13 +122,12 @@ function denseLayer(
   rng: Rng,
 ): DenseLayer {
   const deviation = Math.sqrt(2 / (inputs + outputs));
-  const parameter = (count: number, value: () => number): Parameter => ({
-    values: isFloat64
+  const parameter = (count: number, value: () => number): Parameter => {
+    const values = isFloat64
       ? Float64Array.from({ length: count }, value)
-      : Float32Array.from({ length: count }, value),
-    first: new Float64Array(count),
-    second: new Float64Array(count),
-  });
+      : Float32Array.from({ length: count }, value);
+    return { values, move: adam(values) };
+  };
   return {
     inputs,
     outputs,
@@ -160,7 +158,6 @@ async function forward(layers: readonly DenseLayer[], input: Matrix, ctx: RunCon
 async function trainStep(
   layers: readonly DenseLayer[],
   batch: Matrix,
-  step: number,
   learningRate: number,
   ctx: RunContext,
 ): Promise<void> {
@@ -182,16 +179,7 @@ async function trainStep(
         transposeB: true,
       });
     }
-    adam(weight, weightSlope.data, step, learningRate);
-    adam(bias, biasSlope, step, learningRate);
-  }
-}
-
-function adam({ values, first, second }: Parameter, slope: Floats, step: number, learningRate: number): void {
-  const correction = Math.sqrt(1 - 0.999 ** step) / (1 - 0.9 ** step);
-  for (let i = 0; i < values.length; i++) {
-    first[i] = 0.9 * first[i] + 0.1 * slope[i];
-    second[i] = 0.999 * second[i] + 0.001 * slope[i] * slope[i];
-    values[i] -= (learningRate * correction * first[i]) / (Math.sqrt(second[i]) + 1e-8);
+    weight.move(weightSlope.data, learningRate);
+    bias.move(biasSlope, learningRate);
   }
 }

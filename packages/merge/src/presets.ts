@@ -45,6 +45,49 @@ export const presets: readonly Preset[] = [
     measure: { id: "npib" },
   },
   {
+    id: "mka-released-code",
+    summary:
+      "what MKA's released script does: the tail is weighed with estimates of its own, and then dropped",
+    source: mkaPaper,
+    planner: {
+      id: "last-first",
+      options: { weighting: "row-mean-sigmoid", similarityRefresh: "pooled" },
+    },
+    strategy: { id: "drop", options: { keep: "first" } },
+    embedding: { id: "diffusion-map" },
+    measure: { id: "mka-released-code" },
+  },
+  {
+    id: "laco",
+    summary: "LaCo's merge: later layers' differences are added to the first of the most similar neighbours",
+    source: "LaCo: Large Language Model Pruning via Layer Collapse, arXiv 2402.11187",
+    planner: { id: "best-adjacent-pair" },
+    strategy: { id: "difference-sum" },
+    embedding: { id: "identity" },
+    measure: { id: "cosine" },
+  },
+  {
+    id: "come",
+    summary:
+      "CoMe without its distillation: similar neighbours side by side, cut back by channel sensitivity",
+    source: "CoMe, arXiv 2510.15304",
+    planner: { id: "best-adjacent-pair" },
+    strategy: { id: "drop" },
+    repair: { id: "concatenate", options: { importance: "sensitivity" } },
+    embedding: { id: "identity" },
+    measure: { id: "cosine" },
+  },
+  {
+    id: "flatten",
+    summary: "FlattenGPT: similar neighbours side by side, cut back by a Nyström approximation",
+    source: "FlattenGPT: Depth Compression for Transformer with Layer Flattening, arXiv 2602.08858",
+    planner: { id: "best-adjacent-pair" },
+    strategy: { id: "drop" },
+    repair: { id: "concatenate", options: { importance: "leverage" } },
+    embedding: { id: "identity" },
+    measure: { id: "cosine" },
+  },
+  {
     id: "layerfold",
     summary:
       "our own: greedy plan by calibration loss, then the best heads and neurons of each group, refitted",
@@ -95,6 +138,14 @@ export const presets: readonly Preset[] = [
     planner: { id: "contiguous-block" },
     strategy: { id: "drop" },
     repair: { id: "linear" },
+  },
+  {
+    id: "linearpatch",
+    summary: "a run of layers is dropped and patched by channel scales behind a Hadamard rotation",
+    source: "A Simple Linear Patch Revives Layer-Pruned Large Language Models, arXiv 2505.24680",
+    planner: { id: "contiguous-block" },
+    strategy: { id: "drop" },
+    repair: { id: "hadamard-scale" },
   },
 ];
 

@@ -37,6 +37,7 @@ import {
   pickRows,
   withoutFeatures,
 } from "./normal-equations.js";
+import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
 /** Neurons go in so many rounds, the saliencies being taken anew for each. */
@@ -52,7 +53,9 @@ const rounds = 4;
  *    projections. W = (AᵀwA + λI)⁻¹(AᵀwT + λW₀); the key/value group of least saliency tr(W_Sᵀ[(G⁻¹)_SS]⁻¹W_S) goes, again and again,
  *    until as many are left as a block has.
  * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
- * 4. A group of one layer has its down projection refitted (`reconstruct`).
+ * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target; see
+ *    `refineNeurons`.
+ * 5. A group of one layer has its down projection refitted (`reconstruct`).
  *
  * Saliencies are the optimal brain surgeon's (Hassibi & Stork 1993). Ours; nearest relatives: FlattenGPT (arXiv 2602.08858), CoMe
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
@@ -73,11 +76,12 @@ export const componentFold = defineRepair({
     headRidge: z.array(z.number().positive()).min(1).default([1e-2]),
     /** Choose neurons from all layers; false keeps the kept layer's and refits their down projection. */
     neurons: z.boolean().default(true),
+    ...refineOptions,
   }),
   create: (options) => {
     const foldsHeads = (layers: readonly number[]) =>
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
-    const chooses = options.ridge.length > 1 || options.headRidge.length > 1;
+    const chooses = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
       fit: (model, plan, folded, calibration, ctx) =>
         frontToBack(
@@ -108,9 +112,10 @@ export const componentFold = defineRepair({
                   ctx,
                 );
               }
-              return options.neurons
-                ? foldNeurons(model, group, layers, block, options, ctx)
-                : refitDown(model, group, block, options, ctx);
+              const filled = options.neurons
+                ? await foldNeurons(model, group, layers, block, options, ctx)
+                : await refitDown(model, group, block, options, ctx);
+              return refineNeurons(model, group, filled, options, ctx);
             },
           },
           ctx,
@@ -262,7 +267,7 @@ async function foldNeurons(
   return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
 }
 
-function withNeurons(block: BlockView, neurons: Neurons): BlockView {
+export function withNeurons(block: BlockView, neurons: Neurons): BlockView {
   return withTensors(block, neuronTensors(block, neurons));
 }
 
@@ -284,7 +289,7 @@ async function chooseFeatures(fit: ComponentFit, count: number, ctx: RunContext)
   return current.features;
 }
 
-function sumOfVectors(vectors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
+export function sumOfVectors(vectors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
   const present = vectors.filter((vector) => vector !== undefined);
   if (present.length === 0) return undefined;
   return present[0].map((_, i) => present.reduce((sum, vector) => sum + vector[i], 0));

@@ -35,7 +35,7 @@ export interface FitOptions {
 const exponents = { none: 0, "inverse-norm": 0.5, "inverse-squared-norm": 1 };
 
 /** Square roots of the tokens' weights: (mean square of the target)^(−p/2). */
-function tokenScales(target: Hidden, weighting: FitOptions["tokenWeighting"]): Float64Array {
+export function tokenScales(target: Hidden, weighting: FitOptions["tokenWeighting"]): Float64Array {
   const { data, shape } = target.states;
   const scales = new Float64Array(target.lengths.reduce((sum, length) => sum + length, 0));
   eachToken(target, (start, token) => {

@@ -1,13 +1,15 @@
 import { defineRepair, z } from "@layerfold/core";
-import { groupByGroup } from "./front-to-back.js";
+import { frontToBack } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
+import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
 /**
  * Refits the down projection of every kept block, from the front, on the folded model's own activations: a block that stands for the
  * layers l … e − 1 is fitted to the dense stream behind layer e − 1, so it does the work of the layers that went, and takes up the drift
  * of the blocks before it. Ridge least squares towards the old weights, in float64; see `refitDown` for the formula. Ours; its nearest
- * relative is ReplaceMe (arXiv 2505.02819), which fits one block only and on the dense model's activations.
+ * relative is ReplaceMe (arXiv 2505.02819), which fits one block only and on the dense model's activations. With `refineEpochs` the gate
+ * and up projections of blocks that stand for several layers learn too; see `refineNeurons`.
  *
  * Cost per block: two runs of it and one of the layers it stands for, tokens · width² for the Gram and width³ for the solution, width
  * being the MLP's. Memory: a few blocks and width² float64 values, whatever the number of tokens.
@@ -18,6 +20,23 @@ import { refitDown } from "./refit-down.js";
 export const reconstruct = defineRepair({
   id: "reconstruct",
   summary: "refit every kept block's down projection to the dense stream, front to back",
-  optionsSchema: z.strictObject(fitOptions),
-  create: (options) => ({ fit: groupByGroup(options, refitDown) }),
+  optionsSchema: z.strictObject({ ...fitOptions, ...refineOptions }),
+  create: (options) => ({
+    fit: (model, plan, folded, calibration, ctx) =>
+      frontToBack(
+        model,
+        plan,
+        calibration(),
+        {
+          needsUpdates: () => false,
+          heldOutEvery: options.ridge.length > 1 || options.refineEpochs > 0 ? options.heldOutEvery : 0,
+          folded,
+          async fill(group, block) {
+            const refitted = await refitDown(model, group, block, options, ctx);
+            return group.layers.length === 1 ? refitted : refineNeurons(model, group, refitted, options, ctx);
+          },
+        },
+        ctx,
+      ),
+  }),
 });

@@ -165,6 +165,38 @@ describe("reconstruct", () => {
     },
   );
 
+  it.each(Object.keys(families))(
+    "%s: gate and up learn what a strategy spoilt, where asked",
+    async (name) => {
+      await withModel(families[name], async (checkpoint) => {
+        const model = await runnerWithIdleLayer(checkpoint, 2);
+        const plan = dropPlan(4, [0, 1, 3]);
+        const folded = async (group: number) => {
+          const block = await model.block(plan.groups[group].layers[0]);
+          const role = ["mlp.gate_up", "mlp.gate", "mlp.up"].find((r) => block.tensors.has(r))!;
+          const rng = seededRng(4);
+          const spoilt = values(block, role).map((x: number) => x + 0.3 * rng.normal());
+          const shape = block.tensors.get(role)!.shape;
+          return {
+            ...block,
+            tensors: new Map([...block.tensors, [role, tensor(Float32Array.from(spoilt), shape)] as const]),
+          };
+        };
+        const errorOf = async (refineEpochs: number) => {
+          const repair = reconstruct({ ridge: [1e-4], refineEpochs, refineTokens: 40, refineRate: 0.03 });
+          const [first, standsForTwo] = await repaired(repair, model, plan, folded);
+          return { alone: first.error!.after, two: standsForTwo.error!.after };
+        };
+        const without = await errorOf(0);
+        const learnt = await errorOf(80);
+        expect(learnt.two).toBeLessThan(0.5 * without.two);
+        // Layers that stand for themselves are not touched.
+        expect(learnt.alone).toBe(without.alone);
+        await model.close();
+      });
+    },
+  );
+
   it("says when blocks come without a word on how they lie", async () => {
     await withModel(llama, async (checkpoint) => {
       const model = await runnerWithIdleLayer(checkpoint, 2);
@@ -222,7 +254,11 @@ it("every repair is deterministic", async () => {
   await withModel(llama, async (checkpoint) => {
     const model = await runnerWithIdleLayer(checkpoint, 3);
     const plan = withoutWeights(dropPlan(4, [0, 1, 3]));
-    for (const repair of [reconstruct(), linear(), componentFold({ ridge: [1e-4, 1e-2], heldOutEvery: 3 })]) {
+    for (const repair of [
+      reconstruct({ refineEpochs: 2 }),
+      linear(),
+      componentFold({ ridge: [1e-4, 1e-2], heldOutEvery: 3 }),
+    ]) {
       expect(await repaired(repair, model, plan)).toEqual(await repaired(repair, model, plan));
     }
     await model.close();

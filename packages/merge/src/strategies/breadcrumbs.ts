@@ -1,6 +1,6 @@
 import { defineStrategy, z } from "@layerfold/core";
 import { differencesFromFirst, magnitudeBound } from "./magnitude-bounds.js";
-import { tensorwise } from "./tensorwise.js";
+import { normPolicy, tensorwise } from "./tensorwise.js";
 
 /**
  * Model breadcrumbs (arXiv 2312.06795, eq. 2): of the differences τ_k from the group's first layer the smallest (noise) and the largest
@@ -16,8 +16,9 @@ export const breadcrumbs = defineStrategy({
     smallest: z.number().min(0).max(1).default(0.85),
     /** Share that is masked for being large. */
     largest: z.number().min(0).max(1).default(0.01),
+    norms: normPolicy,
   }),
-  create: ({ smallest, largest }) => ({
+  create: ({ smallest, largest, norms }) => ({
     merge: tensorwise((values, weights) => {
       const merged = Float64Array.from(values[0]);
       differencesFromFirst(values).forEach((difference, k) => {
@@ -29,6 +30,6 @@ export const breadcrumbs = defineStrategy({
         });
       });
       return Float32Array.from(merged);
-    }),
+    }, norms),
   }),
 });

@@ -1,6 +1,6 @@
 import { defineStrategy, z } from "@layerfold/core";
 import { differencesFromFirst } from "./magnitude-bounds.js";
-import { tensorwise } from "./tensorwise.js";
+import { normPolicy, tensorwise } from "./tensorwise.js";
 
 /**
  * Drop and rescale (DARE, arXiv 2311.03099, eq. 3) of the differences τ_k from the group's first layer: every entry goes with probability
@@ -11,8 +11,8 @@ import { tensorwise } from "./tensorwise.js";
 export const dare = defineStrategy({
   id: "dare",
   summary: "weighted mean in which random entries of the later layers' differences are dropped (DARE)",
-  optionsSchema: z.strictObject({ dropRate: z.number().min(0).lt(1).default(0.5) }),
-  create: ({ dropRate }) => ({
+  optionsSchema: z.strictObject({ dropRate: z.number().min(0).lt(1).default(0.5), norms: normPolicy }),
+  create: ({ dropRate, norms }) => ({
     merge: (blocks, weights, ctx) => {
       const rng = ctx.rng.fork(`dare ${blocks[0].layer}`);
       return tensorwise((values, _weights, role) => {
@@ -25,7 +25,7 @@ export const dare = defineStrategy({
           }
         });
         return Float32Array.from(merged);
-      })(blocks, weights, ctx);
+      }, norms)(blocks, weights, ctx);
     },
   }),
 });

@@ -1,5 +1,5 @@
 import { defineStrategy, z } from "@layerfold/core";
-import { isNormRole, tensorwise } from "./tensorwise.js";
+import { normPolicy, tensorwise } from "./tensorwise.js";
 
 /**
  * θ_l + Σ_k (θ_{l+k} − θ_l): the reserving-differences-while-seeking-common merge of LaCo (arXiv 2402.11187, eq. 2). The released code
@@ -12,15 +12,13 @@ export const differenceSum = defineStrategy({
   summary: "the first layer plus all later layers' differences from it (LaCo)",
   optionsSchema: z.strictObject({
     reading: z.enum(["paper", "telescoping"]).default("paper"),
-    /** Norm gains: summed like everything else, or those of the group's first layer. */
-    norms: z.enum(["merge", "keep"]).default("merge"),
+    norms: normPolicy,
   }),
   create: ({ reading, norms }) => ({
-    merge: tensorwise((values, _weights, role) => {
+    merge: tensorwise((values) => {
       const [first, ...later] = values;
-      if (norms === "keep" && isNormRole(role)) return first;
       if (reading === "telescoping") return values[values.length - 1];
       return first.map((x, i) => later.reduce((sum, value) => sum + (value[i] - x), x));
-    }),
+    }, norms),
   }),
 });

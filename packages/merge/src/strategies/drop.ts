@@ -1,9 +1,14 @@
 import { defineStrategy, z } from "@layerfold/core";
 
-/** Keeps the layer of largest weight as it is, the first of equals, and throws the others away: the control of every merge. */
+/**
+ * Keeps the layer of largest weight as it is, the first of equals, and throws the others away: the control of every merge. `keep: "first"`
+ * does not look at the weights, as MKA's released script does: it assigns the merged tensors to a copy, so nothing is merged.
+ */
 export const drop = defineStrategy({
   id: "drop",
   summary: "keep one layer of each group, throw the others away",
-  optionsSchema: z.strictObject({}),
-  create: () => ({ merge: (blocks, weights) => blocks[weights.indexOf(Math.max(...weights))] }),
+  optionsSchema: z.strictObject({ keep: z.enum(["heaviest", "first"]).default("heaviest") }),
+  create: ({ keep }) => ({
+    merge: (blocks, weights) => blocks[keep === "first" ? 0 : weights.indexOf(Math.max(...weights))],
+  }),
 });

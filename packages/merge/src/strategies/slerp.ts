@@ -1,5 +1,5 @@
 import { defineStrategy, z } from "@layerfold/core";
-import { tensorwise, weightedSum } from "./tensorwise.js";
+import { normPolicy, tensorwise, weightedSum } from "./tensorwise.js";
 
 /** Below this sine of the angle between two tensors the great circle is a straight line to float32's precision. */
 const straight = 1e-6;
@@ -14,8 +14,8 @@ const straight = 1e-6;
 export const slerp = defineStrategy({
   id: "slerp",
   summary: "spherical interpolation of the layers' tensors",
-  optionsSchema: z.strictObject({}),
-  create: () => ({
+  optionsSchema: z.strictObject({ norms: normPolicy }),
+  create: ({ norms }) => ({
     merge: tensorwise((values, weights) => {
       let merged = values[0];
       let weight = weights[0];
@@ -24,7 +24,7 @@ export const slerp = defineStrategy({
         if (weights[k] !== 0) merged = interpolate(merged, values[k], weights[k] / weight);
       }
       return merged;
-    }),
+    }, norms),
   }),
 });
 

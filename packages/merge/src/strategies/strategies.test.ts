@@ -7,6 +7,7 @@ import { dare } from "./dare.js";
 import { differenceSum } from "./difference-sum.js";
 import { drop } from "./drop.js";
 import { slerp } from "./slerp.js";
+import { taskArithmetic } from "./task-arithmetic.js";
 import { isNormRole } from "./tensorwise.js";
 import { ties } from "./ties.js";
 import { weighted } from "./weighted.js";
@@ -85,6 +86,17 @@ it("difference-sum adds every later layer's difference from the first", async ()
     expect(value).toBeCloseTo(b[i] + c[i] - a[i], 5);
   });
   expect(telescoped).toEqual(c);
+});
+
+it("task-arithmetic runs from the first layer over the mean to the sum of differences", async () => {
+  const views = blocks(3, 4);
+  const close = async (scale: number, wanted: ArrayLike<number>) =>
+    down(await taskArithmetic({ scale }).merge(views, [], ctx)).forEach((value: number, i: number) => {
+      expect(value).toBeCloseTo(wanted[i], 5);
+    });
+  await close(0, down(views[0]));
+  await close(1 / 3, down(await weighted().merge(views, [1 / 3, 1 / 3, 1 / 3], ctx)));
+  await close(1, down(await differenceSum().merge(views, [], ctx)));
 });
 
 describe("slerp", () => {

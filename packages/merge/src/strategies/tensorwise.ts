@@ -8,7 +8,16 @@ import {
   type RunContext,
   type Tensor,
   tensor,
+  z,
 } from "@layerfold/core";
+import { foldNorms } from "./fold-norms.js";
+
+/**
+ * What becomes of norm gains: merged like everything else; those of the group's first layer; or moved into the maps that read them before
+ * anything is merged, which leaves every layer's function as it is.
+ */
+export const normPolicy = z.enum(["average", "keep", "fold"]).default("average");
+export type NormPolicy = z.output<typeof normPolicy>;
 
 /**
  * A per-tensor formula.
@@ -26,7 +35,7 @@ export type TensorFormula = (
 /**
  * Lifts a formula on one tensor to a strategy on whole blocks: every role of the block is merged by itself.
  *
- * @throws LAYERS_INCOMPATIBLE when the blocks have not the same roles with the same shapes
+ * @throws LAYERS_INCOMPATIBLE when the blocks have not the same roles with the same shapes; NORM_NOT_FOLDABLE from `norms: "fold"`
  *
  * @example
  * ```ts
@@ -35,12 +44,18 @@ export type TensorFormula = (
  * assert(block.tensors.get("mlp.down") !== undefined);
  * ```
  */
-export function tensorwise(formula: TensorFormula): MergeStrategy["merge"] {
-  return async (blocks, weights, ctx) => {
+export function tensorwise(formula: TensorFormula, norms: NormPolicy = "average"): MergeStrategy["merge"] {
+  return async (given, weights, ctx) => {
+    checkSameTensors(given);
+    const blocks = norms === "fold" ? given.map(foldNorms) : given;
     const [first] = blocks;
-    checkSameTensors(blocks);
-    const tensors: [Role, ReturnType<typeof tensor>][] = [];
-    for (const [role, { shape }] of first.tensors) {
+    const tensors: [Role, Tensor][] = [];
+    for (const [role, value] of first.tensors) {
+      const { shape } = value;
+      if (norms === "keep" && isNormRole(role)) {
+        tensors.push([role, value]);
+        continue;
+      }
       const values = blocks.map((block) => float32(block.tensors.get(role)!));
       tensors.push([role, tensor(await formula(values, weights, role, ctx), shape)]);
     }
@@ -59,7 +74,7 @@ function float32(t: Tensor): Float32Array {
 }
 
 /** @throws LAYERS_INCOMPATIBLE */
-function checkSameTensors(blocks: readonly BlockView[]): void {
+export function checkSameTensors(blocks: readonly BlockView[]): void {
   const describe = ({ type, tensors }: BlockView) =>
     `${type}: ${[...tensors]
       .map(([role, { shape }]) => `${role} [${shape.join(", ")}]`)

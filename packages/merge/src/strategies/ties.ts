@@ -1,6 +1,6 @@
 import { defineStrategy, z } from "@layerfold/core";
 import { differencesFromFirst, magnitudeBound } from "./magnitude-bounds.js";
-import { tensorwise } from "./tensorwise.js";
+import { normPolicy, tensorwise } from "./tensorwise.js";
 
 /**
  * Trim, elect, merge (TIES, arXiv 2306.01708, algorithm 1) of the differences τ_k from the group's first layer: of each τ_k the largest
@@ -15,8 +15,9 @@ export const ties = defineStrategy({
   optionsSchema: z.strictObject({
     density: z.number().gt(0).max(1).default(0.2),
     scale: z.number().default(1),
+    norms: normPolicy,
   }),
-  create: ({ density, scale }) => ({
+  create: ({ density, scale, norms }) => ({
     merge: tensorwise((values) => {
       const trimmed = differencesFromFirst(values).map((difference) => {
         const bound = magnitudeBound(difference, 1 - density);
@@ -32,6 +33,6 @@ export const ties = defineStrategy({
         }
         return count === 0 ? x : x + (scale * sum) / count;
       });
-    }),
+    }, norms),
   }),
 });

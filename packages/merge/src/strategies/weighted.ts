@@ -1,5 +1,5 @@
 import { defineStrategy, LayerfoldError, z } from "@layerfold/core";
-import { isNormRole, tensorwise, weightedSum } from "./tensorwise.js";
+import { normPolicy, tensorwise, weightedSum } from "./tensorwise.js";
 
 /**
  * The weighted mean of a group's tensors, θ̃ = Σ_j w_j·θ_j: MKA's merge (arXiv 2406.16330, eq. 10) with weights that the planner took from
@@ -17,13 +17,10 @@ export const weighted = defineStrategy({
     weighting: z.enum(["plan", "fixed"]).default("plan"),
     /** The earlier layer's share, for `fixed`. */
     ratio: z.number().min(0).max(1).default(0.5),
-    /** Norm gains: averaged like everything else, or those of the group's first layer. */
-    norms: z.enum(["merge", "keep"]).default("merge"),
+    norms: normPolicy,
   }),
   create: ({ weighting, ratio, norms }) => {
-    const mean = tensorwise((values, weights, role) =>
-      norms === "keep" && isNormRole(role) ? values[0] : weightedSum(values, weights),
-    );
+    const mean = tensorwise(weightedSum, norms);
     return {
       merge(blocks, planWeights, ctx) {
         const weights = weighting === "plan" ? planWeights : fixedWeights(blocks.length, ratio);
@@ -35,11 +32,11 @@ export const weighted = defineStrategy({
 });
 
 /** The weights of θ ← ratio·θ_l + (1 − ratio)·θ, run from the last layer to the first. */
-function fixedWeights(count: number, ratio: number): number[] {
+export function fixedWeights(count: number, ratio: number): number[] {
   return Array.from({ length: count }, (_, l) => (1 - ratio) ** l * (l < count - 1 ? ratio : 1));
 }
 
-function checkWeights(weights: readonly number[]) {
+export function checkWeights(weights: readonly number[]) {
   const sum = weights.reduce((total, w) => total + w, 0);
   if (Math.abs(sum - 1) <= 1e-6) return;
   throw new LayerfoldError("WEIGHTS_SUM", "the weights of a mean must sum to 1", {

@@ -1,0 +1,24 @@
+import type { Activation } from "@layerfold/core";
+import { expect, it } from "vitest";
+import { activated } from "./activated.js";
+
+// Values of torch.nn.functional (torch 2.15, float64) at −2, −0.5, 0.25 and 3.
+const known: Record<Activation, readonly number[]> = {
+  silu: [-0.2384058440442351, -0.1887703343990727, 0.1405441252, 2.8577223804673],
+  quick_gelu: [-0.06434137685579186, -0.1496115633936199, 0.1511996499, 2.9819286903],
+  gelu: [-0.04550026389635842, -0.1542687694, 0.1496765893, 2.9959503058],
+  gelu_tanh: [-0.0454023, -0.154286, 0.1496749, 2.9963627],
+  relu: [0, 0, 0.25, 3],
+  relu_squared: [0, 0, 0.0625, 9],
+};
+
+it.each(Object.keys(known) as Activation[])("%s: value and derivative", (activation) => {
+  const points = [-2, -0.5, 0.25, 3];
+  const { value, slope } = activated(Float32Array.from(points), activation);
+  const step = 1 / 1024;
+  points.forEach((z, i) => {
+    expect(value[i]).toBeCloseTo(known[activation][i], 5);
+    const [low, high] = activated(Float32Array.of(z - step, z + step), activation).value;
+    expect(slope[i]).toBeCloseTo((high - low) / (2 * step), 3);
+  });
+});

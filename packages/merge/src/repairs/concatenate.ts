@@ -1,0 +1,219 @@
+import {
+  type BlockView,
+  defineRepair,
+  LayerfoldError,
+  type Matrix,
+  type ModelRunner,
+  type RunContext,
+  tensor,
+  z,
+} from "@layerfold/core";
+import { float64, specOf, stackRows, vectorOf, withTensors } from "./block-linear.js";
+import { sumOfVectors, withNeurons } from "./component-fold.js";
+import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
+import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
+import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
+import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons } from "./neurons.js";
+import { componentFit, type NormalEquations, ofFeatures, pickRows } from "./normal-equations.js";
+
+/**
+ * Layers side by side as one wide layer, cut back to a layer's width: all heads and neurons of a group read one stream, the most important
+ * stay, and the output projections make up for what goes. Importance of channel j, G the Gram of the wide layer's activations A, W₀ its
+ * output projections side by side:
+ * `sensitivity` = √G_jj · ‖w_j‖, how much it adds to the stream (CoMe, arXiv 2510.15304);
+ * `leverage` = 1 − λ·((G + λI)⁻¹)_jj, how little the others could stand in for it (the Nyström selection of FlattenGPT, arXiv 2602.08858).
+ * Key/value heads stay or go whole. Then W = argmin ‖A_S·W − A·W₀‖² + λ‖W − W₀_S‖².
+ *
+ * The target is what the wide layer adds, not what the dense layers did one after another: that, and choosing and fitting as one problem,
+ * is what `component-fold` does instead. Layers that stand for themselves stay as they are. The plan's weights are not looked at.
+ *
+ * Cost per group of n layers: n + 1 runs of a block, tokens · (n · width)² for the Gram, (n · width)³ for leverage.
+ *
+ * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, query/key norms, attention beside the MLP (there
+ * `heads: false` may do), and an MLP that shares its norm with attention; CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
+ */
+export const concatenate = defineRepair({
+  id: "concatenate",
+  summary: "layers side by side, cut back to the most important heads and neurons (CoMe, FlattenGPT)",
+  optionsSchema: z.strictObject({
+    ...fitOptions,
+    importance: z.enum(["sensitivity", "leverage"]).default("sensitivity"),
+    /** Refit the output projections; false merely takes channels away. */
+    compensate: z.boolean().default(true),
+    /** Choose among the heads of all layers; false keeps the kept layer's. */
+    heads: z.boolean().default(true),
+  }),
+  create: (options) => ({
+    fit: (model, plan, folded, calibration, ctx) =>
+      frontToBack(
+        model,
+        plan,
+        calibration(),
+        {
+          needsUpdates: () => false,
+          heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
+          folded,
+          async fill(group, block) {
+            if (group.layers.length === 1) return block;
+            const layers: BlockView[] = [];
+            for (const layer of group.layers) layers.push(await model.block(layer));
+            const place = layers[group.layers.indexOf(group.place)];
+            const withHeads = options.heads
+              ? await cutHeads(model, group, layers, place, options, ctx)
+              : place;
+            return cutNeurons(model, group, layers, withHeads, options, ctx);
+          },
+        },
+        ctx,
+      ),
+  }),
+});
+
+interface CutOptions extends FitOptions {
+  readonly importance: "sensitivity" | "leverage";
+  readonly compensate: boolean;
+}
+
+async function cutHeads(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  layers: readonly BlockView[],
+  place: BlockView,
+  options: CutOptions,
+  ctx: RunContext,
+): Promise<BlockView> {
+  const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
+  for (const layer of layers) checkSameAttention(place, layer);
+  const width = (headCount / keyValueHeadCount) * headSize;
+  const outputs = stackRows(layers.map(headOutputs));
+  const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
+  const scale = specOf(place).residualScale ?? 1;
+  // Only attention is wanted of a candidate, so its MLP shrinks to one neuron.
+  const candidates = layers.map((layer) => withNeurons(layer, selectNeurons(neuronsOf(layer), [0])));
+  const [features, targets] = outputs.shape;
+  const equations = await gatherEquations(
+    group,
+    { features, targets },
+    options,
+    async ({ input }) => {
+      const heads = [];
+      const sum = new Float32Array(input.states.data.length);
+      for (const candidate of candidates) {
+        const { taps } = await model.runBlock(group.place, input, {
+          replace: candidate,
+          taps: ["attention.heads", "attention.update"],
+        });
+        heads.push(taps.get("attention.heads")!);
+        taps.get("attention.update")!.data.forEach((x, i) => {
+          sum[i] += x / scale;
+        });
+      }
+      if (bias) for (let i = 0; i < sum.length; i++) sum[i] -= bias[i % targets];
+      return { features: heads, target: tensor(sum, input.states.shape) };
+    },
+    ctx,
+  );
+  const { chosen, weights } = await cut(equations, outputs, width, keyValueHeadCount, options, ctx);
+  const groups = layers.flatMap(headGroupsOf);
+  const tensors = headTensors(
+    place,
+    chosen.map((b) => groups[b]),
+    weights,
+  );
+  return withTensors(place, [
+    ...tensors,
+    ...(bias ? [["attention.output.bias", tensor(bias)] as const] : []),
+  ]);
+}
+
+async function cutNeurons(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  layers: readonly BlockView[],
+  block: BlockView,
+  options: CutOptions,
+  ctx: RunContext,
+): Promise<BlockView> {
+  const { intermediateSize } = mlpOf(block);
+  if (!specOf(block).feedForwardNorm) {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", "MLP and attention read through one norm", {
+      where: `layer ${block.layer} (${block.type})`,
+    });
+  }
+  const neurons = joinNeurons(layers.map(neuronsOf));
+  const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
+  const wide = withNeurons(block, neurons);
+  const output = downOutput(wide);
+  const [features, targets] = neurons.down.shape;
+  const equations = await gatherEquations(
+    group,
+    { features, targets },
+    options,
+    async ({ input }) => {
+      const { taps } = await model.runBlock(group.place, input, {
+        replace: wide,
+        taps: ["mlp.hidden", "mlp.update"],
+      });
+      const update = taps.get("mlp.update")!;
+      const target = update.data.map((x, i) => x / output.scale - (output.bias?.[i % targets] ?? 0));
+      return { features: [taps.get("mlp.hidden")!], target: tensor(target, update.shape) };
+    },
+    ctx,
+  );
+  const { chosen, weights } = await cut(equations, neurons.down, 1, intermediateSize, options, ctx);
+  const filled = withNeurons(block, { ...selectNeurons(neurons, chosen), down: weights });
+  return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
+}
+
+/** The `count` most important units of `width` channels each, ascending, and the output projection of their channels. */
+async function cut(
+  split: Parameters<typeof settle>[0],
+  outputs: Matrix<Float32Array>,
+  width: number,
+  count: number,
+  options: CutOptions,
+  ctx: RunContext,
+): Promise<{ chosen: number[]; weights: Matrix<Float32Array> }> {
+  const prior = float64(outputs);
+  const { equations, ridge } = await settle(split, prior, options, ctx);
+  const channels =
+    options.importance === "leverage"
+      ? await leverage(equations, prior, ridge, ctx)
+      : sensitivity(equations, prior);
+  const units = new Float64Array(channels.length / width);
+  channels.forEach((value, j) => {
+    units[Math.floor(j / width)] += value;
+  });
+  const chosen = Array.from(units.keys())
+    .sort((a, b) => units[b] - units[a] || a - b)
+    .slice(0, count)
+    .sort((a, b) => a - b);
+  const kept = chosen.flatMap((unit) => Array.from({ length: width }, (_, i) => unit * width + i));
+  const rows = pickRows(prior, kept);
+  const weights = options.compensate
+    ? await solved(ofFeatures(equations, kept), rows, ridge, ctx)
+    : tensor(Float32Array.from(rows.data), rows.shape);
+  return { chosen, weights };
+}
+
+function sensitivity({ gram }: NormalEquations, outputs: Matrix<Float64Array>): Float64Array {
+  const [features, targets] = outputs.shape;
+  return Float64Array.from({ length: features }, (_, j) => {
+    const row = outputs.data.subarray(j * targets, (j + 1) * targets);
+    return Math.sqrt(gram.data[j * features + j]) * Math.hypot(...row);
+  });
+}
+
+async function leverage(
+  equations: NormalEquations,
+  prior: Matrix<Float64Array>,
+  ridge: number,
+  ctx: RunContext,
+): Promise<Float64Array> {
+  const features = prior.shape[0];
+  let trace = 0;
+  for (let j = 0; j < features; j++) trace += equations.gram.data[j * features + j];
+  const { inverse } = await componentFit(equations, prior, ridge, ctx);
+  const lambda = (ridge * trace) / features;
+  return Float64Array.from({ length: features }, (_, j) => 1 - lambda * inverse.data[j * features + j]);
+}
