@@ -9,8 +9,8 @@ import {
 import { constantLayer, innerProduct } from "./centered-layer.js";
 
 /**
- * A centred kernel matrix over the samples, flattened and divided by its Frobenius norm: the centred alignment (CKA) of two layers is then
- * an inner product (Kornblith et al. 2019, arXiv 1905.00414, eq. 3; Cortes et al. 2012).
+ * A centred kernel matrix over the samples, flattened by {@link upperTriangle} and divided by its Frobenius norm: the centred alignment (CKA)
+ * of two layers is then an inner product (Kornblith et al. 2019, arXiv 1905.00414, eq. 3; Cortes et al. 2012).
  */
 export interface CenteredKernel {
   readonly samples: number;
@@ -19,6 +19,23 @@ export interface CenteredKernel {
 
 /** Entries of every kernel that are multiplied at a time. */
 const chunk = 1 << 16;
+
+/**
+ * The entries of a symmetric matrix on and above its diagonal, row by row, those above it times √2: an inner product of two such lists is that
+ * of the matrices, at half the size.
+ */
+export function upperTriangle(kernel: Matrix): Floats {
+  const [n] = kernel.shape;
+  const { data } = kernel;
+  const length = (n * (n + 1)) / 2;
+  const out = data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
+  for (let i = 0, to = 0; i < n; i++) {
+    const start = i * n;
+    out[to++] = data[start + i];
+    for (let j = i + 1; j < n; j++) out[to++] = Math.SQRT2 * data[start + j];
+  }
+  return out;
+}
 
 /** Subtracts the mean of every row and column: H·K·H, H = I − 1/n, of a symmetric matrix in place. */
 export function doubleCenter(kernel: Matrix): Matrix {

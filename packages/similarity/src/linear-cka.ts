@@ -1,11 +1,18 @@
 import { defineSimilarity, type Matrix, matrixSize, type RunContext, z } from "@layerfold/core";
+import { gram } from "@layerfold/linalg";
 import { centeredLayer, innerProduct } from "./centered-layer.js";
-import { alignment, alignmentOfAll, type CenteredKernel, unitKernel } from "./kernel-alignment.js";
+import {
+  alignment,
+  alignmentOfAll,
+  type CenteredKernel,
+  unitKernel,
+  upperTriangle,
+} from "./kernel-alignment.js";
 import { checkPaired } from "./same-shape.js";
 
 const optionsSchema = z.strictObject({});
 
-/** A layer holds its kernel [n, n] up to this many samples, 64 MiB in float32; beyond, products of features are formed per pair. */
+/** A layer holds its kernel [n, n] up to this many samples, 32 MiB in float32; beyond, products of features are formed per pair. */
 const kernelSamples = 4096;
 
 interface PreparedLayer {
@@ -25,8 +32,8 @@ interface CenteredFeatures {
  * eq. 3 and 4). Invariant to rotation and isotropic scale; widths may differ. It grows with features / samples even for independent
  * layers: see `debiased-cka`.
  *
- * @throws LAYER_CONSTANT, SAMPLE_COUNT_MISMATCH. With few samples beside the features one [n, n] product per layer (2n²D operations in the
- *   engine; n² numbers kept) and n² operations per pair; else 2nD² operations per pair.
+ * @throws LAYER_CONSTANT, SAMPLE_COUNT_MISMATCH. With few samples beside the features one [n, n] Gram matrix per layer (n²D operations in
+ *   the engine; n²/2 numbers kept) and n² operations per pair; else 2nD² operations per pair.
  */
 export const linearCka = defineSimilarity<PreparedLayer, typeof optionsSchema>({
   id: "linear-cka",
@@ -43,9 +50,7 @@ export const linearCka = defineSimilarity<PreparedLayer, typeof optionsSchema>({
       const { rows, columns } = matrixSize(layer, "layer");
       if (rows > kernelSamples || rows > 8 * columns)
         return { layer, features: await centeredFeatures(layer, ctx) };
-      const centered = centeredLayer(layer);
-      const gram = await ctx.engine.matmul(centered, centered, { transposeB: true });
-      return { layer, kernel: unitKernel(rows, gram.data) };
+      return { layer, kernel: unitKernel(rows, upperTriangle(await gram(centeredLayer(layer), ctx))) };
     },
     async compare(a, b, ctx) {
       checkPaired(a.layer, b.layer);

@@ -1,6 +1,14 @@
 import { defineSimilarity, tensor, z } from "@layerfold/core";
+import { gram } from "@layerfold/linalg";
 import { centeredLayer } from "./centered-layer.js";
-import { alignment, alignmentOfAll, type CenteredKernel, uCenter, unitKernel } from "./kernel-alignment.js";
+import {
+  alignment,
+  alignmentOfAll,
+  type CenteredKernel,
+  uCenter,
+  unitKernel,
+  upperTriangle,
+} from "./kernel-alignment.js";
 
 const optionsSchema = z.strictObject({
   batchSize: z.number().int().min(4).default(256).describe("samples per batch, about"),
@@ -13,8 +21,8 @@ const optionsSchema = z.strictObject({
  *
  * Batches are consecutive samples, in sizes that differ by at most one, so no sample is left out; each batch's share of the mean is the same.
  *
- * @throws SAMPLES_TOO_FEW, LAYER_CONSTANT, SAMPLE_COUNT_MISMATCH. 2n·batchSize·D operations per layer in the engine; n·batchSize numbers
- *   kept, and operations per pair.
+ * @throws SAMPLES_TOO_FEW, LAYER_CONSTANT, SAMPLE_COUNT_MISMATCH. 2n·batchSize·D operations per layer in the engine; n·batchSize/2
+ *   numbers kept, and operations per pair.
  */
 export const minibatchCka = defineSimilarity<CenteredKernel, typeof optionsSchema>({
   id: "minibatch-cka",
@@ -33,16 +41,16 @@ export const minibatchCka = defineSimilarity<CenteredKernel, typeof optionsSchem
       const batches = Math.max(1, Math.floor(samples / batchSize));
       const starts = Array.from({ length: batches + 1 }, (_, b) => Math.floor((b * samples) / batches));
       const sizes = starts.slice(1).map((end, b) => end - starts[b]);
-      const length = sizes.reduce((sum, size) => sum + size * size, 0);
+      const length = sizes.reduce((sum, size) => sum + (size * (size + 1)) / 2, 0);
       const values =
         centered.data instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
       let at = 0;
       for (const [b, size] of sizes.entries()) {
         const batch = tensor(centered.data, [size, features], [features, 1], starts[b] * features);
-        const { data } = uCenter(await ctx.engine.matmul(batch, batch, { transposeB: true }));
+        const kernel = upperTriangle(uCenter(await gram(batch, ctx)));
         // HSIC₁ of a batch is the inner product over n(n − 3).
         const scale = size > 3 ? 1 / Math.sqrt(size * (size - 3)) : 1;
-        for (let k = 0; k < data.length; k++) values[at++] = data[k] * scale;
+        for (const value of kernel) values[at++] = value * scale;
       }
       return unitKernel(samples, values);
     },

@@ -1,5 +1,5 @@
 import { LayerfoldError, type Matrix, type RunContext, tensor } from "@layerfold/core";
-import { cholesky, solveTriangular, symmetricEigen } from "@layerfold/linalg";
+import { cholesky, gram, solveTriangular, symmetricEigen } from "@layerfold/linalg";
 import { centeredLayer, inFloat64 } from "./centered-layer.js";
 
 /** The principal directions of a centred layer X = U·diag(singularValues)·Vᵀ, as far as they carry any variance. */
@@ -25,12 +25,10 @@ export async function orthonormalBasis(layer: Matrix, ctx: RunContext): Promise<
   const centered = inFloat64(centeredLayer(layer));
   const [samples, features] = centered.shape;
   const wide = features > samples;
-  const gram = await ctx.engine.matmul(
-    centered,
-    centered,
-    wide ? { transposeB: true } : { transposeA: true },
-  );
-  const { values, vectors } = symmetricEigen(gram);
+  const products = wide
+    ? await gram(centered, ctx)
+    : await ctx.engine.matmul(centered, centered, { transposeA: true });
+  const { values, vectors } = symmetricEigen(products);
   const rank = values.findIndex((value) => !(value > varianceFloor * values[0]));
   const singularValues = values.slice(0, rank === -1 ? values.length : rank).map(Math.sqrt);
   const leading = tensor(vectors.data, [vectors.shape[0], singularValues.length], vectors.stride);

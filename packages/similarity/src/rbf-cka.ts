@@ -7,6 +7,7 @@ import {
   type CenteredKernel,
   doubleCenter,
   unitKernel,
+  upperTriangle,
 } from "./kernel-alignment.js";
 
 const optionsSchema = z.strictObject({
@@ -21,8 +22,8 @@ const optionsSchema = z.strictObject({
  * Centred kernel alignment with the Gaussian kernel exp(−‖x_i − x_j‖² / 2σ²), σ² = factor² · the median of the squared distances over pairs
  * i < j, in [0, 1] (Kornblith et al. 2019, arXiv 1905.00414, §3 and §4).
  *
- * @throws LAYER_CONSTANT when more than half of the pairs coincide, SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE. One [n, n] product per layer
- *   in the engine, n² numbers kept, n² operations per pair; the median sorts n²/2 numbers.
+ * @throws LAYER_CONSTANT when more than half of the pairs coincide, SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE. One [n, n] Gram matrix per
+ *   layer in the engine, n²/2 numbers kept, n² operations per pair; the median sorts n²/2 numbers.
  */
 export const rbfCka = defineSimilarity<CenteredKernel, typeof optionsSchema>({
   id: "rbf-cka",
@@ -42,7 +43,7 @@ export const rbfCka = defineSimilarity<CenteredKernel, typeof optionsSchema>({
       const factor = -1 / (2 * bandwidthFactor ** 2 * middle);
       const { data } = kernel;
       for (let at = 0; at < data.length; at++) data[at] = Math.exp(data[at] * factor);
-      return unitKernel(kernel.shape[0], doubleCenter(kernel).data);
+      return unitKernel(kernel.shape[0], upperTriangle(doubleCenter(kernel)));
     },
     compare: alignment,
     compareAll: alignmentOfAll,
