@@ -13,6 +13,7 @@ export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export {
   type BeginTokenPolicy,
+  type TextRange,
   type TokenSequence,
   type TokenSequences,
   tokenWindows,

@@ -15,6 +15,14 @@ export interface WindowOptions {
   readonly maxTokens?: number;
   /** Where `maxTokens` leaves some out: take windows evenly over the whole text instead of from its beginning. Default false. */
   readonly spread?: boolean;
+  /** Use only this part: rows of documents, tokens of a stream; `to` is exclusive and absent means to the end. */
+  readonly range?: TextRange;
+}
+
+/** Part of a text, counted from 0. */
+export interface TextRange {
+  readonly from: number;
+  readonly to?: number;
 }
 
 /** Tokens that a model sees at once. */
@@ -43,8 +51,8 @@ export interface TokenSequences {
  * With a stride below the window, windows overlap, and every window but the first scores only the tokens that no window before it
  * scored. A document stands alone: begin token given, end token appended as its last target, cut off at `window` tokens.
  *
- * @throws TEXT_EMPTY, TEXT_TOO_SHORT (no full window), TOKENIZER_NO_BEGIN where `always` asks for a token that there is not,
- * WINDOW_INVALID
+ * @throws TEXT_EMPTY, TEXT_TOO_SHORT (no full window), TEXT_RANGE (a part that the text does not have), TOKENIZER_NO_BEGIN where
+ * `always` asks for a token that there is not, WINDOW_INVALID
  */
 export function tokenWindows(
   documents: Documents,
@@ -53,7 +61,7 @@ export function tokenWindows(
   report?: RunContext["report"],
 ): TokenSequences {
   const { beginToken = "auto", window = 512 } = options;
-  const { stride = window, maxTokens = Number.POSITIVE_INFINITY, spread = false } = options;
+  const { stride = window, maxTokens = Number.POSITIVE_INFINITY, spread = false, range } = options;
   const wanted = beginToken === "always" || (beginToken === "auto" && documents.kind === "documents");
   if (beginToken === "always" && tokenizer.beginId === undefined) {
     throw new LayerfoldError("TOKENIZER_NO_BEGIN", "the tokenizer has no begin token", {
@@ -70,8 +78,8 @@ export function tokenWindows(
   }
   const sequences =
     documents.kind === "stream"
-      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread }, report)
-      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread }, report);
+      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread, range }, report)
+      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, range }, report);
   return {
     sequences,
     beginTokenGiven: begin.length > 0,
@@ -81,23 +89,26 @@ export function tokenWindows(
   };
 }
 
-type Limits = Required<Omit<WindowOptions, "beginToken" | "stride">>;
+type Limits = Required<Omit<WindowOptions, "beginToken" | "stride" | "range">> & Pick<WindowOptions, "range">;
 
 function streamWindows(
   { text, file }: Documents & { kind: "stream" },
   tokenizer: Tokenizer,
   begin: readonly number[],
-  { window, stride, maxTokens, spread }: Limits & { stride: number },
+  { window, stride, maxTokens, spread, range }: Limits & { stride: number },
   report: RunContext["report"],
 ): TokenSequence[] {
   const fresh = window - begin.length;
   const step = Math.min(stride, fresh);
   const limit = Math.floor(maxTokens / window);
-  const { tokens, whole } = encodeStart(
-    text,
-    tokenizer,
-    spread ? Number.POSITIVE_INFINITY : limit * step + fresh,
+  const from = range?.from ?? 0;
+  const needed = Math.min(
+    spread ? Number.POSITIVE_INFINITY : from + limit * step + fresh,
+    range?.to ?? Number.POSITIVE_INFINITY,
   );
+  const { tokens: read, whole } = encodeStart(text, tokenizer, needed);
+  if (range) checkRange(range, read.length, whole, "tokens", file);
+  const tokens = read.subarray(from, range?.to);
   if (tokens.length < fresh) {
     throw new LayerfoldError("TEXT_TOO_SHORT", "the text is shorter than one window", {
       wanted: `${fresh} tokens`,
@@ -108,7 +119,7 @@ function streamWindows(
   const total = Math.floor((tokens.length - fresh) / step) + 1;
   const left = tokens.length - ((total - 1) * step + fresh);
   const chosen = choose(total, limit, spread);
-  if (whole && left > 0 && chosen.length === total) {
+  if (whole && !range && left > 0 && chosen.length === total) {
     report?.({
       type: "diagnostic",
       severity: "info",
@@ -149,15 +160,16 @@ function documentSequences(
   { texts, file }: Documents & { kind: "documents" },
   tokenizer: Tokenizer,
   begin: readonly number[],
-  { window, maxTokens, spread }: Limits,
+  { window, maxTokens, spread, range }: Limits,
   report: RunContext["report"],
 ): TokenSequence[] {
+  if (range) checkRange(range, texts.length, true, "rows", file);
   const end = tokenizer.endId === undefined ? [] : [tokenizer.endId];
   const rows: Int32Array[] = [];
   let truncated = 0;
   let total = 0;
   // Spreading needs every length; else reading stops at the limit.
-  for (const text of texts) {
+  for (const text of range ? texts.slice(range.from, range.to) : texts) {
     const all = [...begin, ...tokenizer.encode(text), ...end];
     if (all.length < 2) continue;
     const ids = Int32Array.from(all.slice(0, window));
@@ -179,6 +191,22 @@ function documentSequences(
   }
   const chosen = total <= maxTokens ? rows : spreadRows(rows, total, maxTokens);
   return chosen.map((ids) => ({ ids, scoredFrom: 1 }));
+}
+
+/** @param whole - whether `length` is all that there is, and not merely all that was read */
+function checkRange(
+  { from, to }: TextRange,
+  length: number,
+  whole: boolean,
+  unit: string,
+  file: string,
+): void {
+  if (from < (to ?? length) && (to === undefined || to <= length || !whole)) return;
+  throw new LayerfoldError("TEXT_RANGE", "the text has no such part", {
+    wanted: `a part of its ${length} ${unit}`,
+    got: `[${from}:${to ?? ""}]`,
+    where: file,
+  });
 }
 
 function choose(total: number, limit: number, spread: boolean): number[] {

@@ -14,6 +14,7 @@ import {
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
+import { readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
@@ -23,6 +24,7 @@ import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
+import { parseCalibration } from "./text-source.js";
 
 const names = z.array(z.string()).min(1);
 
@@ -35,6 +37,7 @@ const recipeSchema = z.strictObject({
   window: z.number().int().min(2).optional(),
   maxTokens: z.number().int().min(2).optional(),
   calibrationTokens: z.number().int().min(2).optional(),
+  selfTemperature: z.number().positive().optional(),
   pooling: z.string().default("last"),
   measures: names.default(["npib"]),
   /** Embedding before a measure, by the measure's name; absent: diffusion-map for npib, else identity. */
@@ -106,13 +109,11 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
 
     const context = checkpoint.architecture.maxPositionEmbeddings;
     const { window } = recipe;
-    const calibration = await readSequences(
-      at(recipe.calibration),
-      context,
-      tokenizer,
-      { window, maxTokens: recipe.calibrationTokens, spread: true },
-      run,
-    );
+    const sources = parseCalibration(recipe.calibration).map((source) => ({
+      ...source,
+      file: source.file && at(source.file),
+    }));
+    const calibration = await readCalibration(sources, { checkpoint, tokenizer }, recipe, run);
     const judgement = {
       tokenizer,
       sequences: recipe.evaluate
@@ -128,18 +129,16 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     };
     const model = await checkpoint.fingerprint();
     const data = await Promise.all(
-      [recipe.calibration, recipe.evaluate, recipe.questions].map((file) =>
-        file ? dataFact(at(file)) : null,
-      ),
+      [recipe.evaluate, recipe.questions].map((file) => (file ? dataFact(at(file)) : null)),
     );
 
     let resumed = 0;
     const measured = new Map<string, Promise<Quality>>();
     /** Measures a folded model, or takes what an earlier cell or run found. */
     const qualityOf = (facts: unknown, fold: (directory: string) => Promise<unknown>) => {
-      const limits = { window, max: recipe.maxTokens, calibration: recipe.calibrationTokens };
+      const limits = { window, max: recipe.maxTokens };
       const key = createHash("sha256")
-        .update(JSON.stringify([model, data, limits, run.seed, facts]))
+        .update(JSON.stringify([model, calibration.facts, data, limits, run.seed, facts]))
         .digest("hex");
       const known = measured.get(key) ?? measure(key, fold);
       measured.set(key, known);

@@ -4,8 +4,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
 import {
   type Checkpoint,
+  openCheckpoint,
   type Question,
-  readQuestions,
   type Tokenizer,
   type TokenSequences,
 } from "@layerfold/checkpoint";
@@ -25,17 +25,22 @@ import {
 import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder } from "@layerfold/graph";
 import { checkTarget, drop, type Preset } from "@layerfold/merge";
+import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
+import { type Calibration, describeCalibration, readAnswers, readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
-import { openModel, overlap, readSequences } from "./inputs.js";
-import { dataFact, type Manifest, platformFact, pluginFact } from "./manifest.js";
+import { openModel, readQuestionRows, readSequences } from "./inputs.js";
+import { type Manifest, platformFact, pluginFact, textFact } from "./manifest.js";
 import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
+import { sharedTokens } from "./overlap.js";
+import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { makePlugin } from "./registry.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison, similarityFile } from "./similarity.js";
+import { fileSource } from "./text-source.js";
 import { version } from "./version.js";
 
 export interface CompressRequest {
@@ -50,9 +55,21 @@ export interface CompressRequest {
   readonly stride?: number;
   /** Of the evaluation text, from its start. */
   readonly maxTokens?: number;
-  /** Of the calibration text, spread evenly over it. */
+  /** Of the calibration texts, spread evenly over them. */
   readonly calibrationTokens?: number;
+  /** For `self`; default 1. */
+  readonly selfTemperature?: number;
+  /** Questions that planners which try plans weigh beside the text. */
+  readonly calibrationQuestions?: string;
+  /** Default 1. */
+  readonly questionWeight?: number;
   readonly pooling?: string;
+  /** Schemes by which the dense model and every fold are quantised too, each from the same calibration text. */
+  readonly quantizations?: readonly string[];
+  /** Of a quantised model's embedding; absent: it stays as it is. */
+  readonly embeddingBits?: 4 | 8;
+  /** Measure although the evaluation text stands in the calibration text. */
+  readonly allowOverlap?: boolean;
   /** Absent: the folded checkpoints are measured and thrown away. */
   readonly out?: string;
   readonly force?: boolean;
@@ -74,22 +91,31 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   let reference: LanguageModel | undefined;
   try {
     stage = await prepare(request, checkpoint, tokenizer, run);
-    const { planner, evidence, strategy, repair, calibration } = stage;
+    const { planner, evidence, strategy, repair, schemes, calibration } = stage;
     const judgement = { tokenizer, sequences: stage.evaluation, questions: stage.questions };
     const rows: ResultRow[] = [];
     const plans: MergePlan[] = [];
     const layerCount = checkpoint.architecture.blocks.length;
 
+    let denseBytes = 0;
     const measured = async (
-      facts: Pick<ResultRow, "id" | "label" | "method" | "planner" | "strategy" | "repair" | "control">,
-      fold: () => Promise<{ directory: string; plan?: MergePlan; parameterRatio: number }>,
-    ) => {
+      facts: Pick<ResultRow, "id" | "label" | "method" | "planner" | "strategy" | "repair" | "control"> & {
+        readonly quantization?: string;
+      },
+      fold: () => Promise<Measured>,
+    ): Promise<Measured> => {
       const startedAt = performance.now();
-      const { directory, plan, parameterRatio } = await fold();
-      const quality: Quality = await measureQuality(directory, judgement, plan && reference, run);
+      const made = await fold();
+      const { directory, plan, parameterRatio } = made;
+      const quality: Quality = await measureQuality(directory, judgement, rows[0] && reference, run);
       const remaining = plan?.groups.length ?? layerCount;
+      const bytes = await tensorBytes(directory);
+      denseBytes ||= bytes;
       rows.push({
         ...facts,
+        quantization: facts.quantization ?? null,
+        tensor_bytes: bytes,
+        size_ratio: 1 - bytes / denseBytes,
         removed_layers: plan ? removedLayers(plan) : [],
         num_hidden_layers: remaining,
         layer_ratio: 1 - remaining / layerCount,
@@ -102,10 +128,46 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         seconds: (performance.now() - startedAt) / 1000,
         peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
       });
+      return made;
     };
 
+    /** A row, and one for each scheme by which the model is quantised then. */
+    const measuredAndQuantized = async (
+      facts: Parameters<typeof measured>[0],
+      fold: () => Promise<Measured>,
+      quantizedUnder: string,
+    ) => {
+      const made = await measured(facts, fold);
+      if (schemes.length === 0) return;
+      const model = await openCheckpoint(made.directory);
+      try {
+        for (const scheme of schemes) {
+          run.terminal.say(`${facts.label}, then ${scheme.name}`);
+          const quantized = {
+            ...facts,
+            id: `${facts.id}-${scheme.name}`,
+            label: `  then ${scheme.name}`,
+            method: `${facts.method} + ${scheme.name}`,
+            quantization: scheme.name,
+          };
+          await measured(quantized, async () => {
+            const out = join(quantizedUnder, scheme.name);
+            const { embeddingBits, force } = request;
+            await quantizeModel(model, { scheme, embeddingBits, calibration, out, force }, run);
+            return { ...made, directory: out };
+          });
+        }
+      } finally {
+        await model.close();
+      }
+    };
+
+    if (stage.evaluation) {
+      dense = await openDecoder(checkpoint);
+      reference = rememberedLogits(dense, 2 ** 29);
+    }
     const { preset } = request;
-    await measured(
+    await measuredAndQuantized(
       {
         id: "dense",
         label: "dense",
@@ -116,6 +178,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         control: null,
       },
       async () => ({ directory: checkpoint.directory, parameterRatio: 0 }),
+      join(work, "dense"),
     );
     if (stage.evaluation) {
       dense = await openDecoder(checkpoint);
@@ -128,7 +191,8 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       plans.push(plan);
       const id = `${preset.id}-${target}`;
       const named = { planner: planner.id, method: preset.id };
-      await measured(
+      const directory = outputDirectory(request, target) ?? join(work, id);
+      await measuredAndQuantized(
         {
           ...named,
           id,
@@ -138,7 +202,6 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
           control: null,
         },
         async () => {
-          const directory = outputDirectory(request, target) ?? join(work, id);
           const { force } = request;
           const { parameterRatio } = await foldModel(
             checkpoint,
@@ -147,6 +210,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
           );
           return { directory, plan, parameterRatio };
         },
+        directory,
       );
       await measured(
         {
@@ -182,6 +246,20 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   }
 }
 
+/** A checkpoint that lies ready to be measured; without a plan the dense one. */
+interface Measured {
+  readonly directory: string;
+  readonly plan?: MergePlan;
+  readonly parameterRatio: number;
+}
+
+/** Bytes of a checkpoint's tensors on disk. */
+async function tensorBytes(directory: string): Promise<number> {
+  const { tensors, close } = await openCheckpoint(directory);
+  await close();
+  return Array.from(tensors.values()).reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
 /** Layers of the dense model that no longer stand alone. */
 function removedLayers(plan: MergePlan): number[] {
   return plan.groups.flatMap((group) => {
@@ -199,8 +277,9 @@ interface Stage {
   readonly planner: Planner;
   readonly strategy: MergeStrategy;
   readonly repair?: Repair;
+  readonly schemes: readonly QuantizationScheme[];
   readonly comparison: Comparison;
-  readonly calibration?: TokenSequences;
+  readonly calibration?: Calibration;
   readonly evaluation?: TokenSequences;
   readonly questions?: readonly Question[];
   readonly evidence: Evidence;
@@ -236,16 +315,15 @@ async function prepare(
       ...run.settings.of("repair"),
     }));
   const comparison = await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run);
+  const schemes = (request.quantizations ?? []).map((name) =>
+    makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run),
+  );
   run.settings.assertUsed();
+  const calibrated = request.calibration !== undefined;
+  for (const scheme of schemes) checkQuantizable(checkpoint, { scheme, calibrated });
 
   const calibration = request.calibration
-    ? await readSequences(
-        request.calibration,
-        checkpoint.architecture.maxPositionEmbeddings,
-        tokenizer,
-        { window, maxTokens: request.calibrationTokens, spread: true },
-        run,
-      )
+    ? await readCalibration(request.calibration, { checkpoint, tokenizer }, request, run)
     : undefined;
   const evaluation = request.evaluate
     ? await readSequences(
@@ -256,7 +334,10 @@ async function prepare(
         run,
       )
     : undefined;
-  const questions = request.questions ? await readQuestions(request.questions) : undefined;
+  const questions = request.questions ? await readQuestionRows(request.questions) : undefined;
+  const answers = request.calibrationQuestions
+    ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
+    : undefined;
   const needsCalibration = planner.needs.length > 0 || repair !== undefined;
   if (needsCalibration && !calibration) {
     throw new LayerfoldError("CALIBRATION_MISSING", `the method ${preset.id} needs a calibration text`, {
@@ -265,34 +346,50 @@ async function prepare(
   }
 
   const notes: string[] = [];
-  if (!evaluation && !questions)
-    notes.push("No --evaluate text and no --questions: quality was not measured.");
+  const warn = (message: string) => {
+    notes.push(message);
+    run.ctx.report?.({ type: "diagnostic", severity: "warning", code: "TRUST", message });
+  };
+  if (calibration) notes.push(`Calibration saw ${describeCalibration(calibration)}.`);
+  if (request.calibrationQuestions)
+    notes.push(`The planner weighed the answers of ${request.calibrationQuestions}.`);
+  if (!evaluation && !questions) warn("No --evaluate text and no --questions: quality was not measured.");
   if (calibration && evaluation) {
-    const shared = overlap(calibration.documents, evaluation.documents);
-    if (shared > 0) {
-      notes.push(
-        `${(shared * 100).toFixed(1)} % of the evaluation text also stands in the calibration text: these figures flatter the fold.`,
+    const ids = (text: TokenSequences) => text.sequences.map((sequence) => sequence.ids);
+    const shared = sharedTokens(ids(calibration), ids(evaluation));
+    const share = `${(shared * 100).toFixed(1)} % of the tokens`;
+    if (shared > 0 && !request.allowOverlap) {
+      throw new LayerfoldError(
+        "CALIBRATION_OVERLAPS",
+        "the evaluation text also stands in the calibration text",
+        {
+          wanted: "other texts or other parts of them, or --allow-overlap",
+          got: share,
+          where: request.evaluate,
+        },
       );
     }
+    if (shared > 0)
+      warn(
+        `${share} of ${request.evaluate} also stand in the calibration text: these figures flatter the fold.`,
+      );
+    else notes.push(`${request.evaluate} is new to it.`);
   }
-  for (const message of notes)
-    run.ctx.report?.({ type: "diagnostic", severity: "warning", code: "TRUST", message });
 
-  const pooling: Pooling = parsePooling(
-    request.pooling ?? (calibration?.documents.kind === "stream" ? "every:16" : "last"),
-  );
+  const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));
   const activations: Activations | undefined =
     calibration && (await captureCheckpoint(checkpoint, calibration, pooling, run));
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
   const { evidence, close } = await gatherEvidence(
     planner,
-    { checkpoint, comparison, similarity, activations, calibration, pooling },
+    { checkpoint, comparison, similarity, activations, calibration, answers, pooling },
     run,
   );
   return {
     planner,
     strategy,
     repair,
+    schemes,
     comparison,
     calibration,
     evaluation,
@@ -319,13 +416,16 @@ async function writeResults(
     arguments: { ...given, method: preset.id },
     seed: run.seed,
     model: { name: modelName(model), sha256: await checkpoint.fingerprint() },
-    data: Object.fromEntries(
-      await Promise.all(
-        (["calibration", "evaluate", "questions"] as const)
-          .filter((use) => request[use])
-          .map(async (use) => [use, await dataFact(request[use]!)] as const),
+    data: {
+      ...(stage.calibration && { calibration: stage.calibration.facts }),
+      ...Object.fromEntries(
+        await Promise.all(
+          (["calibrationQuestions", "evaluate", "questions"] as const)
+            .filter((use) => request[use])
+            .map(async (use) => [use, await textFact(fileSource(request[use]!))] as const),
+        ),
       ),
-    ),
+    },
     plugins: [
       stage.planner,
       stage.strategy,

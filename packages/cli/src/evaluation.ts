@@ -1,12 +1,9 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Checkpoint, Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { openCheckpoint } from "@layerfold/checkpoint";
 import type { LanguageModel } from "@layerfold/core";
 import { klToDense, multipleChoice, perplexity } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
-import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
+import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
 import type { Run } from "./run.js";
 
 /** What quality is judged on; what is absent is not measured. */
@@ -49,56 +46,35 @@ export async function measureQuality(
 }
 
 /**
- * Opens a checkpoint to measure it. A quantised one is measured on its dequantised weights, written out in float32, which are exactly what
- * its kernels multiply with; that activations are rounded too (W8A8) is not simulated, and said.
+ * Opens a checkpoint to measure it. A quantised one runs on its packed codes, in float32 products; what no kernel takes is simulated
+ * exactly, and `running` says how much.
  */
 export async function openEvaluated(
   directory: string,
   run: Run,
-): Promise<{ checkpoint: Checkpoint; model: LanguageModel; close(): Promise<void> }> {
-  const stored = await openCheckpoint(directory, { report: run.ctx.report });
-  if (!isQuantized(stored)) {
-    const model = await openDecoder(stored);
-    return {
-      checkpoint: stored,
-      model,
-      async close() {
-        await model.close();
-        await stored.close();
-      },
-    };
-  }
-  const scratch = await mkdtemp(join(tmpdir(), "layerfold-dense-"));
+): Promise<{
+  checkpoint: Checkpoint;
+  model: LanguageModel;
+  /** Of a quantised checkpoint. */
+  running?: RunningSummary;
+  close(): Promise<void>;
+}> {
+  const { report } = run.ctx;
+  const checkpoint = await openCheckpoint(directory, { report });
   try {
-    const quiet = { signal: run.ctx.signal };
-    await dequantizeCheckpoint(stored, join(scratch, "model"), { dtype: "float32" }, quiet);
-    if (roundsActivations(stored)) {
-      run.ctx.report?.({
-        type: "diagnostic",
-        severity: "warning",
-        code: "ACTIVATIONS_NOT_QUANTIZED",
-        message: "measured with quantised weights and full-precision activations",
-      });
-    }
-    const dense = await openCheckpoint(join(scratch, "model"));
-    const model = await openDecoder(dense);
+    const weights = isQuantized(checkpoint) ? await quantizedWeights(checkpoint, report) : undefined;
+    const model = await openDecoder(checkpoint, { quantizedWeights: weights });
     return {
-      checkpoint: stored,
+      checkpoint,
       model,
+      ...(weights && { running: runningSummary(weights.values()) }),
       async close() {
         await model.close();
-        await dense.close();
-        await stored.close();
-        await rm(scratch, { recursive: true });
+        await checkpoint.close();
       },
     };
   } catch (error) {
-    await stored.close();
-    await rm(scratch, { recursive: true, force: true });
+    await checkpoint.close();
     throw error;
   }
-}
-
-function roundsActivations({ config }: Checkpoint): boolean {
-  return JSON.stringify(config.quantization_config ?? {}).includes('"input_activations":{');
 }

@@ -1,5 +1,5 @@
 import { captureActivations, checkpointSource, type Pooling, runnerSource } from "@layerfold/capture";
-import { batchBySize, type Checkpoint, type TokenSequences } from "@layerfold/checkpoint";
+import { batchBySize, type Checkpoint, type TokenSequence, type TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
   type Evidence,
@@ -23,7 +23,16 @@ export interface EvidenceSources {
   readonly similarity?: Matrix;
   readonly activations?: Activations;
   readonly calibration?: TokenSequences;
+  /** What a plan's loss weighs beside the text. */
+  readonly answers?: WeighedAnswers;
   readonly pooling: Pooling;
+}
+
+/** Answered questions, and what their loss weighs beside the text's. */
+export interface WeighedAnswers {
+  /** Their answers are the only targets. */
+  readonly sequences: readonly TokenSequence[];
+  readonly weight: number;
 }
 
 /** Captures a calibration text through a checkpoint. */
@@ -50,7 +59,7 @@ export async function gatherEvidence(
   sources: EvidenceSources,
   run: Run,
 ): Promise<{ evidence: Evidence; close(): Promise<void> }> {
-  const { checkpoint, comparison, calibration, pooling } = sources;
+  const { checkpoint, comparison, calibration, answers, pooling } = sources;
   const { architecture } = checkpoint;
   let { activations, similarity } = sources;
   const capture = async () => {
@@ -68,7 +77,7 @@ export async function gatherEvidence(
     : activations?.statistics;
   const losses =
     calibration && planner.needs.includes("evaluate")
-      ? await planLosses(checkpoint, calibration, run)
+      ? await planLosses(checkpoint, calibration, answers, run)
       : undefined;
   const evidence: Evidence = {
     layerCount: architecture.blocks.length,
@@ -86,16 +95,27 @@ export async function gatherEvidence(
 /** Planners try hundreds of plans; what they tell apart shows on this many tokens. */
 const planningTokens = 16_384;
 
-/** The calibration loss of one plan after another, nats per token; what two plans begin with alike is run once. */
-async function planLosses(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
+/**
+ * The calibration loss of one plan after another: mean nats per token of the text, plus weight × mean nats per answer where there are
+ * questions. What two plans begin with alike is run once.
+ */
+async function planLosses(
+  checkpoint: Checkpoint,
+  calibration: TokenSequences,
+  answers: WeighedAnswers | undefined,
+  run: Run,
+) {
   const runner = await openRunner(checkpoint);
   const share = Math.max(1, calibration.tokenCount / planningTokens);
   const chosen = calibration.sequences.filter(
     (_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share),
   );
-  const batches = batchBySize(
-    chosen.map(({ ids }) => ids),
-    tokensPerBatch,
+  const judged = [{ sequences: chosen, weight: 1 }, ...(answers ? [answers] : [])];
+  const batches = judged.flatMap(({ sequences }) =>
+    batchBySize(
+      sequences.map(({ ids }) => ids),
+      tokensPerBatch,
+    ),
   );
   const streamsOf = planStreams(
     runner,
@@ -114,8 +134,12 @@ async function planLosses(checkpoint: Checkpoint, calibration: TokenSequences, r
   return {
     async lossOf(plan: MergePlan): Promise<number> {
       streams = (await streamsOf(plan)).values();
-      const found = await perplexity(head, chosen, { maxTokensPerBatch: tokensPerBatch }, quiet);
-      return found.negativeLogLikelihood / found.tokens;
+      let loss = 0;
+      for (const { sequences, weight } of judged) {
+        const found = await perplexity(head, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
+        loss += (weight * found.negativeLogLikelihood) / found.tokens;
+      }
+      return loss;
     },
     async close() {
       await head.close();

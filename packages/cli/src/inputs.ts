@@ -4,13 +4,17 @@ import {
   type Documents,
   openCheckpoint,
   openTokenizer,
+  type Question,
   readDocuments,
+  readQuestions,
   type Tokenizer,
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
-import { LayerfoldError, type TokenBatch } from "@layerfold/core";
+import type { TokenBatch } from "@layerfold/core";
 import type { Run } from "./run.js";
+import { fileSource, rowsOf } from "./text-source.js";
+import { windowFor } from "./window.js";
 
 /** How a text is cut into token sequences. */
 export interface WindowOptions {
@@ -19,8 +23,6 @@ export interface WindowOptions {
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly beginToken?: "auto" | "always" | "never";
-  /** Take the windows evenly from the whole file instead of from its start. */
-  readonly spread?: boolean;
 }
 
 /** Opens a MODEL argument, a folder or `hf:org/name`. */
@@ -43,35 +45,31 @@ export async function openModel(
 }
 
 /**
- * Reads a text and cuts it to token sequences no longer than the model takes.
+ * Reads a text, `FILE` or `FILE[from:to]`, and cuts it to token sequences no longer than the model takes.
  * @param context - most tokens that the model takes
  * @returns with the window that was used
  */
 export async function readSequences(
-  file: string,
+  text: string,
   context: number,
   tokenizer: Tokenizer,
   options: WindowOptions,
   run: Run,
 ): Promise<TokenSequences & { documents: Documents; window: number }> {
-  const window = options.window ?? Math.min(512, context);
-  if (window > context) {
-    throw new LayerfoldError("WINDOW_TOO_LONG", "the window is longer than the model's context", {
-      wanted: `at most ${context} tokens`,
-      got: `${window}`,
-      where: "--window",
-    });
-  }
+  const window = windowFor(options.window, context);
+  const { file, range } = fileSource(text);
   const documents = await readDocuments(file);
-  return { ...tokenWindows(documents, tokenizer, { ...options, window }, run.ctx.report), documents, window };
+  return {
+    ...tokenWindows(documents, tokenizer, { ...options, range, window }, run.ctx.report),
+    documents,
+    window,
+  };
 }
 
-/** Texts that both files hold, as a share of the evaluation file's; a stream counts by its lines. */
-export function overlap(calibration: Documents, evaluation: Documents): number {
-  const parts = (d: Documents) => (d.kind === "stream" ? d.text.split(/\n+/) : d.texts).map((t) => t.trim());
-  const seen = new Set(parts(calibration).filter((t) => t.length >= 40));
-  const judged = parts(evaluation).filter((t) => t.length >= 40);
-  return judged.length === 0 ? 0 : judged.filter((t) => seen.has(t)).length / judged.length;
+/** Reads multiple-choice questions, `FILE` or `FILE[from:to]`. */
+export async function readQuestionRows(text: string): Promise<readonly Question[]> {
+  const source = fileSource(text);
+  return rowsOf(await readQuestions(source.file), source);
 }
 
 /** Padded positions that go through the model at once. */

@@ -5,6 +5,7 @@ import { cpus } from "node:os";
 import { basename } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Plugin } from "@layerfold/core";
+import type { TextSource } from "./text-source.js";
 
 /** What it takes to repeat a run bit for bit. */
 export interface Manifest {
@@ -13,8 +14,8 @@ export interface Manifest {
   readonly arguments: Readonly<Record<string, unknown>>;
   readonly seed: number;
   readonly model: { readonly name: string; readonly sha256: string };
-  /** Name and SHA-256 of every text that was read, by what it was for. */
-  readonly data: Readonly<Record<string, { readonly name: string; readonly sha256: string }>>;
+  /** Every text that was read, by what it was for. */
+  readonly data: Readonly<Record<string, DataFact | readonly DataFact[]>>;
   readonly plugins: readonly { readonly kind: string; readonly id: string; readonly options: unknown }[];
   readonly platform: {
     readonly node: string;
@@ -25,6 +26,15 @@ export interface Manifest {
   };
 }
 
+/** A text that was read. */
+export interface DataFact {
+  /** Of the file; `self` is text that the model made up. */
+  readonly name: string;
+  readonly sha256?: string;
+  /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
+  readonly range?: string;
+}
+
 /** SHA-256 of a file, hex. */
 export async function fileFingerprint(file: string): Promise<string> {
   const hash = createHash("sha256");
@@ -33,8 +43,14 @@ export async function fileFingerprint(file: string): Promise<string> {
 }
 
 /** Name and fingerprint of a data file. */
-export async function dataFact(file: string): Promise<{ name: string; sha256: string }> {
+export async function dataFact(file: string): Promise<DataFact> {
   return { name: basename(file), sha256: await fileFingerprint(file) };
+}
+
+/** The same of a text, which may be a part of a file. */
+export async function textFact({ file, range }: TextSource): Promise<DataFact> {
+  if (file === undefined) return { name: "self" };
+  return { ...(await dataFact(file)), ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
 }
 
 /** The part of a manifest that a plug-in accounts for. */

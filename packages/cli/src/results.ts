@@ -2,6 +2,12 @@ import type { ReportRow } from "@layerfold/report";
 
 /** A row of results.json: what the report shows, and what it cost. */
 export interface ResultRow extends ReportRow {
+  /** Scheme by which the weights were quantised; null: not at all. */
+  readonly quantization: string | null;
+  /** Of the checkpoint on disk. */
+  readonly tensor_bytes: number;
+  /** Share of the dense model's bytes removed, by folding and quantising together. */
+  readonly size_ratio: number;
   readonly seconds: number;
   /** Largest resident size of the process so far. */
   readonly peak_rss_bytes: number;

@@ -196,7 +196,7 @@ describe("the stages one by one", () => {
       checkpoint,
       "--calibration",
       calibration,
-      "--max-tokens",
+      "--calibration-tokens",
       "4000",
       "--out",
       at("capture"),
@@ -328,7 +328,7 @@ describe("compress", () => {
     const report = readFileSync(at("compressed/report.html"), "utf8");
     expect(report).not.toMatch(/(src|href)="https?:/);
     const manifest = JSON.parse(readFileSync(at("compressed/manifest.json"), "utf8"));
-    expect(manifest.data.calibration.sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(manifest.data.calibration[0].sha256).toMatch(/^[0-9a-f]{64}$/);
   });
 
   it("says so when calibration and evaluation share text", async () => {
@@ -395,7 +395,7 @@ it("a repair goes through merge, and needs its calibration text", async () => {
   await json("plan", checkpoint, "--layers", "15", "--planner", "reverse", "--out", plan);
   const merge = ["merge", checkpoint, "--plan", plan, "--repair", "reconstruct", "--out", at("repaired")];
   expect((await json(...merge)).error.code).toBe("CALIBRATION_MISSING");
-  const { result } = await json(...merge, "--calibration", calibration, "--max-tokens", "4000");
+  const { result } = await json(...merge, "--calibration", calibration, "--calibration-tokens", "4000");
   const perplexityOf = async (folder: string) =>
     (await json("eval", folder, "--perplexity", validation, "--max-tokens", "3000")).result.perplexity;
   expect(result.parameterRatio).toBeGreaterThan(0);

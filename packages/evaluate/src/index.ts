@@ -3,7 +3,7 @@ export type { BatchOptions } from "./batch-budget.js";
 export { type ChoiceItem, type ChoiceScores, choiceLikelihood } from "./choice-likelihood.js";
 export { type Divergence, klToDense } from "./kl-to-dense.js";
 export { type LastWord, lastWord } from "./last-word.js";
-export { choicePrompt, multipleChoice } from "./multiple-choice.js";
+export { answeredQuestions, choicePrompt, multipleChoice } from "./multiple-choice.js";
 export { type Perplexity, perplexity } from "./perplexity.js";
 export { rememberedLogits } from "./remembered-logits.js";
 export { choiceRow, defineTask, readTask, type Task } from "./task.js";

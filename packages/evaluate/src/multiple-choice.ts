@@ -1,4 +1,4 @@
-import { batchBySize, type Question, type Tokenizer } from "@layerfold/checkpoint";
+import { batchBySize, type Question, type Tokenizer, type TokenSequence } from "@layerfold/checkpoint";
 import {
   contiguousData,
   type LanguageModel,
@@ -32,14 +32,7 @@ export async function multipleChoice(
   options: BatchOptions,
   ctx: RunContext,
 ): Promise<Accuracy> {
-  if (questions.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
-  const prompts = questions.map((question) =>
-    tokenizer.encode(choicePrompt(question), { addSpecialTokens: true }),
-  );
-  const most = questions.reduce((max, { choices }) => Math.max(max, choices.length), 0);
-  const letters = Array.from({ length: most }, (_, i) =>
-    letterToken(tokenizer, questions[0], prompts[0], letter(i)),
-  );
+  const { prompts, letters } = asked(tokenizer, questions);
   const right: { subject: string; right: boolean }[] = new Array(questions.length);
   let done = 0;
   for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
@@ -54,6 +47,32 @@ export async function multipleChoice(
     ctx.report?.({ type: "progress", stage: "questions", done, total: questions.length, unit: "questions" });
   }
   return accuracyOf(right);
+}
+
+/**
+ * Questions with their right answers, as token sequences whose one target is the letter that `multipleChoice` wants: the loss of a model
+ * on them tells how surely it answers.
+ * @throws as `multipleChoice`
+ */
+export function answeredQuestions(tokenizer: Tokenizer, questions: readonly Question[]): TokenSequence[] {
+  const { prompts, letters } = asked(tokenizer, questions);
+  return prompts.map((prompt, i) => ({
+    ids: Int32Array.from([...prompt, letters[questions[i].answer]]),
+    scoredFrom: prompt.length,
+  }));
+}
+
+/** Token ids of the prompts, and of the answer letters that may follow. */
+function asked(tokenizer: Tokenizer, questions: readonly Question[]) {
+  if (questions.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
+  const prompts = questions.map((question) =>
+    tokenizer.encode(choicePrompt(question), { addSpecialTokens: true }),
+  );
+  const most = questions.reduce((max, { choices }) => Math.max(max, choices.length), 0);
+  const letters = Array.from({ length: most }, (_, i) =>
+    letterToken(tokenizer, questions[0], prompts[0], letter(i)),
+  );
+  return { prompts, letters };
 }
 
 function letter(index: number): string {

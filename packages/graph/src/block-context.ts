@@ -32,8 +32,10 @@ export interface BlockContext {
   /** Round what attention's, the MLP's and the experts' linear maps read, as integer activations of so many bits would be. */
   readonly activationBits?: number;
   has(role: Role): boolean;
-  /** The tensor as float32. */
+  /** The tensor as float32; not for linear maps, which may be stored in another form. */
   weight(role: Role): Value;
+  /** `x` times the weight of that role's linear map. */
+  product(x: Value, role: Role): Value;
   /** The tensor's shape, which may differ from the spec's in widths inside the block. */
   shape(role: Role): readonly number[];
   /** Offers an inner value, [batch, sequence, width]. */

@@ -2,7 +2,6 @@ import { type Architecture, LayerfoldError } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { SequenceValues } from "./block-context.js";
 import type { CheckpointWeights } from "./checkpoint-weights.js";
-import { linear } from "./linear.js";
 
 /** Writes the embedding: token ids int32 [batch, sequence] to the stream before block 0, [batch, sequence, hidden]. */
 export function embedding(
@@ -13,18 +12,16 @@ export function embedding(
   ids: Value,
 ): Value {
   const { tokens, scale, projection, positions } = architecture.embedding;
-  // Rows are looked up as they are stored, so that only they are converted.
-  const rows = (name: string, at: Value) =>
-    graph.cast(graph.node("Gather", [weights.stored(graph, name), at]), "float32");
-  let stream = rows(tokens, ids);
+  let stream = weights.rows(graph, tokens, ids);
   if (scale !== undefined) stream = graph.node("Mul", [stream, graph.constant("float32", scale)]);
-  if (projection !== undefined) stream = linear(graph, stream, weights.float(graph, projection), "out-in");
+  if (projection !== undefined) stream = weights.product(graph, stream, projection, "out-in");
   if (positions) {
     const int64 = (value: number) => graph.constant("int64", value);
     const length = graph.node("Gather", [graph.node("Shape", [ids]), int64(1)]);
     const count = graph.node("Range", [int64(0), length, int64(1)]);
     const first = graph.node("Add", [sequence.firstPosition, int64(positions.offset)]);
-    stream = graph.node("Add", [stream, rows(positions.weight, graph.node("Add", [count, first]))]);
+    const learned = weights.rows(graph, positions.weight, graph.node("Add", [count, first]));
+    stream = graph.node("Add", [stream, learned]);
   }
   return stream;
 }

@@ -2,8 +2,11 @@ import type { Checkpoint } from "@layerfold/checkpoint";
 import type { Architecture } from "@layerfold/core";
 import { type GraphBuilder, graphBuilder, onnxTensor, openSession, type Value } from "@layerfold/onnx";
 import { softcap } from "./activation.js";
-import { type CheckpointWeights, checkpointWeights } from "./checkpoint-weights.js";
-import { linear } from "./linear.js";
+import {
+  type CheckpointWeights,
+  checkpointWeights,
+  type QuantizedWeightOptions,
+} from "./checkpoint-weights.js";
 import { normalize } from "./norm.js";
 
 /** Bytes of logits that are in memory at a time. */
@@ -19,9 +22,12 @@ export interface Head {
 }
 
 /** Opens the head of a checkpoint. Rows are taken a few at a time, so that few logits are in memory. */
-export async function openHead(checkpoint: Checkpoint, threads?: number): Promise<Head> {
+export async function openHead(
+  checkpoint: Checkpoint,
+  options: QuantizedWeightOptions & { readonly threads?: number } = {},
+): Promise<Head> {
   const { hiddenSize, vocabularySize } = checkpoint.architecture;
-  const weights = checkpointWeights(checkpoint);
+  const weights = checkpointWeights(checkpoint, options);
   const graph = graphBuilder();
   const logits = headGraph(
     graph,
@@ -39,7 +45,7 @@ export async function openHead(checkpoint: Checkpoint, threads?: number): Promis
     graphs: { then_branch: scored, else_branch: unscored },
   });
   graph.output("log_probabilities", score, "float32", ["scored"]);
-  const session = await openSession(graph.build(), { threads, externalFolder: weights.folder });
+  const session = await openSession(graph.build(), { threads: options.threads, ...weights.session });
 
   const chunkRows = Math.max(1, Math.floor(chunkBytes / (4 * vocabularySize)));
   async function run(
@@ -100,9 +106,9 @@ export function headGraph(
 ): Value {
   const tensor = (name: string) => weights.float(graph, name);
   let x = finalNorm ? normalize(graph, rows, finalNorm, hiddenSize, tensor) : rows;
-  if (head.projection !== undefined) x = linear(graph, x, tensor(head.projection), "out-in");
-  const bias = head.bias === undefined ? undefined : tensor(head.bias);
-  let logits = linear(graph, x, tensor(head.weight), "out-in", bias);
+  if (head.projection !== undefined) x = weights.product(graph, x, head.projection, "out-in");
+  let logits = weights.product(graph, x, head.weight, "out-in");
+  if (head.bias !== undefined) logits = graph.node("Add", [logits, tensor(head.bias)]);
   if (head.scale !== undefined) logits = graph.node("Mul", [logits, graph.constant("float32", head.scale)]);
   return head.softcap === undefined ? logits : softcap(graph, logits, head.softcap);
 }

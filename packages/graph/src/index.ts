@@ -1,9 +1,11 @@
+export type { QuantizedWeightOptions } from "./checkpoint-weights.js";
 export { type Decoder, type DecoderOptions, type DecoderOutput, openDecoder } from "./open-decoder.js";
 export {
   type GenerateOptions,
   type Generator,
   type GeneratorOptions,
   openGenerator,
+  type SampleOptions,
 } from "./open-generator.js";
 export { openRunner, type RunnerOptions } from "./open-runner.js";
 export { runnerLanguageModel } from "./runner-language-model.js";

@@ -1,19 +1,17 @@
 import type { BlockSpec, Role } from "@layerfold/core";
 import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
-import { fakeQuantize } from "./fake-quantize.js";
+import { roundTokens } from "./round-activations.js";
 
-/** x · Wᵀ ([out, in] weights as they lie) or x · W ([in, out]), plus the bias. */
-export function linear(
+/** x · Wᵀ ([out, in] weights as they lie) or x · W ([in, out]). */
+export function denseProduct(
   graph: GraphBuilder,
   x: Value,
   weight: Value,
   layout: BlockSpec["linearLayout"],
-  bias?: Value,
 ): Value {
   const transB = layout === "out-in" ? 1 : 0;
-  const product = graph.node("FusedMatMul", [x, weight], { contrib: true, ints: { transB } });
-  return bias === undefined ? product : graph.node("Add", [product, bias]);
+  return graph.node("FusedMatMul", [x, weight], { contrib: true, ints: { transB } });
 }
 
 /** The roles whose inputs are quantised where activations are: never a router's or Mamba's. */
@@ -22,9 +20,10 @@ const quantized = /^(attention|mlp|experts)\./;
 /** The block's linear map of that role, with its bias where it has one. */
 export function blockLinear(context: BlockContext, x: Value, role: Role): Value {
   const { graph, activationBits } = context;
-  const input = activationBits && quantized.test(role) ? fakeQuantize(graph, x, activationBits) : x;
-  const bias = context.has(`${role}.bias`) ? context.weight(`${role}.bias`) : undefined;
-  return linear(graph, input, context.weight(role), context.spec.linearLayout, bias);
+  const input = activationBits && quantized.test(role) ? roundTokens(graph, x, activationBits) : x;
+  const product = context.product(input, role);
+  const bias = `${role}.bias`;
+  return context.has(bias) ? graph.node("Add", [product, context.weight(bias)]) : product;
 }
 
 /** Outputs of the block's linear map of that role. */

@@ -2,7 +2,7 @@ import type { Checkpoint } from "@layerfold/checkpoint";
 import type { LanguageModel, Tensor, TokenBatch } from "@layerfold/core";
 import { graphBuilder, onnxTensor, openSession } from "@layerfold/onnx";
 import { block } from "./block.js";
-import { checkpointWeights } from "./checkpoint-weights.js";
+import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
 import { openHead } from "./head.js";
 import { rotaryTables } from "./rotary-tables.js";
@@ -10,11 +10,9 @@ import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 import { storedBlock } from "./stored-block.js";
 import { streamLanguageModel } from "./stream-language-model.js";
 
-export interface DecoderOptions {
+export interface DecoderOptions extends QuantizedWeightOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number;
-  /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
-  readonly activationBits?: number;
 }
 
 /** What `Decoder.run` returns. */
@@ -40,10 +38,11 @@ export interface Decoder extends LanguageModel {
 
 /**
  * Opens a checkpoint as one ONNX graph whose weights stay in the checkpoint's own safetensors: nothing is converted or written.
- * Arithmetic is float32. Memory: the weights as float32, and per token of a batch all residual streams. The head is loaded when
+ * Arithmetic is float32; a quantised checkpoint's weights, given as such, are multiplied in their few bits. Memory: the weights, dense
+ * ones as float32, and per token of a batch all residual streams. The head is loaded when
  * something first asks for logits.
  *
- * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED, GRAPH_LOAD
+ * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED, CHECKPOINT_QUANTIZED, GRAPH_LOAD
  *
  * @example
  * ```ts
@@ -59,9 +58,8 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const layerCount = blocks.length;
-  const { activationBits } = options;
   const tables = rotaryTables(architecture);
-  const weights = checkpointWeights(checkpoint);
+  const weights = checkpointWeights(checkpoint, options);
 
   const graph = graphBuilder();
   const sequence = sequenceValues(graph, tables);
@@ -70,15 +68,15 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
   let stream = embedding(graph, architecture, weights, sequence, ids);
   graph.output("residual.0", stream, "float32", shape);
   blocks.forEach((spec, layer) => {
-    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence, activationBits }), stream);
+    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence }), stream);
     graph.output(`residual.${layer + 1}`, stream, "float32", shape);
   });
   const session = await openSession(graph.build(), {
     threads: options.threads,
-    externalFolder: weights.folder,
+    ...weights.session,
   });
   let head: ReturnType<typeof openHead> | undefined;
-  const openedHead = () => (head ??= openHead(checkpoint, options.threads));
+  const openedHead = () => (head ??= openHead(checkpoint, options));
 
   async function residuals(batch: TokenBatch, wanted: readonly number[]): Promise<Float32Array[]> {
     const { batchSize, sequenceLength, inputIds, lengths } = batch;

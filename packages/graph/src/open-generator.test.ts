@@ -47,6 +47,23 @@ describe("generate", () => {
     expect(got).toEqual(tokens.slice(0, tokens.indexOf(stop)));
   });
 
+  it("draws several texts side by side, each as if it were alone, until it stops", async () => {
+    const maxNewTokens = 12;
+    const alone: number[][] = [];
+    for (let text = 0; text < 5; text++) {
+      const rng = seededRng(3).fork(text);
+      alone.push(await collect(generator, prompt, { maxNewTokens, temperature: 1, rng }));
+    }
+    const options = { count: 5, maxNewTokens, rng: seededRng(3) };
+    expect(await generator.sample(prompt, options)).toEqual(alone);
+    const stop = alone[0][4];
+    const cut = alone.map((text) => (text.includes(stop) ? text.slice(0, text.indexOf(stop)) : text));
+    expect(await generator.sample(prompt, { ...options, stopTokens: [stop] })).toEqual(cut);
+    await expect(generator.sample(prompt, { ...options, temperature: 0 })).rejects.toMatchObject({
+      code: "OPTION_INVALID",
+    });
+  });
+
   it("draws from the model's own distribution, the same with the same seed", async () => {
     const decoder = await openDecoder(checkpoint, { threads: 1 });
     const logits = (await decoder.lastLogits(tokenBatch([prompt]))).data;

@@ -15,6 +15,7 @@ import { block } from "./block.js";
 import { checkpointWeights } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
 import { openHead } from "./head.js";
+import { denseProduct } from "./linear.js";
 import { rotaryTables } from "./rotary-tables.js";
 import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 
@@ -79,7 +80,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
     const stream = embedding(graph, architecture, weights, sequenceValues(graph, tables), ids);
     graph.output("stream", stream, "float32", ["batch", "sequence", hiddenSize]);
-    return openSession(graph.build(), { threads, externalFolder: weights.folder });
+    return openSession(graph.build(), { threads, ...weights.session });
   }
 
   async function openGraph(
@@ -94,6 +95,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
       return found;
     };
     const stream = graph.input("stream", "float32", ["batch", "sequence", hiddenSize]);
+    const weight = (role: string) => graph.input(`weight.${role}`, "float32", shape(role));
     const out = block(
       {
         graph,
@@ -102,7 +104,8 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         sequence: sequenceValues(graph, tables),
         activationBits,
         has: (role) => shapes.has(role),
-        weight: (role) => graph.input(`weight.${role}`, "float32", shape(role)),
+        weight,
+        product: (x, role) => denseProduct(graph, x, weight(role), spec.linearLayout),
         shape,
         tap(name, value, width) {
           taps.set(name, width);
@@ -179,7 +182,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     },
     async head({ states }: Hidden) {
       const [batchSize, sequenceLength] = states.shape;
-      const { logits } = await (head ??= openHead(checkpoint, threads));
+      const { logits } = await (head ??= openHead(checkpoint, { threads }));
       return tensor(await logits(contiguousData(states)), [batchSize, sequenceLength, vocabularySize]);
     },
     async block(layer) {

@@ -12,9 +12,8 @@ export function storedBlock(parts: {
   readonly spec: BlockSpec;
   readonly sequence: BlockContext["sequence"];
   readonly state?: BlockContext["state"];
-  readonly activationBits?: number;
 }): BlockContext {
-  const { graph, checkpoint, weights, spec, sequence, state, activationBits } = parts;
+  const { graph, checkpoint, weights, spec, sequence, state } = parts;
   const nameOf = (role: string) => spec.tensors.get(role) ?? role;
   // Several parts may read one tensor; its conversion is written once.
   const values = new Map<string, Value>();
@@ -24,7 +23,6 @@ export function storedBlock(parts: {
     hiddenSize: checkpoint.architecture.hiddenSize,
     sequence,
     state,
-    activationBits,
     has: (role) => spec.tensors.has(role),
     weight(role) {
       const name = nameOf(role);
@@ -32,7 +30,8 @@ export function storedBlock(parts: {
       values.set(name, value);
       return value;
     },
-    shape: (role) => checkpoint.tensors.get(nameOf(role))?.shape ?? [],
+    product: (x, role) => weights.product(graph, x, nameOf(role), spec.linearLayout),
+    shape: (role) => spec.shapes.get(role) ?? [],
     tap() {},
   };
 }

@@ -42,6 +42,8 @@ const dataTypes = {
   uint32: DataType.UINT32,
   uint16: DataType.UINT16,
   uint8: DataType.UINT8,
+  uint4: DataType.UINT4,
+  float8_e4m3: DataType.FLOAT8E4M3FN,
   bool: DataType.BOOL,
 } as const;
 
@@ -100,11 +102,13 @@ export interface GraphBuilder {
     values: number | readonly number[] | Float32Array,
     shape?: readonly number[],
   ): Value;
+  /** Bytes of any element type inside the graph; naming it again gives the same value. All graphs' values together must be under 2 GiB. */
+  data(name: string, dtype: OnnxDType, shape: readonly number[], bytes: Uint8Array): Value;
   /** A tensor on disk, under its own name; naming it again gives the same value. */
   external(name: string, tensor: ExternalTensor): Value;
   /** A graph for an operator's body (Scan, If, Loop); it sees this graph's values. */
   subgraph(): GraphBuilder;
-  /** The model as ONNX bytes (ir 10, opset 21 and com.microsoft 1). */
+  /** The model as ONNX bytes (ir 10, opset 21 and com.microsoft 1). @throws GRAPH_TOO_LARGE */
   build(): Uint8Array;
 }
 
@@ -189,6 +193,19 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
       known.set(key, name);
       return name;
     },
+    data(name, dtype, shape, bytes) {
+      if (known.has(name)) return name;
+      known.set(name, name);
+      content.initializer.push(
+        create(TensorProtoSchema, {
+          name,
+          dataType: dataTypes[dtype],
+          dims: shape.map(BigInt),
+          rawData: bytes as Uint8Array<ArrayBuffer>,
+        }),
+      );
+      return name;
+    },
     external(name, { dtype, shape, location, byteOffset, byteLength }) {
       if (known.has(name)) return name;
       const place = { location, offset: `${byteOffset}`, length: `${byteLength}` };
@@ -208,6 +225,13 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
     },
     subgraph: () => scope(freshName),
     build() {
+      const inside = content.initializer.reduce((sum, { rawData }) => sum + rawData.byteLength, 0);
+      if (inside >= 2 ** 31) {
+        throw new LayerfoldError("GRAPH_TOO_LARGE", "a graph can hold only so much beside its files", {
+          wanted: "less than 2 GiB",
+          got: `${inside} bytes`,
+        });
+      }
       return toBinary(
         ModelProtoSchema,
         create(ModelProtoSchema, {

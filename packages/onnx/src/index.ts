@@ -17,6 +17,16 @@ export {
   readOnnxModel,
 } from "./onnx-model.js";
 export {
+  type ActivationRounding,
+  type NBitsValues,
+  type NBitsWeight,
+  nBitsProduct,
+  nBitsRows,
+  orderedInputs,
+  type QuantizedWeight,
+  type SimulatedWeight,
+} from "./quantized-weight.js";
+export {
   type OnnxArrays,
   type OnnxTensor,
   onnxTensor,

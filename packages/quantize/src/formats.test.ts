@@ -5,7 +5,6 @@ import { describe, expect, it } from "vitest";
 import { packAwq, unpackAwq } from "./awq-format.js";
 import { packCompressedTensors, unpackCompressedTensors } from "./compressed-tensors-format.js";
 import { packGptq, unpackGptq } from "./gptq-format.js";
-import { matMulNBits } from "./matmul-nbits.js";
 import { type PackedTensor, wordBytes } from "./packed-tensor.js";
 
 const parts = (tensors: PackedTensor[]) => new Map(tensors.map((part) => [part.suffix, part]));
@@ -152,31 +151,6 @@ it("awq has the words of AutoAWQ's packer", () => {
   ];
   expect(words("qweight")).toEqual(golden.qweight_row0);
   expect(words("qzeros")).toEqual(golden.qzeros_row0);
-});
-
-it("MatMulNBits pads each row of zero points to a whole byte", () => {
-  const inputs = matMulNBits(
-    {
-      bits: 4,
-      shape: [2, 48],
-      groupSize: 16,
-      symmetric: false,
-      codes: new Uint8Array(96),
-      scales: new Float32Array(6).fill(1),
-      zeroPoints: Uint8Array.of(1, 2, 3, 4, 5, 6),
-    },
-    "m",
-  );
-  expect([...(inputs.zeroPoints ?? [])]).toEqual([0x21, 0x03, 0x54, 0x06]);
-  const refused = (change: Partial<QuantizedTensor>) => () => matMulNBits({ ...plain, ...change }, "m");
-  for (const change of [
-    { bits: 3 },
-    { groupSize: 8 },
-    { groupIndex: new Int32Array(32) },
-    { encoding: "float8_e4m3" as const },
-  ]) {
-    expect(refused(change)).toThrow(expect.objectContaining({ code: "QUANTIZATION_NOT_EXPRESSIBLE" }));
-  }
 });
 
 it("compressed-tensors refuses scales that were not chosen in the stored type", () => {

@@ -13,7 +13,6 @@ export { fp8 } from "./fp8.js";
 export { gptq } from "./gptq.js";
 export { type GptqVersion, packGptq, unpackGptq } from "./gptq-format.js";
 export { resolveGroupSize } from "./grid.js";
-export { type MatMulNBitsInputs, matMulNBits } from "./matmul-nbits.js";
 export type { PackedModule, PackedTensor } from "./packed-tensor.js";
 export {
   type ModuleFacts,
@@ -27,6 +26,7 @@ export {
   quantizeCheckpoint,
 } from "./quantize-checkpoint.js";
 export {
+  checkQuantizable,
   type ModuleOverride,
   type QuantizationRecord,
   type QuantizedLayer,
@@ -35,5 +35,11 @@ export {
 } from "./quantize-layers.js";
 export { isQuantized, quantizedModules, readQuantizedModule } from "./quantized-modules.js";
 export { rtn } from "./rtn.js";
+export {
+  quantizedWeights,
+  type RunningSummary,
+  runningSummary,
+  runningWeight,
+} from "./running-weights.js";
 export { type QuantizationScheme, type QuantizedFormat, type SchemeOptions, schemeOf } from "./scheme.js";
 export { smoothquant } from "./smoothquant.js";

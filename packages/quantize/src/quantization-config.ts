@@ -7,6 +7,8 @@ import type { QuantizedFormat } from "./scheme.js";
 export type ModuleFacts = Pick<QuantizedTensor, "bits" | "groupSize" | "shape" | "symmetric" | "encoding"> & {
   /** Whether the module has an order of channels of its own (g_idx). */
   readonly ordered: boolean;
+  /** An embedding or a head: its inputs are never rounded, and "Linear" does not mean it. */
+  readonly embedding?: boolean;
 };
 
 export interface QuantizationFacts {
@@ -87,7 +89,7 @@ export function compressedTensorsLayout(
 
 function compressedTensorsConfig({ modules, dense, quantizedActivations }: QuantizationFacts): ModelConfig {
   const configGroups = settingsOf(modules).map(({ names, ...settings }, index) => {
-    const layout = compressedTensorsLayout(settings, quantizedActivations);
+    const layout = compressedTensorsLayout(settings, quantizedActivations && !settings.embedding);
     const isFloat = layout === "float-quantized";
     return {
       format: layout,
@@ -147,6 +149,7 @@ interface Settings {
   readonly symmetric: boolean;
   readonly ordered: boolean;
   readonly encoding: QuantizedTensor["encoding"];
+  readonly embedding: boolean;
   readonly names: string[];
 }
 
@@ -157,15 +160,26 @@ function settingsOf(modules: ReadonlyMap<string, ModuleFacts>): Settings[] {
     all.filter(({ groupSize, shape }) => groupSize !== shape[1]).map(({ groupSize }) => groupSize),
   );
   const sets = new Map<string, Settings>();
-  for (const [name, { bits, groupSize, shape, symmetric, ordered, encoding }] of modules) {
+  for (const [name, facts] of modules) {
+    const { bits, groupSize, shape, symmetric, ordered, encoding, embedding = false } = facts;
     // A row of one group is an ordinary group where other modules have groups of that size.
     const size = groupSize === shape[1] && !sizes.has(groupSize) ? -1 : groupSize;
-    const key = JSON.stringify([bits, size, symmetric, ordered, encoding]);
-    const set = sets.get(key) ?? { bits, groupSize: size, symmetric, ordered, encoding, names: [] };
+    const key = JSON.stringify([bits, size, symmetric, ordered, encoding, embedding]);
+    const set = sets.get(key) ?? {
+      bits,
+      groupSize: size,
+      symmetric,
+      ordered,
+      encoding,
+      embedding,
+      names: [],
+    };
     set.names.push(name);
     sets.set(key, set);
   }
-  return [...sets.values()].sort((a, b) => b.names.length - a.names.length);
+  return [...sets.values()].sort(
+    (a, b) => Number(a.embedding) - Number(b.embedding) || b.names.length - a.names.length,
+  );
 }
 
 function escaped(name: string): string {

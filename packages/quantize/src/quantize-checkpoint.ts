@@ -15,8 +15,10 @@ import {
   contiguousData,
   encodeFloats,
   LayerfoldError,
+  type Matrix,
   type ModelRunner,
   type QuantizedTensor,
+  type Quantizer,
   type RunContext,
 } from "@layerfold/core";
 import { packAwq } from "./awq-format.js";
@@ -35,6 +37,11 @@ import {
 import type { QuantizationScheme } from "./scheme.js";
 
 export interface QuantizeCheckpointOptions extends QuantizeOptions {
+  /**
+   * Rounds the embedding, and a head of its own, too (compressed-tensors files only); absent: they stay as they are. Readers but this one
+   * may not know quantised embeddings.
+   */
+  readonly embedding?: Quantizer;
   /** Replace a folder that is not empty. */
   readonly force?: boolean;
 }
@@ -43,11 +50,15 @@ export interface QuantizedCheckpoint {
   readonly written: WrittenCheckpoint;
   /** One record per quantised linear map, front to back. */
   readonly log: readonly QuantizationRecord[];
+  /** Of the written tensors' bytes, those of the embedding and of a head of its own. */
+  readonly embeddingBytes: number;
+  /** Largest |input| per channel by module name, as the scheme's transforms saw it; empty without transforms. */
+  readonly activationScales: ReadonlyMap<string, Float64Array>;
 }
 
 /**
- * Quantises a checkpoint's blocks and writes them as a checkpoint of the scheme's format, with its `quantization_config`. Embedding, head
- * and norms stay as they are. Finished layers wait on disk, beside the target, for the last one: memory holds one layer.
+ * Quantises a checkpoint's blocks and writes them as a checkpoint of the scheme's format, with its `quantization_config`. Embedding and
+ * head stay as they are unless `embedding` is given, and norms always. Finished layers wait on disk, beside the target, for the last one: memory holds one layer.
  *
  * @param runner - of the same checkpoint; needed with a calibration text only
  * @throws CHECKPOINT_QUANTIZED where it is quantised already, QUANTIZATION_NOT_EXPRESSIBLE where the format cannot hold the scheme or the
@@ -60,7 +71,7 @@ export async function quantizeCheckpoint(
   options: QuantizeCheckpointOptions,
   ctx: RunContext,
 ): Promise<QuantizedCheckpoint> {
-  const { scheme, force } = options;
+  const { scheme, embedding, force } = options;
   if (checkpoint.config.quantization_config != null) {
     throw new LayerfoldError(
       "CHECKPOINT_QUANTIZED",
@@ -70,6 +81,12 @@ export async function quantizeCheckpoint(
       },
     );
   }
+  if (embedding && scheme.format !== "compressed-tensors") {
+    throw new LayerfoldError("QUANTIZATION_NOT_EXPRESSIBLE", "the format knows no quantised embedding", {
+      wanted: "compressed-tensors files",
+      got: scheme.format,
+    });
+  }
   const target = resolve(directory);
   await refuseOccupied(target, force);
   const parts = join(dirname(target), `.${basename(target)}.${process.pid}.layers`);
@@ -78,16 +95,19 @@ export async function quantizeCheckpoint(
     await rm(parts, { recursive: true, force: true });
     await mkdir(parts, { recursive: true });
     const log: QuantizationRecord[] = [];
+    const activationScales = new Map<string, Float64Array>();
     const modules = new Map<string, ModuleFacts>();
     const { head } = checkpoint.architecture;
+    const embeddings = await embeddingTensors(checkpoint, embedding, ctx);
     // A tied head is no linear map of the file, but readers make one of the embedding.
-    const dense = [head.tied ? "lm_head" : head.weight.replace(/\.weight$/, "")];
+    const dense = head.tied ? ["lm_head"] : embedding ? [] : [head.weight.replace(/\.weight$/, "")];
     for await (const layer of quantizeLayers(checkpoint, runner, options, ctx)) {
       const spec = checkpoint.architecture.blocks[layer.layer];
       const file = join(parts, `${layer.layer}.safetensors`);
       await writeSafetensors(file, layerTensors(checkpoint, spec, layer, scheme), {}, ctx.signal);
       files.push(await openSafetensors(file));
       log.push(...layer.records);
+      for (const [name, scales] of layer.activationScales) activationScales.set(name, scales);
       for (const role of linearRoles(spec)) {
         const quantized = layer.quantized.get(role);
         const name = moduleName(spec, role);
@@ -100,6 +120,7 @@ export async function quantizeCheckpoint(
         where: "overrides",
       });
     }
+    for (const [name, facts] of embeddings.modules) modules.set(name, facts);
     const { damping } = scheme.quantizer.options;
     const config = quantizationConfig({
       format: scheme.format,
@@ -109,7 +130,11 @@ export async function quantizeCheckpoint(
       trueSequential: scheme.trueSequential,
       ...(typeof damping === "number" && { damping }),
     });
-    const tensors = [...globalTensors(checkpoint), ...files.flatMap(sourcesOf)];
+    const tensors = [
+      ...globalTensors(checkpoint, embeddings.names),
+      ...embeddings.tensors,
+      ...files.flatMap(sourcesOf),
+    ];
     const written = await writeCheckpoint(
       target,
       {
@@ -124,7 +149,7 @@ export async function quantizeCheckpoint(
       },
       ctx,
     );
-    return { written, log };
+    return { written, log, embeddingBytes: embeddings.byteCount, activationScales };
   } finally {
     for (const file of files) await file.close();
     await rm(parts, { recursive: true, force: true });
@@ -186,23 +211,64 @@ function packedTensors(
 ): PackedTensor[] {
   if (scheme.format === "awq") return packAwq(quantized, module);
   if (scheme.format !== "compressed-tensors") return packGptq(quantized, scheme.format, module);
-  const dtype =
-    checkpoint.dtype === "float16" || checkpoint.dtype === "bfloat16" ? checkpoint.dtype : "float32";
-  return packCompressedTensors(
-    quantized,
-    compressedTensorsLayout(quantized, scheme.quantizedActivations),
-    dtype,
-    module,
-  );
+  const layout = compressedTensorsLayout(quantized, scheme.quantizedActivations);
+  return packCompressedTensors(quantized, layout, scaleDtype(checkpoint), module);
 }
 
-/** What stands outside the blocks, as it lies in the checkpoint. */
-function globalTensors(checkpoint: Checkpoint): TensorSource[] {
+function scaleDtype({ dtype }: Checkpoint): "float16" | "bfloat16" | "float32" {
+  return dtype === "float16" || dtype === "bfloat16" ? dtype : "float32";
+}
+
+/** The embedding, and a head of its own: rounded where there is a quantizer, else as they lie. */
+async function embeddingTensors(
+  checkpoint: Checkpoint,
+  quantizer: Quantizer | undefined,
+  ctx: RunContext,
+): Promise<{
+  names: ReadonlySet<string>;
+  tensors: TensorSource[];
+  byteCount: number;
+  modules: Map<string, ModuleFacts>;
+}> {
+  const { embedding, head } = checkpoint.architecture;
+  const names = new Set([embedding.tokens, head.weight]);
+  const modules = new Map<string, ModuleFacts>();
+  const tensors: TensorSource[] = [];
+  let byteCount = 0;
+  for (const name of names) {
+    if (!quantizer) {
+      tensors.push(asStored(checkpoint, name));
+      byteCount += checkpoint.tensors.get(name)?.byteLength ?? 0;
+      continue;
+    }
+    const module = name.replace(/\.weight$/, "");
+    const quantized = await quantizer.quantize(
+      (await checkpoint.read(name)) as Matrix,
+      { tokenCount: 0 },
+      ctx,
+    );
+    modules.set(module, { ...factsOf(quantized), embedding: true });
+    for (const part of packCompressedTensors(quantized, "pack-quantized", scaleDtype(checkpoint), module)) {
+      const { suffix, dtype, shape, bytes } = part;
+      tensors.push({ name: `${module}.${suffix}`, dtype, shape, bytes: () => bytes });
+      byteCount += bytes.byteLength;
+    }
+  }
+  return { names, tensors, byteCount, modules };
+}
+
+function asStored(checkpoint: Checkpoint, name: string): TensorSource {
+  const stored = checkpoint.tensors.get(name);
+  if (!stored)
+    throw new LayerfoldError("TENSOR_MISSING", `no tensor ${name}`, { where: checkpoint.directory });
+  return { name, dtype: stored.dtype, shape: stored.shape, bytes: () => checkpoint.readBytes(name) };
+}
+
+/** What else stands outside the blocks, as it lies in the checkpoint. */
+function globalTensors(checkpoint: Checkpoint, but: ReadonlySet<string>): TensorSource[] {
   return [...checkpoint.architecture.globals.keys()].flatMap((name) => {
-    const stored = checkpoint.tensors.get(name);
-    return stored
-      ? [{ name, dtype: stored.dtype, shape: stored.shape, bytes: () => checkpoint.readBytes(name) }]
-      : [];
+    if (but.has(name) || !checkpoint.tensors.has(name)) return [];
+    return [asStored(checkpoint, name)];
   });
 }
 

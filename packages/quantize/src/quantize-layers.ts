@@ -74,6 +74,8 @@ export interface QuantizedLayer {
   readonly block: BlockView;
   readonly quantized: ReadonlyMap<Role, QuantizedTensor>;
   readonly records: readonly QuantizationRecord[];
+  /** Largest |input| per channel by module name, as the transforms were given it; empty without transforms or a calibration text. */
+  readonly activationScales: ReadonlyMap<string, Float64Array>;
 }
 
 /**
@@ -116,10 +118,27 @@ export async function* quantizeLayers(
   });
 }
 
+/**
+ * Refuses what `quantizeLayers` would refuse, before anything is read.
+ * @throws GROUP_SIZE_INVALID naming the module, STATISTICS_MISSING where the scheme looks at a text and there is none
+ */
+export function checkQuantizable(
+  checkpoint: Pick<Checkpoint, "architecture">,
+  options: Pick<QuantizeOptions, "scheme" | "overrides"> & { readonly calibrated: boolean },
+): void {
+  const { scheme, calibrated } = options;
+  for (const spec of checkpoint.architecture.blocks) chooseQuantizers(spec, options);
+  if ((scheme.transforms.length > 0 || scheme.quantizer.id === "gptq") && !calibrated) {
+    throw new LayerfoldError("STATISTICS_MISSING", `the scheme ${scheme.name} needs a calibration text`, {
+      wanted: "a calibration text",
+    });
+  }
+}
+
 /** Which linear maps of a block are quantised, by what. */
 function chooseQuantizers(
   spec: BlockSpec,
-  { scheme, overrides = [] }: QuantizeOptions,
+  { scheme, overrides = [] }: Pick<QuantizeOptions, "scheme" | "overrides">,
 ): ReadonlyMap<Role, Quantizer> {
   const quantizers = new Map<Role, Quantizer>();
   const rules = overrides.map((rule) => ({ ...rule, expression: new RegExp(rule.match) }));
@@ -186,10 +205,14 @@ class BlockWork {
   ): Promise<QuantizedLayer> {
     const { spec, layer, ctx } = this;
     const roles = linearRoles(spec);
+    const usedScales = new Map<string, Float64Array>();
     let block = canonicalBlock(await this.checkpoint.block(layer), spec);
     if (scheme.transforms.length > 0) {
       const statistics = await this.statistics(block, roles);
       const known = this.withActivationScales(statistics, activationScales);
+      for (const [role, { absoluteMaximum }] of known) {
+        if (absoluteMaximum) usedScales.set(moduleName(spec, role), absoluteMaximum);
+      }
       for (const transform of scheme.transforms) block = await transform.fit(block, known, ctx);
       block = this.asStored(block);
     }
@@ -230,7 +253,7 @@ class BlockWork {
         stream[i] = (await runner.runBlock(layer, hidden, { replace: stored })).hidden;
       }
     }
-    return { layer, block: stored, quantized, records };
+    return { layer, block: stored, quantized, records, activationScales: usedScales };
   }
 
   /** What the linear maps of these roles read when the model runs with `block` in its place. */

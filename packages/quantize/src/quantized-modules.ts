@@ -1,5 +1,6 @@
 import type { Checkpoint, ModelConfig } from "@layerfold/checkpoint";
 import { type Diagnostic, LayerfoldError, type QuantizedTensor, type RunContext } from "@layerfold/core";
+import type { ActivationRounding } from "@layerfold/onnx";
 import { unpackAwq } from "./awq-format.js";
 import { unpackCompressedTensors } from "./compressed-tensors-format.js";
 import { type GptqVersion, unpackGptq } from "./gptq-format.js";
@@ -76,18 +77,54 @@ function gptqSettings(
   return { version, symmetric: sym !== false, ...(typeof groupSize === "number" && { groupSize }) };
 }
 
-/** Settings of the config group that targets a module: by its exact name, else by pattern, else by the class of all. */
+/**
+ * How the file's readers round the inputs of a module; undefined: not at all. What cannot be simulated (a scale per group of channels, or
+ * per batch) is reported, and left out.
+ */
+export async function activationRounding(
+  checkpoint: Checkpoint,
+  module: string,
+  report?: RunContext["report"],
+): Promise<ActivationRounding | undefined> {
+  const config = checkpoint.config.quantization_config as ModelConfig;
+  if (config.quant_method !== "compressed-tensors") return undefined;
+  const activations = configGroup(config, module)?.input_activations as ModelConfig | null | undefined;
+  if (!activations) return undefined;
+  const { num_bits: bits, type, dynamic, strategy, symmetric } = activations;
+  const encoding = type === "float" ? ("float8_e4m3" as const) : ("int8" as const);
+  if (bits === 8 && symmetric !== false) {
+    if (dynamic === true && strategy === "token") return { encoding };
+    const fixed = `${module}.input_scale`;
+    if (dynamic === false && strategy === "tensor" && checkpoint.tensors.has(fixed)) {
+      return { encoding, scale: (await checkpoint.read(fixed)).data[0] };
+    }
+  }
+  report?.({
+    type: "diagnostic",
+    severity: "warning",
+    code: "ACTIVATIONS_NOT_QUANTIZED",
+    message: `${module}: inputs are not rounded as the file asks (${bits} bits, ${strategy}, dynamic ${dynamic})`,
+  });
+  return undefined;
+}
+
+/** The config group that targets a module: by its exact name, else by pattern, else by the class of all. */
+function configGroup(config: ModelConfig, module: string): ModelConfig | undefined {
+  const groups = Object.values((config.config_groups ?? {}) as Record<string, ModelConfig>);
+  const targeting = (matches: (target: string) => boolean) =>
+    groups.find((group) => ((group.targets ?? []) as string[]).some(matches));
+  return (
+    targeting((target) => target === module) ??
+    targeting((target) => target.startsWith("re:") && new RegExp(`^(?:${target.slice(3)})`).test(module)) ??
+    targeting((target) => target === "Linear")
+  );
+}
+
 function compressedTensorsSettings(
   config: ModelConfig,
   module: string,
 ): { bits: number; groupSize?: number; blockShape?: [number, number] } {
-  const groups = Object.values((config.config_groups ?? {}) as Record<string, ModelConfig>);
-  const targeting = (matches: (target: string) => boolean) =>
-    groups.find((group) => ((group.targets ?? []) as string[]).some(matches));
-  const group =
-    targeting((target) => target === module) ??
-    targeting((target) => target.startsWith("re:") && new RegExp(`^(?:${target.slice(3)})`).test(module)) ??
-    targeting((target) => target === "Linear");
+  const group = configGroup(config, module);
   const weights = group?.weights as ModelConfig | null | undefined;
   if (!weights) throw unsupported("no config group for the module", "one that targets it", module);
   const layout = group?.format ?? config.format;

@@ -4,11 +4,11 @@ import { contiguousData, encodeFloats, type QuantizedTensor } from "@layerfold/c
 import {
   type CompressedTensorsLayout,
   dequantize,
-  matMulNBits,
   type PackedTensor,
   packAwq,
   packCompressedTensors,
   packGptq,
+  runningWeight,
   unpackAwq,
   unpackCompressedTensors,
   unpackGptq,
@@ -77,11 +77,11 @@ describe("files of the reference implementations", () => {
     },
   );
 
-  it("MatMulNBits reads the bytes of weight_packed", async () => {
+  it("the kernel's codes are the bytes of weight_packed", async () => {
     const parts = await moduleOf("pack-quantized-4-sym");
-    const inputs = matMulNBits(unpack("pack-quantized-4-sym", parts), "module");
-    expect(Buffer.compare(inputs.weight, parts.get("weight_packed")?.bytes ?? new Uint8Array())).toBe(0);
-    expect(inputs).toMatchObject({ bits: 4, blockSize: 32 });
-    expect(inputs.zeroPoints).toBeUndefined();
+    const weight = runningWeight(unpack("pack-quantized-4-sym", parts));
+    expect(weight).toMatchObject({ form: "n-bits", bits: 4, blockSize: 32 });
+    expect(weight).toHaveProperty("codes", new Uint8Array(parts.get("weight_packed")?.bytes ?? []));
+    expect(weight).not.toHaveProperty("zeroPoints");
   });
 });

@@ -16,7 +16,7 @@ import {
   type Tensor,
   tokenBatch,
 } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
+import { openDecoder, openRunner, runnerLanguageModel } from "@layerfold/graph";
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import {
   dequantizeCheckpoint,
@@ -26,10 +26,12 @@ import {
   type QuantizedFormat,
   quantizeCheckpoint,
   quantizedModules,
+  quantizedWeights,
   quantizeLayers,
   readActivationScales,
   readQuantizedModule,
   rtn,
+  runningSummary,
   schemeOf,
   writeActivationScales,
 } from "@layerfold/quantize";
@@ -120,6 +122,25 @@ describe("quantizeCheckpoint", () => {
       for (const [role, value] of tensors)
         expect(bytes(value).equals(bytes(block.tensors.get(role)))).toBe(true);
     }
+
+    // The graph over the packed codes gives what the dequantised blocks give, one by one.
+    const weights = await quantizedWeights(opened);
+    expect(runningSummary(weights.values())).toMatchObject({
+      packed: name === "fp8" ? 0 : 14,
+      simulated_activations: name === "fp8" ? "float8_e4m3" : name.endsWith("w8a8") ? "int8" : null,
+    });
+    if (name !== "fp8") {
+      const packed = await openDecoder(opened, { quantizedWeights: weights });
+      const exact = await openRunner(reading, { activationBits: name.endsWith("w8a8") ? 8 : undefined });
+      const got = contiguousData(await packed.logits(batches[0]));
+      const wanted = contiguousData(await runnerLanguageModel(exact).logits(batches[0]));
+      // Logits are of size 0.1; an activation that rounding tips over to the next code changes one by 1e-4.
+      const largest = wanted.reduce((most, value, i) => Math.max(most, Math.abs(value - got[i])), 0);
+      expect(largest).toBeLessThan(name.endsWith("w8a8") ? 1e-3 : 1e-5);
+      await packed.close();
+      await exact.close();
+    }
+    await expect(openDecoder(opened)).rejects.toMatchObject({ code: "CHECKPOINT_QUANTIZED" });
 
     const dense = join(folder, "again");
     await dequantizeCheckpoint(opened, dense, { dtype: "float32", force: true }, ctx);

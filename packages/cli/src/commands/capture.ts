@@ -7,36 +7,37 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
-import { openTokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type ActivationSource, LayerfoldError, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, openModelCheckpoint, readSequences } from "../inputs.js";
+import { readCalibration } from "../calibration.js";
+import { type CommonOptions, command } from "../command.js";
+import { calibrationBatches, openModelCheckpoint } from "../inputs.js";
 import { fileFingerprint } from "../manifest.js";
 import { refuseOccupied } from "../outputs.js";
 import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
+import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
-interface CaptureOptions extends CommonOptions {
-  readonly calibration?: string;
+interface CaptureOptions extends CommonOptions, CalibrationFlags {
   readonly input?: string;
   readonly tap?: string;
   readonly tokenizer?: string;
   readonly pooling: string;
-  readonly window?: number;
-  readonly maxTokens?: number;
   readonly out: string;
   readonly force?: boolean;
 }
 
 export function captureCommand(signal: AbortSignal): Command {
-  return command(
-    "capture",
-    "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
-    "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
+  return withCalibration(
+    command(
+      "capture",
+      "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
+      "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
+    ),
+    "text to run",
   )
     .argument("<model>", "checkpoint folder, hf:org/name, or an ONNX decoder (.onnx)")
-    .option("--calibration <file>", ".txt (one stream) or .jsonl (one document a line)")
     .option("--input <file>", "token ids instead of a text: safetensors as for `layerfold trace`")
     .addOption(
       new Option(
@@ -44,8 +45,6 @@ export function captureCommand(signal: AbortSignal): Command {
         "which tokens become samples: last (one per window or document), mean, every:k, all",
       ).default("last"),
     )
-    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
-    .option("--max-tokens <tokens>", "use only so many tokens, spread evenly over the text", integer(2))
     .option(
       "--tap <name>",
       "ONNX only: the value that block l leaves in the residual stream, {layer} standing for l",
@@ -71,11 +70,14 @@ export function captureCommand(signal: AbortSignal): Command {
         const batches = options.input
           ? [tokenBatch((await readTokenRows(options.input, target)).rows)]
           : calibrationBatches(
-              await readSequences(
+              await readCalibration(
                 file,
-                target.maxPositionEmbeddings,
-                await openTokenizer(options.tokenizer ?? target.folder),
-                { ...options, spread: true },
+                {
+                  checkpoint: target.checkpoint,
+                  context: target.maxPositionEmbeddings,
+                  tokenizer: await openTokenizer(options.tokenizer ?? target.folder),
+                },
+                options,
                 run,
               ),
             );
@@ -109,6 +111,8 @@ export function captureCommand(signal: AbortSignal): Command {
 /** What a capture needs to know of a model. */
 interface CaptureTarget {
   readonly source: ActivationSource;
+  /** Absent for an ONNX decoder. */
+  readonly checkpoint?: Checkpoint;
   /** Where its tokenizer is. */
   readonly folder: string;
   readonly vocabularySize: number;
@@ -122,6 +126,7 @@ async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget>
   const source = checkpointSource(checkpoint);
   return {
     source,
+    checkpoint,
     folder: checkpoint.directory,
     ...checkpoint.architecture,
     fingerprint: () => checkpoint.fingerprint(),

@@ -4,18 +4,25 @@ import { type CommonOptions, command, integer } from "../command.js";
 import { compress } from "../compress.js";
 import { createRun } from "../run.js";
 import { resultTable } from "../table.js";
+import {
+  type CalibrationFlags,
+  type QuestionFlags,
+  withCalibration,
+  withQuestions,
+} from "./calibration-flags.js";
+import { embeddingBits } from "./quantize.js";
 
-interface CompressOptions extends CommonOptions {
+interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly layers: number[];
   readonly method: string;
-  readonly calibration?: string;
   readonly evaluate?: string;
   readonly questions?: string;
-  readonly window?: number;
   readonly stride?: number;
   readonly maxTokens?: number;
-  readonly calibrationTokens?: number;
   readonly pooling?: string;
+  readonly then?: string[];
+  readonly embeddingBits?: 4 | 8;
+  readonly allowOverlap?: boolean;
   readonly out?: string;
   readonly force?: boolean;
 }
@@ -29,41 +36,55 @@ function layerList(text: string): number[] {
 }
 
 export function compressCommand(signal: AbortSignal): Command {
-  return command(
-    "compress",
-    "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
-    "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+  return withQuestions(
+    withCalibration(
+      command(
+        "compress",
+        "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
+        "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+      ),
+      "text that the method looks at",
+    ),
   )
     .argument("<model>", "checkpoint folder")
     .requiredOption("--layers <counts>", "layers that remain: a number, or a list such as 12,10,9", layerList)
     .option("--method <name>", `preset: ${presetIds.join(", ")}`, "layerfold")
-    .option("--calibration <file>", "text that the method looks at")
     .option("--evaluate <file>", "text that perplexity is measured on; must not be the calibration text")
     .option("--questions <file>", "multiple-choice questions")
-    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
     .option(
       "--stride <tokens>",
       "tokens between two evaluation windows' starts (default: the window)",
       integer(1),
     )
-    .option("--max-tokens <tokens>", "use only so many tokens of each text", integer(2))
     .option(
-      "--calibration-tokens <tokens>",
-      "use only so many calibration tokens (default: --max-tokens)",
+      "--max-tokens <tokens>",
+      "use only so many tokens of each text (of the calibration: unless --calibration-tokens says otherwise)",
       integer(2),
     )
     .option(
       "--pooling <how>",
       "samples per layer: last (default with documents), every:16 (with a stream), mean, every:k, all",
     )
+    .option(
+      "--then <schemes>",
+      "quantise the dense model and every fold too, e.g. gptq-w4g128 or smoothquant-w8a8,gptq-w4g128,awq-w4g128",
+      (text: string) => text.split(","),
+    )
+    .option(
+      "--embedding-bits <bits>",
+      "of --then: round the embedding too, to 4 or 8 bits (compressed-tensors files)",
+      embeddingBits,
+    )
+    .option("--allow-overlap", "measure although the evaluation text also stands in the calibration text")
     .option("--force", "replace a folder that is not empty")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
-    .action(async (model: string, options: CompressOptions) => {
+    .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
       const run = createRun(options, signal);
       const result = await compress(
         {
           ...options,
           model,
+          quantizations,
           preset: preset(options.method),
           calibrationTokens: options.calibrationTokens ?? options.maxTokens,
         },

@@ -1,6 +1,7 @@
 import { openTokenizer, readQuestions } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { multipleChoice, perplexity } from "@layerfold/evaluate";
+import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
@@ -48,7 +49,10 @@ export function evalCommand(signal: AbortSignal): Command {
           wanted: "--perplexity FILE, --questions FILE or both",
         });
       }
-      const { checkpoint, model, close } = await openEvaluated(await run.modelFolder(modelPath), run);
+      const { checkpoint, model, running, close } = await openEvaluated(
+        await run.modelFolder(modelPath),
+        run,
+      );
       try {
         const tokenizer = await openTokenizer(checkpoint.directory);
         // Bad input is found before the first long computation.
@@ -72,11 +76,13 @@ export function evalCommand(signal: AbortSignal): Command {
               window: text.window,
             }),
           ...onQuestions,
+          ...(running && { quantized: running }),
         };
         const lines = [
           text &&
             onText &&
             `perplexity ${onText.perplexity.toFixed(4)} over ${onText.tokens} tokens (begin token ${text.beginTokenGiven ? "given" : "not given"})`,
+          running && runningText(running),
           onQuestions &&
             `accuracy ${(onQuestions.accuracy * 100).toFixed(1)} ± ${(onQuestions.stderr * 100).toFixed(1)} % (${onQuestions.correct} of ${onQuestions.count})`,
         ];
@@ -85,4 +91,12 @@ export function evalCommand(signal: AbortSignal): Command {
         await close();
       }
     });
+}
+
+/** How much of the figure is the kernel's own arithmetic. */
+function runningText({ packed, simulated, simulated_activations: activations }: RunningSummary): string {
+  const parts = [`${packed} weights multiplied in their packed form`];
+  if (simulated > 0) parts.push(`${simulated} simulated by their dequantised values`);
+  if (activations) parts.push(`${activations} activations simulated in float32`);
+  return `quantised: ${parts.join(", ")}`;
 }

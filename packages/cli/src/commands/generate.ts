@@ -1,6 +1,7 @@
 import { Template } from "@huggingface/jinja";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
+import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { openModel } from "../inputs.js";
@@ -11,6 +12,7 @@ interface GenerateOptions extends CommonOptions {
   readonly maxNewTokens: number;
   readonly temperature: number;
   readonly chat?: boolean;
+  readonly exact?: boolean;
 }
 
 function temperature(text: string): number {
@@ -35,12 +37,18 @@ export function generateCommand(signal: AbortSignal): Command {
       temperature,
       0,
     )
+    .option("--exact", "of a quantised model: float32 products in place of the faster int8 ones")
     .option("--chat", "put the prompt into the model's chat template as a user's message")
     .action(async (modelPath: string, options: GenerateOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
       const { checkpoint, tokenizer } = await openModel(modelPath, run);
-      const generator = await openGenerator(checkpoint);
+      const generator = await openGenerator(checkpoint, {
+        ...(isQuantized(checkpoint) && {
+          quantizedWeights: await quantizedWeights(checkpoint, run.ctx.report),
+          accuracyLevel: options.exact ? 0 : 4,
+        }),
+      });
       try {
         const special = (id: number | undefined) => (id === undefined ? "" : tokenizer.decode([id]));
         const prompt = options.chat ? chatPrompt() : options.prompt;

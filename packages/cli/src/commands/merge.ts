@@ -1,40 +1,35 @@
 import { readFile } from "node:fs/promises";
 import { LayerfoldError, type MergeStrategy, parsePlan, type Repair } from "@layerfold/core";
 import type { Command } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
+import { readCalibration } from "../calibration.js";
+import { type CommonOptions, command } from "../command.js";
 import { foldModel } from "../fold.js";
-import { openModel, openModelCheckpoint, readSequences } from "../inputs.js";
+import { openModel, openModelCheckpoint } from "../inputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
+import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
-interface MergeOptions extends CommonOptions {
+interface MergeOptions extends CommonOptions, CalibrationFlags {
   readonly plan: string;
   readonly strategy: string;
   readonly repair?: string;
-  readonly calibration?: string;
-  readonly window?: number;
-  readonly maxTokens?: number;
   readonly force?: boolean;
   readonly out: string;
 }
 
 export function mergeCommand(signal: AbortSignal): Command {
-  return command(
-    "merge",
-    "Apply a plan: write the folded checkpoint, tensor by tensor.",
-    "layerfold merge models/foldling/checkpoint --plan plan.json --out folded",
+  return withCalibration(
+    command(
+      "merge",
+      "Apply a plan: write the folded checkpoint, tensor by tensor.",
+      "layerfold merge models/foldling/checkpoint --plan plan.json --out folded",
+    ),
+    "text for the repair",
   )
     .argument("<model>", "checkpoint folder")
     .requiredOption("--plan <file>", "plan that `layerfold plan` wrote, or your own")
     .option("--strategy <name>", "how layers become one, or a path to a module", "weighted")
     .option("--repair <name>", "closed-form correction afterwards; needs --calibration")
-    .option("--calibration <file>", "text for the repair")
-    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
-    .option(
-      "--max-tokens <tokens>",
-      "use only so many calibration tokens, spread evenly over the text",
-      integer(2),
-    )
     .option("--force", "replace a folder that is not empty")
     .requiredOption("--out <folder>", "checkpoint to write")
     .action(async (modelPath: string, options: MergeOptions) => {
@@ -61,13 +56,7 @@ export function mergeCommand(signal: AbortSignal): Command {
       try {
         const calibration =
           tokenizer && options.calibration
-            ? await readSequences(
-                options.calibration,
-                checkpoint.architecture.maxPositionEmbeddings,
-                tokenizer,
-                { ...options, spread: true },
-                run,
-              )
+            ? await readCalibration(options.calibration, { checkpoint, tokenizer }, options, run)
             : undefined;
         const { out, force } = options;
         const folded = await foldModel(checkpoint, { plan, strategy, repair, calibration, out, force }, run);

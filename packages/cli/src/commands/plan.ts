@@ -3,49 +3,51 @@ import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
 import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
+import { readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
 import { gatherEvidence } from "../evidence.js";
-import { openModelCheckpoint, readSequences } from "../inputs.js";
+import { openModelCheckpoint } from "../inputs.js";
 import { writeJson } from "../outputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
+import {
+  type CalibrationFlags,
+  type QuestionFlags,
+  withCalibration,
+  withQuestions,
+} from "./calibration-flags.js";
 
-interface PlanOptions extends CommonOptions {
+interface PlanOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly layers: number;
   readonly planner: string;
   readonly similarity?: string;
   readonly capture?: string;
-  readonly calibration?: string;
   readonly measure: string;
   readonly embedding?: string;
   readonly pooling: string;
-  readonly window?: number;
-  readonly maxTokens?: number;
   readonly out: string;
 }
 
 export function planCommand(signal: AbortSignal): Command {
-  return command(
-    "plan",
-    "Decide which layers fold together; writes an editable JSON plan.",
-    "layerfold plan models/foldling/checkpoint --layers 12 --planner lowest-influence --calibration models/foldling/data/calibration.jsonl --out plan.json",
+  return withQuestions(
+    withCalibration(
+      command(
+        "plan",
+        "Decide which layers fold together; writes an editable JSON plan.",
+        "layerfold plan models/foldling/checkpoint --layers 12 --planner lowest-influence --calibration models/foldling/data/calibration.jsonl --out plan.json",
+      ),
+      "text to gather evidence from",
+    ),
   )
     .argument("<model>", "checkpoint folder")
     .requiredOption("--layers <count>", "layers that remain", integer(1))
     .requiredOption("--planner <name>", "planner, or a path to a module with one")
     .option("--similarity <file>", "matrix that `layerfold similarity` wrote")
     .option("--capture <folder>", "activations that `layerfold capture` wrote")
-    .option("--calibration <file>", "text to gather evidence from")
     .option("--measure <name>", "similarity measure, where a matrix has to be made", "npib")
     .option("--embedding <name>", "embedding before the measure")
     .option("--pooling <how>", "samples of a capture made here: last, mean, every:k, all", "last")
-    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
-    .option(
-      "--max-tokens <tokens>",
-      "use only so many calibration tokens, spread evenly over the text",
-      integer(2),
-    )
     .requiredOption("--out <file>", "plan to write")
     .action(async (modelPath: string, options: PlanOptions) => {
       const run = createRun(options, signal);
@@ -65,12 +67,18 @@ export function planCommand(signal: AbortSignal): Command {
             similarity: options.similarity ? await loadSimilarity(options.similarity, layerCount) : undefined,
             activations: options.capture ? await loadCapture(options.capture, checkpoint) : undefined,
             calibration: options.calibration
-              ? await readSequences(
+              ? await readCalibration(
                   options.calibration,
-                  checkpoint.architecture.maxPositionEmbeddings,
-                  await openTokenizer(checkpoint.directory),
-                  { ...options, spread: true },
+                  { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
+                  options,
                   run,
+                )
+              : undefined,
+            answers: options.calibrationQuestions
+              ? await readAnswers(
+                  options.calibrationQuestions,
+                  await openTokenizer(checkpoint.directory),
+                  options.questionWeight,
                 )
               : undefined,
           },

@@ -1,36 +1,43 @@
-import { join } from "node:path";
 import { openTokenizer } from "@layerfold/checkpoint";
-import { openRunner } from "@layerfold/graph";
 import {
   dequantizeCheckpoint,
-  logCsv,
-  type ModuleOverride,
   type QuantizedFormat,
-  quantizeCheckpoint,
-  schemeOf,
+  readActivationScales,
+  writeActivationScales,
 } from "@layerfold/quantize";
-import { type Command, Option } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
-import { calibrationBatches, openModelCheckpoint, readSequences } from "../inputs.js";
-import { writeWholeFile } from "../outputs.js";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { readCalibration } from "../calibration.js";
+import { type CommonOptions, command } from "../command.js";
+import { openModelCheckpoint } from "../inputs.js";
+import { makeScheme, quantizeModel } from "../quantize-model.js";
 import { createRun } from "../run.js";
+import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
-interface QuantizeOptions extends CommonOptions {
+interface QuantizeOptions extends CommonOptions, CalibrationFlags {
   readonly scheme: string;
   readonly format?: QuantizedFormat;
-  readonly calibration?: string;
-  readonly window?: number;
-  readonly maxTokens?: number;
   readonly keepDense?: readonly string[];
+  readonly embeddingBits?: 4 | 8;
+  readonly activationScales?: string;
+  readonly writeActivationScales?: string;
   readonly force?: boolean;
   readonly out: string;
 }
 
+/** Parses `--embedding-bits`. */
+export function embeddingBits(text: string): 4 | 8 {
+  if (text === "4" || text === "8") return Number(text) as 4 | 8;
+  throw new InvalidArgumentError("wanted 4 or 8.");
+}
+
 export function quantizeCommand(signal: AbortSignal): Command {
-  return command(
-    "quantize",
-    "Quantise a checkpoint's blocks: RTN, GPTQ, AWQ or SmoothQuant, in the files that GPTQ, AWQ and vLLM read.",
-    "layerfold quantize models/foldling/checkpoint --scheme gptq-w4g128 --calibration models/foldling/data/calibration.jsonl --out foldling-w4",
+  return withCalibration(
+    command(
+      "quantize",
+      "Quantise a checkpoint's blocks: RTN, GPTQ, AWQ or SmoothQuant, in the files that GPTQ, AWQ and vLLM read.",
+      "layerfold quantize models/foldling/checkpoint --scheme gptq-w4g128 --calibration models/foldling/data/calibration.jsonl --out foldling-w4",
+    ),
+    "text that the method looks at (rtn and fp8 need none)",
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption(
@@ -45,62 +52,53 @@ export function quantizeCommand(signal: AbortSignal): Command {
         "awq",
       ]),
     )
-    .option("--calibration <file>", "text that the method looks at (rtn and fp8 need none)")
-    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2))
-    .option(
-      "--max-tokens <tokens>",
-      "use only so many calibration tokens, spread evenly over the text",
-      integer(2),
-    )
     .option(
       "--keep-dense <regex>",
       "leave modules whose name matches as they are; may be given often",
       (value: string, before: string[] = []) => [...before, value],
     )
+    .option(
+      "--embedding-bits <bits>",
+      "round the embedding too, and a head of its own, to 4 or 8 bits (compressed-tensors files only)",
+      embeddingBits,
+    )
+    .option(
+      "--activation-scales <file>",
+      "safetensors of the largest |input| per channel by module, in place of what the calibration text shows",
+    )
+    .option("--write-activation-scales <file>", "write them, as the scheme's transforms saw them")
     .option("--force", "replace a folder that is not empty")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .action(async (modelPath: string, options: QuantizeOptions) => {
       const run = createRun(options, signal);
       const checkpoint = await openModelCheckpoint(modelPath, run);
-      const scheme = schemeOf(options.scheme, {
-        dtype: checkpoint.dtype,
-        format: options.format,
-        set: {
-          [options.scheme.split("-")[0]]: run.settings.of("quantizer"),
-        },
-      });
+      const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
       run.settings.assertUsed();
-      const runner = options.calibration ? await openRunner(checkpoint) : undefined;
       try {
         const text =
           options.calibration &&
-          (await readSequences(
+          (await readCalibration(
             options.calibration,
-            checkpoint.architecture.maxPositionEmbeddings,
-            await openTokenizer(checkpoint.directory),
-            { ...options, spread: true },
+            { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
+            options,
             run,
           ));
-        const overrides: ModuleOverride[] = (options.keepDense ?? []).map((match) => ({ match }));
-        const { written, log } = await quantizeCheckpoint(
+        const scales = options.activationScales && (await readActivationScales(options.activationScales));
+        const { written, log, embeddingBytes, activationScales } = await quantizeModel(
           checkpoint,
-          runner,
-          options.out,
-          {
-            scheme,
-            overrides,
-            calibration: text ? () => calibrationBatches(text) : undefined,
-            force: options.force,
-          },
-          run.ctx,
+          { ...options, scheme, calibration: text || undefined, activationScales: scales || undefined },
+          run,
         );
-        await writeWholeFile(join(options.out, "quantization-log.csv"), logCsv(log));
+        if (options.writeActivationScales) {
+          await writeActivationScales(options.writeActivationScales, activationScales, signal);
+        }
+        const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
         run.terminal.result(
-          { scheme: scheme.name, format: scheme.format, ...written, log },
-          `${log.length} linear maps as ${scheme.name} (${scheme.format}), ${(written.tensorBytes / 2 ** 20).toFixed(1)} MiB → ${options.out}`,
+          { scheme: scheme.name, format: scheme.format, ...written, embeddingBytes, log },
+          `${log.length} linear maps as ${scheme.name} (${scheme.format}), ${mebibytes(written.tensorBytes)}, ` +
+            `${mebibytes(embeddingBytes)} of them the embedding's → ${options.out}`,
         );
       } finally {
-        await runner?.close();
         await checkpoint.close();
       }
     });

@@ -1,0 +1,121 @@
+import { writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readAnswers, readCalibration } from "./calibration.js";
+import { foldling } from "./foldling.js";
+import { createRun } from "./run.js";
+
+const { checkpoint: folder, data } = foldling();
+const documents = join(data, "calibration.jsonl");
+const run = createRun({ quiet: true });
+let checkpoint: Checkpoint;
+let tokenizer: Tokenizer;
+let scratch: string;
+let stream: string;
+beforeAll(async () => {
+  checkpoint = await openCheckpoint(folder);
+  tokenizer = await openTokenizer(folder);
+  scratch = await mkdtemp(join(tmpdir(), "calibration-"));
+  stream = join(scratch, "stream.txt");
+  writeFileSync(stream, "Mara went to the mill to fetch water. ".repeat(300));
+});
+afterAll(async () => {
+  await checkpoint.close();
+  await rm(scratch, { recursive: true });
+});
+
+const read = (sources: string, options = {}, seed = run) =>
+  readCalibration(sources, { checkpoint, tokenizer }, { window: 64, ...options }, seed);
+
+describe("a calibration of several texts", () => {
+  it("holds as much of each as its share asks for", async () => {
+    const mixed = await read(`${stream}:0.25,${documents}:0.75`, { calibrationTokens: 2048 });
+    expect(mixed.facts.map(({ name, share, windows }) => [name, share, windows])).toEqual([
+      ["stream.txt", 0.25, 8],
+      ["calibration.jsonl", 0.75, expect.any(Number)],
+    ]);
+    expect(mixed.facts[0].tokens).toBe(512);
+    // Whole documents of at most 64 tokens.
+    expect(mixed.facts[1].tokens).toBeGreaterThan(1536 - 64);
+    expect(mixed.facts[1].tokens).toBeLessThanOrEqual(1536);
+    expect(mixed.tokenCount).toBe(mixed.facts[0].tokens + mixed.facts[1].tokens);
+    expect(mixed.hasStream).toBe(true);
+    expect((await read(documents)).hasStream).toBe(false);
+  });
+
+  it("keeps the shares where no number of tokens is given: the text with the least for its share decides", async () => {
+    const all = await read(stream);
+    const [part, rest] = (await read(`${stream}:1,${documents}:3`)).facts;
+    expect(part.tokens).toBe(all.tokenCount);
+    expect(rest.tokens / part.tokens).toBeGreaterThan(2.9);
+    expect(rest.tokens / part.tokens).toBeLessThanOrEqual(3);
+  });
+
+  it("takes parts: rows of documents, tokens of a stream", async () => {
+    const [first, second, both] = await Promise.all(
+      [`${documents}[0:20]`, `${documents}[20:50]`, `${documents}[0:50]`].map((text) => read(text)),
+    );
+    expect([...first.sequences, ...second.sequences]).toEqual(both.sequences);
+    expect(both.facts[0]).toMatchObject({ range: "[0:50]", windows: 50 });
+    const [whole, part] = await Promise.all([stream, `${stream}[128:320]`].map((text) => read(text)));
+    expect(part.sequences).toEqual(whole.sequences.slice(2, 5));
+    for (const range of ["[0:100000]", "[100000:]"]) {
+      await expect(read(stream + range)).rejects.toMatchObject({ code: "TEXT_RANGE" });
+      await expect(read(documents + range)).rejects.toMatchObject({ code: "TEXT_RANGE" });
+    }
+  });
+
+  it("says when a text gives less than was asked of it", async () => {
+    const codes: string[] = [];
+    const report = (event: { type: string; code?: string }) => event.code && codes.push(event.code);
+    await read(
+      `${documents}[0:9],${stream}`,
+      { calibrationTokens: 2048 },
+      { ...run, ctx: { ...run.ctx, report } },
+    );
+    expect(codes).toContain("CALIBRATION_SHORT");
+  });
+});
+
+describe("self", () => {
+  it("is text that the model draws, the same with the same seed", async () => {
+    const own = await read("self", { calibrationTokens: 300 });
+    expect(own.tokenCount).toBe(300);
+    expect(own.facts).toEqual([
+      { name: "self", share: 1, tokens: 300, windows: own.sequences.length, temperature: 1 },
+    ]);
+    for (const { ids } of own.sequences) {
+      expect(ids[0]).toBe(tokenizer.beginId);
+      expect(ids.length).toBeLessThanOrEqual(64);
+    }
+    expect((await read("self", { calibrationTokens: 300 })).sequences).toEqual(own.sequences);
+    const other = createRun({ quiet: true, seed: 1 });
+    expect((await read("self", { calibrationTokens: 300 }, other)).sequences).not.toEqual(own.sequences);
+    const cold = await read("self", { calibrationTokens: 128, selfTemperature: 1e-3 });
+    expect(cold.sequences[1].ids.slice(0, 32)).toEqual(cold.sequences[0].ids.slice(0, 32));
+  });
+
+  it("mixes with texts, and needs a checkpoint", async () => {
+    const mixed = await read(`self:1,${documents}:1`, { calibrationTokens: 512 });
+    expect(mixed.facts[0].tokens).toBe(256);
+    expect(mixed.facts[1].name).toBe("calibration.jsonl");
+    await expect(readCalibration("self", { tokenizer, context: 64 }, {}, run)).rejects.toMatchObject({
+      code: "SELF_TEXT",
+    });
+  });
+});
+
+it("answers are the letters' tokens, the only targets", async () => {
+  const { sequences, weight } = await readAnswers(
+    `${join(data, "questions-dev.jsonl")}[0:2]`,
+    tokenizer,
+    0.5,
+  );
+  expect(weight).toBe(0.5);
+  // The right choices of the first two rows of the file.
+  expect(sequences.map(({ ids }) => tokenizer.decode(ids.slice(-1)).trim())).toEqual(["A", "B"]);
+  for (const { ids, scoredFrom } of sequences) expect(scoredFrom).toBe(ids.length - 1);
+});

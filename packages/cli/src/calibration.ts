@@ -1,0 +1,168 @@
+import {
+  type Checkpoint,
+  readDocuments,
+  type Tokenizer,
+  type TokenSequence,
+  type TokenSequences,
+  tokenWindows,
+} from "@layerfold/checkpoint";
+import { LayerfoldError } from "@layerfold/core";
+import { answeredQuestions } from "@layerfold/evaluate";
+import type { WeighedAnswers } from "./evidence.js";
+import { readQuestionRows } from "./inputs.js";
+import { type DataFact, textFact } from "./manifest.js";
+import type { Run } from "./run.js";
+import { selfText } from "./self-text.js";
+import { parseCalibration, sourceName, type TextSource } from "./text-source.js";
+import { windowFor } from "./window.js";
+
+export interface CalibrationOptions {
+  /** Default 512, or the model's context where that is shorter. */
+  readonly window?: number;
+  /** Tokens of all texts together. Absent: as many as the shares allow; of `self` alone 16,384. */
+  readonly calibrationTokens?: number;
+  /** For `self`; default 1. */
+  readonly selfTemperature?: number;
+}
+
+/** What calibration looks at, and whose tokenizer and context it is cut for. */
+export interface CalibratedModel {
+  readonly tokenizer: Tokenizer;
+  /** Needed for `self`. */
+  readonly checkpoint?: Checkpoint;
+  /** Most tokens that the model takes at once; default: as its config says. */
+  readonly context?: number;
+}
+
+/** The calibration's tokens, and where they come from. */
+export interface Calibration extends TokenSequences {
+  readonly facts: readonly CalibrationFact[];
+  /** Whether it holds a stream, whose windows end anywhere. */
+  readonly hasStream: boolean;
+}
+
+/** What calibration saw of one text. */
+export interface CalibrationFact extends DataFact {
+  /** Of the calibration's tokens. */
+  readonly share: number;
+  readonly tokens: number;
+  /** Sequences, each of which the model sees alone. */
+  readonly windows: number;
+  /** That text of the model's own was drawn at. */
+  readonly temperature?: number;
+}
+
+const defaultSelfTokens = 16_384;
+
+/**
+ * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.5` or `self`. Of each text windows are taken evenly from its whole length, as
+ * many as its share asks for; the same arguments and seed give the same tokens.
+ * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts throws
+ */
+export async function readCalibration(
+  sources: string | readonly TextSource[],
+  model: CalibratedModel,
+  options: CalibrationOptions,
+  run: Run,
+): Promise<Calibration> {
+  const parsed = typeof sources === "string" ? parseCalibration(sources) : sources;
+  const context = model.context ?? model.checkpoint?.architecture.maxPositionEmbeddings;
+  const window = windowFor(options.window, context ?? Number.POSITIVE_INFINITY);
+  const texts = await Promise.all(
+    parsed.map(async (source) => ({
+      source,
+      share: source.share ?? 1 / parsed.length,
+      documents: source.file === undefined ? undefined : await readDocuments(source.file),
+    })),
+  );
+  const windowsOf = ({ documents, source }: (typeof texts)[number], maxTokens?: number) =>
+    documents &&
+    tokenWindows(
+      documents,
+      model.tokenizer,
+      { window, range: source.range, maxTokens, spread: true },
+      run.ctx.report,
+    );
+  // With no number given, the text that has the least for its share decides.
+  const whole = options.calibrationTokens === undefined ? texts.map((text) => windowsOf(text)) : undefined;
+  const total =
+    options.calibrationTokens ??
+    texts.reduce(
+      (least, { share }, i) => Math.min(least, (whole?.[i]?.tokenCount ?? Infinity) / share),
+      Infinity,
+    );
+  const tokens = total === Infinity ? defaultSelfTokens : total;
+
+  const parts: { sequences: readonly TokenSequence[]; cut?: TokenSequences; fact: CalibrationFact }[] = [];
+  for (const [i, text] of texts.entries()) {
+    const { source, share } = text;
+    const wanted = Math.round(tokens * share);
+    const all = whole?.[i];
+    const cut = all && all.tokenCount <= wanted ? all : windowsOf(text, wanted);
+    const sequences = cut?.sequences ?? (await selfSequences(model, wanted, window, options, run));
+    const count = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
+    parts.push({
+      sequences,
+      cut,
+      fact: {
+        ...(await textFact(source)),
+        share,
+        tokens: count,
+        windows: sequences.length,
+        ...(source.file === undefined && { temperature: options.selfTemperature ?? 1 }),
+      },
+    });
+    if (cut && options.calibrationTokens !== undefined && count < 0.8 * wanted) {
+      run.ctx.report?.({
+        type: "diagnostic",
+        severity: "warning",
+        code: "CALIBRATION_SHORT",
+        message: `${sourceName(source)} gives ${count} of the ${wanted} tokens that were asked of it`,
+      });
+    }
+  }
+  const sequences = parts.flatMap((part) => part.sequences);
+  const cuts = parts.flatMap(({ cut }) => (cut ? [cut] : []));
+  return {
+    sequences,
+    beginTokenGiven: cuts.every((cut) => cut.beginTokenGiven),
+    endTokenScored: cuts.every((cut) => cut.endTokenScored),
+    tokenCount: sequences.reduce((sum, { ids }) => sum + ids.length, 0),
+    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
+    facts: parts.map(({ fact }) => fact),
+    hasStream: texts.some(({ documents }) => documents?.kind === "stream"),
+  };
+}
+
+function selfSequences(
+  { checkpoint, tokenizer }: CalibratedModel,
+  tokens: number,
+  window: number,
+  { selfTemperature }: CalibrationOptions,
+  run: Run,
+): Promise<TokenSequence[]> {
+  if (!checkpoint) {
+    throw new LayerfoldError("SELF_TEXT", "only a checkpoint can make up its own text", {
+      where: "--calibration self",
+    });
+  }
+  return selfText(checkpoint, tokenizer, { tokens, window, temperature: selfTemperature }, run);
+}
+
+/** One line for people, e.g. `wiki.txt 32 windows, 16384 tokens; self 16384 tokens`. */
+export function describeCalibration({ facts }: Calibration): string {
+  return facts
+    .map(
+      ({ name, range, windows, tokens }) => `${name}${range ?? ""}: ${tokens} tokens in ${windows} windows`,
+    )
+    .join("; ");
+}
+
+/** The questions that a planner weighs, `FILE` or `FILE[from:to]`. @throws as reading questions, TEXT_RANGE */
+export async function readAnswers(
+  questions: string,
+  tokenizer: Tokenizer,
+  weight = 1,
+): Promise<WeighedAnswers> {
+  return { sequences: answeredQuestions(tokenizer, await readQuestionRows(questions)), weight };
+}

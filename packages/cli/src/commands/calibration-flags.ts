@@ -1,0 +1,52 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { integer } from "../command.js";
+
+/** The options of every command that looks at calibration text. */
+export interface CalibrationFlags {
+  readonly calibration?: string;
+  readonly calibrationTokens?: number;
+  readonly selfTemperature?: number;
+  readonly window?: number;
+}
+
+/** Adds them to a command. @param use - what the text is for */
+export function withCalibration(command: Command, use: string): Command {
+  return command
+    .option(
+      "--calibration <texts>",
+      `${use}: .txt (one stream) or .jsonl (one document a line), or several with shares, such as a.txt:0.5,b.jsonl[200:]:0.5 ([from:to] = rows, tokens of a stream); self = the model's own text`,
+    )
+    .option(
+      "--calibration-tokens <tokens>",
+      "use only so many calibration tokens, spread evenly over the texts",
+      integer(2),
+    )
+    .option("--self-temperature <number>", "at which self draws its text (default: 1)", positive)
+    .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2));
+}
+
+/** What a planner that judges plans by their loss may weigh beside the calibration text. */
+export interface QuestionFlags {
+  readonly calibrationQuestions?: string;
+  readonly questionWeight?: number;
+}
+
+/** Adds them to a command that plans. */
+export function withQuestions(command: Command): Command {
+  return command
+    .option(
+      "--calibration-questions <file>",
+      "multiple-choice questions that planners which try plans weigh beside the text: FILE or FILE[from:to]",
+    )
+    .option(
+      "--question-weight <number>",
+      "weight of the answers' mean loss beside the text's (default: 1)",
+      positive,
+    );
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError("wanted a number above 0.");
+}

@@ -1,0 +1,43 @@
+import { seededRng } from "@layerfold/linalg";
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { sharedTokens } from "./overlap.js";
+
+const text = (seed: number, length: number) => {
+  const rng = seededRng(seed);
+  return Int32Array.from({ length }, () => rng.integer(1000));
+};
+const windows = (ids: Int32Array, size: number) =>
+  Array.from({ length: Math.floor(ids.length / size) }, (_, i) => ids.subarray(i * size, (i + 1) * size));
+
+it("finds a passage wherever it stands, however both texts are cut", () => {
+  const place = fc.integer({ min: 0, max: 200 });
+  const size = fc.integer({ min: 48, max: 120 });
+  fc.assert(
+    fc.property(place, place, size, fc.integer({ min: 100, max: 300 }), (from, to, length, window) => {
+      const judged = text(1, 500);
+      const seen = text(2, 600);
+      seen.set(judged.subarray(from, from + length), to);
+      expect(sharedTokens([seen], [judged])).toBe(length / 500);
+      // A cut through the passage leaves parts, of which those of at least 48 tokens are found.
+      const cut = windows(seen, window);
+      const parts = cut.map((_, i) => Math.min(to + length, (i + 1) * window) - Math.max(to, i * window));
+      const found = parts.filter((part) => part >= 48).reduce((a, b) => a + b, 0);
+      expect(sharedTokens(cut, [judged])).toBeCloseTo(found / 500, 12);
+    }),
+  );
+});
+
+it("counts every token once, and takes phrases for no overlap", () => {
+  const all = text(1, 300);
+  expect(sharedTokens([all], windows(all, 100))).toBe(1);
+  expect(sharedTokens(windows(all, 47), [all])).toBe(0);
+  expect(sharedTokens([text(2, 300)], [all])).toBe(0);
+  expect(sharedTokens([all], [])).toBe(0);
+});
+
+it("knows a short document as a whole", () => {
+  const short = text(1, 10);
+  expect(sharedTokens([short, text(2, 60)], [short, text(3, 10)])).toBe(0.5);
+  expect(sharedTokens([short.subarray(0, 9)], [short])).toBe(0);
+});

@@ -1,0 +1,79 @@
+import { join } from "node:path";
+import type { Checkpoint } from "@layerfold/checkpoint";
+import { openRunner } from "@layerfold/graph";
+import {
+  checkQuantizable,
+  logCsv,
+  type ModuleOverride,
+  type QuantizationScheme,
+  type QuantizedCheckpoint,
+  type QuantizedFormat,
+  quantizeCheckpoint,
+  rtn,
+  schemeOf,
+} from "@layerfold/quantize";
+import type { Calibration } from "./calibration.js";
+import { calibrationBatches } from "./inputs.js";
+import { writeWholeFile } from "./outputs.js";
+import type { Run } from "./run.js";
+
+/** What becomes of a checkpoint's weights. */
+export interface Quantization {
+  readonly scheme: QuantizationScheme;
+  /** Rounds the embedding, and a head of its own, to so many bits. */
+  readonly embeddingBits?: 4 | 8;
+  readonly calibration?: Calibration;
+  /** Modules by regular expression that stay as they are. */
+  readonly keepDense?: readonly string[];
+  readonly activationScales?: ReadonlyMap<string, Float64Array>;
+  /** Folder to write; the log of every module's loss goes to quantization-log.csv in it. */
+  readonly out: string;
+  readonly force?: boolean;
+}
+
+/** A scheme by its name; `--set quantizer.OPTION` reaches the method that the name begins with. */
+export function makeScheme(
+  name: string,
+  { dtype }: Pick<Checkpoint, "dtype">,
+  format: QuantizedFormat | undefined,
+  { settings }: Pick<Run, "settings">,
+): QuantizationScheme {
+  return schemeOf(name, { dtype, format, set: { [name.split("-")[0]]: settings.of("quantizer") } });
+}
+
+/** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */
+export async function quantizeModel(
+  checkpoint: Checkpoint,
+  { scheme, embeddingBits, calibration, keepDense = [], activationScales, out, force }: Quantization,
+  run: Pick<Run, "ctx">,
+): Promise<QuantizedCheckpoint> {
+  const overrides: ModuleOverride[] = keepDense.map((match) => ({ match }));
+  checkQuantizable(checkpoint, { scheme, overrides, calibrated: calibration !== undefined });
+  const runner = calibration && (await openRunner(checkpoint));
+  try {
+    const result = await quantizeCheckpoint(
+      checkpoint,
+      runner,
+      out,
+      {
+        scheme,
+        overrides,
+        activationScales,
+        ...(embeddingBits && { embedding: embeddingQuantizer(scheme, embeddingBits) }),
+        calibration: calibration && (() => calibrationBatches(calibration)),
+        force,
+      },
+      run.ctx,
+    );
+    await writeWholeFile(join(out, "quantization-log.csv"), logCsv(result.log));
+    return result;
+  } finally {
+    await runner?.close();
+  }
+}
+
+/** An embedding is looked up, not calibrated: rounding to nearest, on the blocks' groups. */
+function embeddingQuantizer({ quantizer: { options } }: QuantizationScheme, bits: 4 | 8) {
+  const { groupSize, scaleDtype } = options as { groupSize?: number; scaleDtype?: "float16" };
+  return rtn({ bits, groupSize: groupSize ?? -1, scaleDtype: scaleDtype ?? "float32" });
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from "vitest";
+import { fileSource, parseCalibration, parseTextSource, rowsOf, sourceName } from "./text-source.js";
+
+const code = (wanted: string) => expect.objectContaining({ code: wanted });
+
+describe("the name of a text", () => {
+  it("is a file, a part of one with a share, or self", () => {
+    expect(parseTextSource("a/b.c.txt")).toEqual({ file: "a/b.c.txt" });
+    expect(parseTextSource("b.jsonl[200:400]:0.5")).toEqual({
+      file: "b.jsonl",
+      range: { from: 200, to: 400 },
+      share: 0.5,
+    });
+    expect(parseTextSource("b.jsonl[:9]").range).toEqual({ from: 0, to: 9 });
+    expect(parseTextSource("b.jsonl[7:]").range).toEqual({ from: 7 });
+    expect(parseTextSource("C:\\data\\b.txt").file).toBe("C:\\data\\b.txt");
+    expect(parseTextSource("self:2")).toEqual({ share: 2 });
+  });
+
+  it("reads back as it was written", () => {
+    for (const text of ["a.txt", "b.jsonl[200:400]", "b.jsonl[7:]", "self"]) {
+      expect(sourceName(parseTextSource(text))).toBe(text);
+    }
+  });
+
+  it.each(["", "b.jsonl[4:4]", "b.jsonl[9:4]", "b.jsonl[x:4]", "b.jsonl[4]", "self[0:4]"])(
+    "%j is none",
+    (text) => {
+      expect(() => parseTextSource(text)).toThrow(code("TEXT_SOURCE"));
+    },
+  );
+
+  it("of what a model is judged on is a file's without a share", () => {
+    expect(fileSource("b.jsonl[7:]")).toEqual({ file: "b.jsonl", range: { from: 7 } });
+    for (const text of ["self", "a.txt:0.5"]) expect(() => fileSource(text)).toThrow(code("TEXT_SOURCE"));
+  });
+});
+
+describe("a calibration", () => {
+  it("has shares that sum to 1, equal ones where none are given", () => {
+    expect(parseCalibration("a.txt,self").map(({ share }) => share)).toEqual([0.5, 0.5]);
+    expect(parseCalibration("a.txt:3,b.txt:1").map(({ share }) => share)).toEqual([0.75, 0.25]);
+  });
+
+  it.each(["a.txt:0.5,b.txt", "a.txt:0,b.txt:1", "a.txt,"])("%j is none", (text) => {
+    expect(() => parseCalibration(text)).toThrow(code("TEXT_SOURCE"));
+  });
+});
+
+it("rows are those that are named, and must be there", () => {
+  const rows = ["a", "b", "c"];
+  expect(rowsOf(rows, fileSource("x.jsonl"))).toEqual(rows);
+  expect(rowsOf(rows, fileSource("x.jsonl[1:3]"))).toEqual(["b", "c"]);
+  expect(rowsOf(rows, fileSource("x.jsonl[2:]"))).toEqual(["c"]);
+  for (const text of ["x.jsonl[3:]", "x.jsonl[0:4]"]) {
+    expect(() => rowsOf(rows, fileSource(text))).toThrow(code("TEXT_RANGE"));
+  }
+});

@@ -1,0 +1,76 @@
+import type { TextRange } from "@layerfold/checkpoint";
+import { LayerfoldError } from "@layerfold/core";
+
+/** A text as the command line names it: `FILE`, `FILE[200:400]`, and for a calibration `FILE:0.5` or `self`. */
+export interface TextSource {
+  /** Absent: text that the model makes up itself. */
+  readonly file?: string;
+  /** Rows of a `.jsonl` or `.json`, tokens of a stream. */
+  readonly range?: TextRange;
+  /** Of the calibration's tokens; absent: all sources the same. */
+  readonly share?: number;
+}
+
+const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
+
+/** @throws TEXT_SOURCE naming what cannot be read */
+export function parseTextSource(text: string): TextSource {
+  const [, file, from, to, share] = form.exec(text.trim()) ?? [];
+  const range: TextRange | undefined =
+    from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
+  if (file === undefined || /[[\]]/.test(file) || (range?.to !== undefined && range.to <= range.from)) {
+    throw new LayerfoldError("TEXT_SOURCE", "cannot read the name of a text", {
+      wanted: "FILE, FILE[FROM:TO] with TO beyond FROM",
+      got: text,
+    });
+  }
+  if (file === "self") {
+    if (range) throw new LayerfoldError("TEXT_SOURCE", "text of the model's own has no parts", { got: text });
+    return { share: share === undefined ? undefined : Number(share) };
+  }
+  return { file, range, share: share === undefined ? undefined : Number(share) };
+}
+
+/** The same where only a file will do, and shares mean nothing. @throws TEXT_SOURCE */
+export function fileSource(text: string): TextSource & { readonly file: string } {
+  const { file, range, share } = parseTextSource(text);
+  if (file !== undefined && share === undefined) return { file, range };
+  throw new LayerfoldError("TEXT_SOURCE", "only a file can be judged on", {
+    wanted: "FILE or FILE[FROM:TO]",
+    got: text,
+  });
+}
+
+/**
+ * Parses `a.txt:0.5,b.jsonl[200:]:0.3,self:0.2`: several texts with the shares that they have of the calibration's tokens. Shares are
+ * given for all or for none, which means equal ones, and are scaled to sum to 1.
+ * @throws TEXT_SOURCE
+ */
+export function parseCalibration(text: string): (TextSource & { readonly share: number })[] {
+  const sources = text.split(",").map(parseTextSource);
+  const given = sources.filter(({ share }) => share !== undefined).length;
+  const total = sources.reduce((sum, { share = 1 }) => sum + share, 0);
+  if ((given > 0 && given < sources.length) || sources.some(({ share = 1 }) => share === 0)) {
+    throw new LayerfoldError("TEXT_SOURCE", "shares are given for every text or for none", {
+      wanted: "numbers above 0, e.g. a.txt:0.5,b.jsonl:0.5",
+      got: text,
+    });
+  }
+  return sources.map((source) => ({ ...source, share: (source.share ?? 1) / total }));
+}
+
+/** As a person would name it: `wiki.txt[0:16384]`, or `self`. */
+export function sourceName({ file, range }: TextSource): string {
+  return `${file ?? "self"}${range ? `[${range.from}:${range.to ?? ""}]` : ""}`;
+}
+
+/** The rows that a source names. @throws TEXT_RANGE when there are no such rows */
+export function rowsOf<T>(rows: readonly T[], { file, range }: TextSource): readonly T[] {
+  const { from = 0, to = rows.length } = range ?? {};
+  if (from < to && to <= rows.length) return rows.slice(from, to);
+  throw new LayerfoldError("TEXT_RANGE", "the file has no such rows", {
+    wanted: `a part of its ${rows.length} rows`,
+    got: `[${from}:${range?.to ?? ""}]`,
+    where: file,
+  });
+}
