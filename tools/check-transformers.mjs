@@ -1,8 +1,8 @@
-// Folds and drops layers of every tiny checkpoint and of foldling, and lets Python's transformers judge what we wrote: it must load with no
+// Folds, silences and drops layers of every tiny checkpoint and of foldling, and runs every repair on foldling, and lets Python's transformers judge what we wrote: it must load with no
 // missing and no unexpected key, and give our logits. Needs a Python with torch, transformers and safetensors: LAYERFOLD_PYTHON, else python3.
 // Usage: node tools/check-transformers.mjs [CHECKPOINT …]
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -49,18 +49,73 @@ function writeInput(file, vocabularySize) {
   writeFileSync(file, Buffer.concat([length, header, Buffer.from(ids.buffer), Buffer.from(mask.buffer)]));
 }
 
-/** Layer 2 dropped, whatever it is; and the first two neighbours of one type after layer 0 really merged. */
-function plans(layerCount, types) {
-  const plan = (start, weights) => ({
+const plan = (layerCount, groups) => {
+  const covered = new Set(groups.flatMap(({ layers }) => layers));
+  const alone = Array.from({ length: layerCount }, (_, l) => ({ layers: [l] }));
+  return {
     version: 1,
     num_hidden_layers: layerCount,
-    groups: Array.from({ length: layerCount }, (_, l) => l)
-      .filter((l) => l !== start + 1)
-      .map((l) => (l === start ? { layers: [l, l + 1], weights } : { layers: [l] })),
-  });
+    groups: [...groups, ...alone.filter(({ layers: [l] }) => !covered.has(l))].sort(
+      (a, b) => a.layers[0] - b.layers[0],
+    ),
+  };
+};
+
+/**
+ * Layer 2 dropped, whatever it is; a layer without its attention and one without its MLP; and the first two neighbours of one type after
+ * layer 0 really merged, plainly and with what leaves functions alone.
+ */
+function cases(layerCount, types) {
   const alike = types.findIndex((type, l) => l > 0 && type === types[l + 1]);
-  return [["drop", plan(1, [1, 0])], ...(alike > 0 ? [["fold", plan(alike, [0.6, 0.4])]] : [])];
+  const folded = plan(layerCount, [{ layers: [alike, alike + 1], weights: [0.6, 0.4] }]);
+  return [
+    ["drop", plan(layerCount, [{ layers: [1, 2], weights: [1, 0] }])],
+    [
+      "silent",
+      plan(layerCount, [
+        { layers: [0], without: ["attention"] },
+        { layers: [1], without: ["mlp"] },
+      ]),
+    ],
+    ...(alike > 0
+      ? [
+          ["fold", folded],
+          ["fold, aligned", folded, "--strategy", "aligned"],
+          ["fold, norms moved", folded, "--set", "strategy.norms=fold"],
+        ]
+      : []),
+  ];
 }
+
+/** Every repair, on two neighbours of which one goes. */
+function repairCases(layerCount, calibration) {
+  const dropped = plan(layerCount, [{ layers: [4, 5], weights: [1, 0] }]);
+  const repairs = [
+    ["magnitude"],
+    ["channel-scale"],
+    ["hadamard-scale"],
+    ["linear"],
+    ["linear", "--set", "repair.objective=cosine"],
+    ["residual-linear"],
+    ["searched-weights"],
+    ["concatenate"],
+    ["concatenate", "--set", "repair.importance=leverage"],
+    ["reconstruct"],
+    ["component-fold"],
+  ];
+  const text = ["--calibration", calibration, "--calibration-tokens", "2048"];
+  return repairs.map(([repair, ...options]) => [
+    [repair, ...options.slice(1)].join(" "),
+    dropped,
+    "--repair",
+    repair,
+    ...text,
+    ...options,
+  ]);
+}
+
+/** Refusals that belong to a family, not to a mistake. */
+const refusals = ["CONFIG_CANNOT_EXPRESS", "NORM_NOT_FOLDABLE", "UPDATE_NOT_SCALABLE"];
 
 const jobs = [];
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-transformers-"));
@@ -74,14 +129,20 @@ try {
     } = JSON.parse(layerfold("inspect", model, "--json"));
     const input = join(scratch, `${name}.safetensors`);
     writeInput(input, vocabularySize);
-    for (const [kind, plan] of plans(layerCount, types)) {
-      const folder = join(scratch, `${name}-${kind}`);
+    const calibration = join(model, "../data/calibration.jsonl");
+    const all = [
+      ...cases(layerCount, types),
+      ...(existsSync(calibration) ? repairCases(layerCount, calibration) : []),
+    ];
+    for (const [kind, plan, ...options] of all) {
+      const folder = join(scratch, `${name}-${kind}`.replaceAll(/[^\w-]+/g, "-"));
       writeFileSync(`${folder}.json`, JSON.stringify(plan));
       try {
-        layerfold("merge", model, "--plan", `${folder}.json`, "--out", folder);
+        layerfold("merge", model, "--plan", `${folder}.json`, "--out", folder, ...options);
       } catch (error) {
-        if (!String(error.stderr).includes("CONFIG_CANNOT_EXPRESS")) throw error;
-        console.log(`      ${name} ${kind}: refused, since its config cannot say it`);
+        const code = refusals.find((refusal) => String(error.stderr).includes(refusal));
+        if (!code) throw error;
+        console.log(`      ${name} ${kind}: refused, ${code}`);
         continue;
       }
       layerfold("trace", folder, "--input", input, "--out", `${folder}.trace.safetensors`);

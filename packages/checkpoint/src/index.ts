@@ -11,6 +11,7 @@ export { type HubSettings, hubSettings, pullModel } from "./pull-model.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
+export { serializeConfig } from "./serialize-config.js";
 export {
   type BeginTokenPolicy,
   type TextRange,
@@ -22,6 +23,7 @@ export {
 export { openTokenizer, type Tokenizer } from "./tokenizer.js";
 export {
   type CheckpointContent,
+  carryFiles,
   refuseOccupied,
   type WrittenCheckpoint,
   writeCheckpoint,

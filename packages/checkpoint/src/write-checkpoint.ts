@@ -102,7 +102,8 @@ function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], wh
   });
 }
 
-async function carryFiles(from: string, to: string) {
+/** Copies what a model made from another takes over unchanged: tokenizer, chat template, generation config, licence. */
+export async function carryFiles(from: string, to: string) {
   for (const name of await readdir(from)) {
     // copyFile follows symbolic links, so a hub cache's files arrive as files.
     if (isCarried(name)) await copyFile(join(from, name), join(to, name));

@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import { readQuestions } from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
@@ -18,8 +17,9 @@ import { readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
-import { openModel, readSequences } from "./inputs.js";
-import { dataFact, pluginFact } from "./manifest.js";
+import { openModel } from "./inputs.js";
+import { checkOverlap, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
+import { pluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin } from "./registry.js";
 import type { Run } from "./run.js";
@@ -114,23 +114,16 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       file: source.file && at(source.file),
     }));
     const calibration = await readCalibration(sources, { checkpoint, tokenizer }, recipe, run);
-    const judgement = {
-      tokenizer,
-      sequences: recipe.evaluate
-        ? await readSequences(
-            at(recipe.evaluate),
-            context,
-            tokenizer,
-            { window, maxTokens: recipe.maxTokens },
-            run,
-          )
-        : undefined,
-      questions: recipe.questions ? await readQuestions(at(recipe.questions)) : undefined,
+    const judged: JudgementRequest = {
+      texts: recipe.evaluate === undefined ? [] : [at(recipe.evaluate)],
+      questions: recipe.questions && at(recipe.questions),
+      window,
+      maxTokens: recipe.maxTokens,
     };
+    const judgement = await readJudgement(judged, context, tokenizer, run);
+    checkOverlap(calibration, judgement, false);
     const model = await checkpoint.fingerprint();
-    const data = await Promise.all(
-      [recipe.evaluate, recipe.questions].map((file) => (file ? dataFact(at(file)) : null)),
-    );
+    const data = await judgementFacts(judged);
 
     let resumed = 0;
     const measured = new Map<string, Promise<Quality>>();

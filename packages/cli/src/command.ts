@@ -27,4 +27,9 @@ export function integer(minimum: number): (text: string) => number {
   };
 }
 
+/** Gathers an option that may be given often. */
+export function several(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
 export type { CommonOptions };

@@ -2,13 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
-import {
-  type Checkpoint,
-  openCheckpoint,
-  type Question,
-  type Tokenizer,
-  type TokenSequences,
-} from "@layerfold/checkpoint";
+import { type Checkpoint, openCheckpoint, type Question, type Tokenizer } from "@layerfold/checkpoint";
 import {
   type Activations,
   dropControl,
@@ -28,13 +22,19 @@ import { checkTarget, drop, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import { type Calibration, describeCalibration, readAnswers, readCalibration } from "./calibration.js";
-import { measureQuality, type Quality } from "./evaluation.js";
+import { measureQuality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
-import { openModel, readQuestionRows, readSequences } from "./inputs.js";
+import { openModel } from "./inputs.js";
+import {
+  checkOverlap,
+  type Judgement,
+  type JudgementRequest,
+  judgementFacts,
+  readJudgement,
+} from "./judgement.js";
 import { type Manifest, platformFact, pluginFact, textFact } from "./manifest.js";
 import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
-import { sharedTokens } from "./overlap.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { makePlugin } from "./registry.js";
 import type { ResultRow } from "./results.js";
@@ -49,11 +49,14 @@ export interface CompressRequest {
   readonly layers: readonly number[];
   readonly preset: Preset;
   readonly calibration?: string;
-  readonly evaluate?: string;
+  /** Texts: `FILE` or `FILE[from:to]` each; the single figures are the first one's. */
+  readonly evaluate?: readonly string[];
   readonly questions?: string;
+  /** Public benchmarks: `NAME:FILE` or `NAME:FILE[from:to]` each. */
+  readonly tasks?: readonly string[];
   readonly window?: number;
   readonly stride?: number;
-  /** Of the evaluation text, from its start. */
+  /** Of each evaluation text, from its start. */
   readonly maxTokens?: number;
   /** Of the calibration texts, spread evenly over them. */
   readonly calibrationTokens?: number;
@@ -92,7 +95,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   try {
     stage = await prepare(request, checkpoint, tokenizer, run);
     const { planner, evidence, strategy, repair, schemes, calibration } = stage;
-    const judgement = { tokenizer, sequences: stage.evaluation, questions: stage.questions };
+    const { judgement } = stage;
     const rows: ResultRow[] = [];
     const plans: MergePlan[] = [];
     const layerCount = checkpoint.architecture.blocks.length;
@@ -107,7 +110,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       const startedAt = performance.now();
       const made = await fold();
       const { directory, plan, parameterRatio } = made;
-      const quality: Quality = await measureQuality(directory, judgement, rows[0] && reference, run);
+      const { texts, ...quality } = await measureQuality(directory, judgement, rows[0] && reference, run);
       const remaining = plan?.groups.length ?? layerCount;
       const bytes = await tensorBytes(directory);
       denseBytes ||= bytes;
@@ -125,6 +128,11 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
           quality.perplexity === null
             ? null
             : quality.perplexity / (rows[0]?.perplexity ?? quality.perplexity),
+        texts: texts.map(({ text, perplexity }, i) => ({
+          text,
+          perplexity,
+          perplexity_ratio: perplexity / (rows[0]?.texts?.[i].perplexity ?? perplexity),
+        })),
         seconds: (performance.now() - startedAt) / 1000,
         peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
       });
@@ -162,7 +170,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       }
     };
 
-    if (stage.evaluation) {
+    if (judgement.texts.length > 0) {
       dense = await openDecoder(checkpoint);
       reference = rememberedLogits(dense, 2 ** 29);
     }
@@ -180,10 +188,6 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       async () => ({ directory: checkpoint.directory, parameterRatio: 0 }),
       join(work, "dense"),
     );
-    if (stage.evaluation) {
-      dense = await openDecoder(checkpoint);
-      reference = rememberedLogits(dense, 2 ** 29);
-    }
 
     for (const target of request.layers) {
       run.terminal.say(`${preset.id}: ${layerCount} → ${target} layers`);
@@ -280,14 +284,24 @@ interface Stage {
   readonly schemes: readonly QuantizationScheme[];
   readonly comparison: Comparison;
   readonly calibration?: Calibration;
-  readonly evaluation?: TokenSequences;
-  readonly questions?: readonly Question[];
+  readonly judgement: Judgement;
   readonly evidence: Evidence;
   /** Frees what the evidence keeps open. */
   close(): Promise<void>;
   /** For the report, whether or not the planner looks at it. */
   readonly similarity?: Matrix;
   readonly notes: readonly string[];
+}
+
+function judgementOf({
+  evaluate,
+  questions,
+  tasks,
+  window,
+  stride,
+  maxTokens,
+}: CompressRequest): JudgementRequest {
+  return { texts: evaluate, questions, tasks, window, stride, maxTokens };
 }
 
 /** Reads every input, so that a bad one is found before the first long computation, and gathers the planner's evidence. */
@@ -297,7 +311,7 @@ async function prepare(
   tokenizer: Tokenizer,
   run: Run,
 ): Promise<Stage> {
-  const { preset, window, stride } = request;
+  const { preset } = request;
   const layerCount = checkpoint.architecture.blocks.length;
   for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
   const planner = await makePlugin<Planner>("planner", preset.planner.id, {
@@ -325,16 +339,8 @@ async function prepare(
   const calibration = request.calibration
     ? await readCalibration(request.calibration, { checkpoint, tokenizer }, request, run)
     : undefined;
-  const evaluation = request.evaluate
-    ? await readSequences(
-        request.evaluate,
-        checkpoint.architecture.maxPositionEmbeddings,
-        tokenizer,
-        { window, stride, maxTokens: request.maxTokens },
-        run,
-      )
-    : undefined;
-  const questions = request.questions ? await readQuestionRows(request.questions) : undefined;
+  const context = checkpoint.architecture.maxPositionEmbeddings;
+  const judgement = await readJudgement(judgementOf(request), context, tokenizer, run);
   const answers = request.calibrationQuestions
     ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
     : undefined;
@@ -353,27 +359,13 @@ async function prepare(
   if (calibration) notes.push(`Calibration saw ${describeCalibration(calibration)}.`);
   if (request.calibrationQuestions)
     notes.push(`The planner weighed the answers of ${request.calibrationQuestions}.`);
-  if (!evaluation && !questions) warn("No --evaluate text and no --questions: quality was not measured.");
-  if (calibration && evaluation) {
-    const ids = (text: TokenSequences) => text.sequences.map((sequence) => sequence.ids);
-    const shared = sharedTokens(ids(calibration), ids(evaluation));
-    const share = `${(shared * 100).toFixed(1)} % of the tokens`;
-    if (shared > 0 && !request.allowOverlap) {
-      throw new LayerfoldError(
-        "CALIBRATION_OVERLAPS",
-        "the evaluation text also stands in the calibration text",
-        {
-          wanted: "other texts or other parts of them, or --allow-overlap",
-          got: share,
-          where: request.evaluate,
-        },
-      );
-    }
-    if (shared > 0)
-      warn(
-        `${share} of ${request.evaluate} also stand in the calibration text: these figures flatter the fold.`,
-      );
-    else notes.push(`${request.evaluate} is new to it.`);
+  if (!judgement.texts.length && !judgement.questions && !judgement.tasks.length) {
+    warn("No --evaluate text, no --questions and no --task: quality was not measured.");
+  }
+  if (calibration) {
+    const { flattered, fresh } = checkOverlap(calibration, judgement, request.allowOverlap ?? false);
+    for (const message of flattered) warn(message);
+    if (fresh.length > 0) notes.push(`New to it: ${fresh.join(", ")}.`);
   }
 
   const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));
@@ -382,7 +374,16 @@ async function prepare(
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
   const { evidence, close } = await gatherEvidence(
     planner,
-    { checkpoint, comparison, similarity, activations, calibration, answers, pooling },
+    {
+      checkpoint,
+      comparison,
+      similarity,
+      activations,
+      calibration,
+      answers,
+      pooling,
+      fold: { strategy, repair },
+    },
     run,
   );
   return {
@@ -392,8 +393,7 @@ async function prepare(
     schemes,
     comparison,
     calibration,
-    evaluation,
-    questions,
+    judgement,
     evidence,
     close,
     similarity,
@@ -418,13 +418,10 @@ async function writeResults(
     model: { name: modelName(model), sha256: await checkpoint.fingerprint() },
     data: {
       ...(stage.calibration && { calibration: stage.calibration.facts }),
-      ...Object.fromEntries(
-        await Promise.all(
-          (["calibrationQuestions", "evaluate", "questions"] as const)
-            .filter((use) => request[use])
-            .map(async (use) => [use, await textFact(fileSource(request[use]!))] as const),
-        ),
-      ),
+      ...(request.calibrationQuestions && {
+        calibrationQuestions: await textFact(fileSource(request.calibrationQuestions)),
+      }),
+      ...(await judgementFacts(judgementOf(request))),
     },
     plugins: [
       stage.planner,
@@ -450,7 +447,7 @@ async function writeResults(
       rows,
       similarity: stage.similarity && { measure: stage.comparison.measure.id, matrix: stage.similarity },
       plans: plans.map((plan) => ({ label: `${plan.groups.length} layers`, plan })),
-      chance: stage.questions && meanChance(stage.questions),
+      chance: stage.judgement.questions && meanChance(stage.judgement.questions),
       manifest: manifest as unknown as Record<string, unknown>,
       notes,
     }),

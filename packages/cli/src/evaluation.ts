@@ -1,23 +1,41 @@
-import type { Checkpoint, Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
-import { openCheckpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import type { LanguageModel } from "@layerfold/core";
-import { klToDense, multipleChoice, perplexity } from "@layerfold/evaluate";
+import { klToDense, multipleChoice, perplexity, scoreBenchmark } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
+import type { Judgement } from "./judgement.js";
 import type { Run } from "./run.js";
 
-/** What quality is judged on; what is absent is not measured. */
-export interface Judgement {
-  readonly sequences?: TokenSequences;
-  readonly questions?: readonly Question[];
-  readonly tokenizer: Tokenizer;
-}
-
+/** How well a model does; single figures are those of the first text and of the questions, null where there are none. */
 export interface Quality {
   readonly perplexity: number | null;
+  /** On the first text. */
   readonly kl_to_dense: number | null;
   readonly accuracy: number | null;
   readonly accuracy_stderr: number | null;
+  readonly texts: readonly TextQuality[];
+  readonly tasks: readonly TaskQuality[];
+}
+
+export interface TextQuality {
+  readonly text: string;
+  readonly perplexity: number;
+  readonly tokens: number;
+  /** Summed negative log-likelihood of each window, nats, and the tokens that count in it. */
+  readonly window_losses: readonly number[];
+  readonly window_tokens: readonly number[];
+}
+
+/** Accuracies and standard errors by the names of lm-evaluation-harness. */
+export interface TaskQuality {
+  readonly task: string;
+  readonly count: number;
+  readonly acc: number;
+  readonly acc_stderr: number;
+  readonly acc_norm: number | null;
+  readonly acc_norm_stderr: number | null;
+  /** Of last words. */
+  readonly perplexity: number | null;
 }
 
 /** Measures a checkpoint as it lies on disk. @param dense - to measure the divergence from; absent for the dense model itself */
@@ -29,20 +47,55 @@ export async function measureQuality(
 ): Promise<Quality> {
   const { model, close } = await openEvaluated(directory, run);
   try {
-    const { sequences, questions, tokenizer } = judgement;
-    const divergence =
-      sequences && dense && (await klToDense(dense, model, sequences.sequences, {}, run.ctx));
-    const text = divergence ?? (sequences && (await perplexity(model, sequences.sequences, {}, run.ctx)));
-    const answers = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
-    return {
-      perplexity: text?.perplexity ?? null,
-      kl_to_dense: divergence?.klToDense ?? null,
-      accuracy: answers?.accuracy ?? null,
-      accuracy_stderr: answers?.stderr ?? null,
-    };
+    return await qualityOf(model, judgement, dense, run);
   } finally {
     await close();
   }
+}
+
+/** The same of an open model. */
+export async function qualityOf(
+  model: LanguageModel,
+  { texts, questions, tasks, tokenizer }: Judgement,
+  dense: LanguageModel | undefined,
+  { ctx }: Pick<Run, "ctx">,
+): Promise<Quality> {
+  let kl: number | null = null;
+  const onTexts: TextQuality[] = [];
+  for (const [index, { name, sequences }] of texts.entries()) {
+    const divergence = index === 0 && dense ? await klToDense(dense, model, sequences, {}, ctx) : undefined;
+    kl = divergence?.klToDense ?? kl;
+    const found = divergence ?? (await perplexity(model, sequences, {}, ctx));
+    onTexts.push({
+      text: name,
+      perplexity: found.perplexity,
+      tokens: found.tokens,
+      window_losses: [...found.windowLosses],
+      window_tokens: sequences.map(({ ids, scoredFrom }) => ids.length - scoredFrom),
+    });
+  }
+  const answers = questions && (await multipleChoice(model, tokenizer, questions, {}, ctx));
+  const onTasks: TaskQuality[] = [];
+  for (const { name, benchmark } of tasks) {
+    const score = await scoreBenchmark(model, tokenizer, benchmark, {}, ctx);
+    onTasks.push({
+      task: name,
+      count: score.acc.count,
+      acc: score.acc.accuracy,
+      acc_stderr: score.acc.stderr,
+      acc_norm: score.acc_norm?.accuracy ?? null,
+      acc_norm_stderr: score.acc_norm?.stderr ?? null,
+      perplexity: score.perplexity ?? null,
+    });
+  }
+  return {
+    perplexity: onTexts[0]?.perplexity ?? null,
+    kl_to_dense: kl,
+    accuracy: answers?.accuracy ?? null,
+    accuracy_stderr: answers?.stderr ?? null,
+    texts: onTexts,
+    tasks: onTasks,
+  };
 }
 
 /**

@@ -7,7 +7,12 @@ import {
   LayerfoldError,
   type Matrix,
   type MergePlan,
+  type MergeStrategy,
+  type ModelRunner,
   type Planner,
+  type Repair,
+  type RunContext,
+  type TokenBatch,
 } from "@layerfold/core";
 import { perplexity } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
@@ -26,6 +31,8 @@ export interface EvidenceSources {
   /** What a plan's loss weighs beside the text. */
   readonly answers?: WeighedAnswers;
   readonly pooling: Pooling;
+  /** What plans are judged with by planners that look at them after fold and repair. */
+  readonly fold?: { readonly strategy: MergeStrategy; readonly repair?: Repair };
 }
 
 /** Answered questions, and what their loss weighs beside the text's. */
@@ -79,26 +86,88 @@ export async function gatherEvidence(
     calibration && planner.needs.includes("evaluate")
       ? await planLosses(checkpoint, calibration, answers, run)
       : undefined;
+  const repaired =
+    calibration && sources.fold?.repair && planner.needs.includes("evaluateRepaired")
+      ? await repairedLosses(
+          checkpoint,
+          calibration,
+          answers,
+          { ...sources.fold, repair: sources.fold.repair },
+          run,
+        )
+      : undefined;
   const evidence: Evidence = {
     layerCount: architecture.blocks.length,
     similarity,
     tokenStatistics,
     compatible: (a, b) => compatibleLayers(architecture, a, b),
     evaluate: losses && remembered(losses.lossOf),
+    evaluateRepaired: repaired && remembered(repaired.lossOf),
     ...(calibration && {
       remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
     }),
   };
-  return { evidence, close: async () => losses?.close() };
+  return {
+    evidence,
+    async close() {
+      await losses?.close();
+      await repaired?.close();
+    },
+  };
 }
 
 /** Planners try hundreds of plans; what they tell apart shows on this many tokens. */
 const planningTokens = 16_384;
 
-/**
- * The calibration loss of one plan after another: mean nats per token of the text, plus weight × mean nats per answer where there are
- * questions. What two plans begin with alike is run once.
- */
+/** Sequences spread evenly over the calibration text. */
+function planningSequences({ sequences, tokenCount }: TokenSequences): readonly TokenSequence[] {
+  const share = Math.max(1, tokenCount / planningTokens);
+  return sequences.filter((_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share));
+}
+
+/** Texts that a plan is judged on, and their batches, one text after another. */
+interface JudgedTexts {
+  readonly texts: readonly WeighedAnswers[];
+  readonly batches: readonly TokenBatch[];
+}
+
+function judgedTexts(sequences: readonly TokenSequence[], answers: WeighedAnswers | undefined): JudgedTexts {
+  const texts = [{ sequences, weight: 1 }, ...(answers ? [answers] : [])];
+  return {
+    texts,
+    batches: texts.flatMap((text) =>
+      batchBySize(
+        text.sequences.map(({ ids }) => ids),
+        tokensPerBatch,
+      ).map(({ batch }) => batch),
+    ),
+  };
+}
+
+/** What is left of a model once its blocks have run: mean nats per token of the text, plus weight × mean nats per answer. */
+function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
+  let streams: Iterator<Hidden> = [].values();
+  // perplexity asks for the same batches in the same order.
+  const head = runnerLanguageModel({
+    ...runner,
+    layerCount: 0,
+    embed: async () => streams.next().value,
+  });
+  return {
+    async lossOf(behind: readonly Hidden[]): Promise<number> {
+      streams = behind.values();
+      let loss = 0;
+      for (const { sequences, weight } of texts) {
+        const found = await perplexity(head, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
+        loss += (weight * found.negativeLogLikelihood) / found.tokens;
+      }
+      return loss;
+    },
+    close: () => head.close(),
+  };
+}
+
+/** The calibration loss of one plan after another, layers dropped. What two plans begin with alike is run once. */
 async function planLosses(
   checkpoint: Checkpoint,
   calibration: TokenSequences,
@@ -106,40 +175,56 @@ async function planLosses(
   run: Run,
 ) {
   const runner = await openRunner(checkpoint);
-  const share = Math.max(1, calibration.tokenCount / planningTokens);
-  const chosen = calibration.sequences.filter(
-    (_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share),
-  );
-  const judged = [{ sequences: chosen, weight: 1 }, ...(answers ? [answers] : [])];
-  const batches = judged.flatMap(({ sequences }) =>
-    batchBySize(
-      sequences.map(({ ids }) => ids),
-      tokensPerBatch,
-    ),
-  );
-  const streamsOf = planStreams(
-    runner,
-    batches.map(({ batch }) => batch),
-    undefined,
-    run.ctx,
-  );
-  let streams: Iterator<Hidden> = [].values();
-  // What is left of the model once its blocks have run; perplexity asks for the same batches in the same order.
-  const head = runnerLanguageModel({
-    ...runner,
-    layerCount: 0,
-    embed: async () => streams.next().value,
-  });
+  const judged = judgedTexts(planningSequences(calibration), answers);
+  const streamsOf = planStreams(runner, judged.batches, undefined, run.ctx);
+  const head = streamHead(runner, judged, { ...run.ctx, report: undefined });
+  return {
+    lossOf: async (plan: MergePlan) => head.lossOf(await streamsOf(plan)),
+    async close() {
+      await head.close();
+      await runner.close();
+    },
+  };
+}
+
+/** Of the planning text, every so many-th sequence judges and is not fitted to. */
+const judgingEvery = 4;
+
+/** The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go. */
+async function repairedLosses(
+  checkpoint: Checkpoint,
+  calibration: TokenSequences,
+  answers: WeighedAnswers | undefined,
+  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair: Repair },
+  run: Run,
+) {
+  const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
+  const chosen = planningSequences(calibration);
+  const fitting = batchBySize(
+    chosen.filter((_, i) => i % judgingEvery !== 0).map(({ ids }) => ids),
+    tokensPerBatch,
+  );
+  const judged = judgedTexts(
+    chosen.filter((_, i) => i % judgingEvery === 0),
+    answers,
+  );
+  const head = streamHead(runner, judged, quiet);
   return {
     async lossOf(plan: MergePlan): Promise<number> {
-      streams = (await streamsOf(plan)).values();
-      let loss = 0;
-      for (const { sequences, weight } of judged) {
-        const found = await perplexity(head, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
-        loss += (weight * found.negativeLogLikelihood) / found.tokens;
+      const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
+      let streams = await Promise.all(judged.batches.map((batch) => runner.embed(batch)));
+      const opened = async function* () {
+        for (const { batch } of fitting) yield batch;
+      };
+      for await (const { block } of repair.fit(runner, plan, blocks, opened, quiet)) {
+        const behind: Hidden[] = [];
+        for (const stream of streams) {
+          behind.push((await runner.runBlock(block.layer, stream, { replace: block })).hidden);
+        }
+        streams = behind;
       }
-      return loss;
+      return head.lossOf(streams);
     },
     async close() {
       await head.close();

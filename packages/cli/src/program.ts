@@ -4,6 +4,7 @@ import { captureCommand } from "./commands/capture.js";
 import { compressCommand } from "./commands/compress.js";
 import { demoCommand } from "./commands/demo.js";
 import { evalCommand } from "./commands/eval.js";
+import { exportCommand } from "./commands/export.js";
 import { generateCommand } from "./commands/generate.js";
 import { importCommand } from "./commands/import.js";
 import { inspectCommand } from "./commands/inspect.js";
@@ -35,6 +36,7 @@ export function createProgram(signal: AbortSignal): Command {
     generateCommand,
     quantizeCommand,
     dequantizeCommand,
+    exportCommand,
     importCommand,
     pullCommand,
   ]) {

@@ -1,7 +1,16 @@
 import type { ReportRow } from "@layerfold/report";
+import type { TaskQuality } from "./evaluation.js";
 
 /** A row of results.json: what the report shows, and what it cost. */
 export interface ResultRow extends ReportRow {
+  /** Of every text that was judged on. */
+  readonly texts: readonly {
+    readonly text: string;
+    readonly perplexity: number;
+    /** To the dense model. */
+    readonly perplexity_ratio: number;
+  }[];
+  readonly tasks: readonly TaskQuality[];
   /** Scheme by which the weights were quantised; null: not at all. */
   readonly quantization: string | null;
   /** Of the checkpoint on disk. */

@@ -1,5 +1,6 @@
 import { type ReportRow, reportCells, reportHeadings } from "@layerfold/report";
 import Table from "cli-table3";
+import type { TaskQuality } from "./evaluation.js";
 import type { ResultRow } from "./results.js";
 
 /** The one table: every fold beside its drop control and, where models were quantised, their sizes. */
@@ -17,4 +18,34 @@ export function resultTable(rows: readonly (ReportRow & Partial<ResultRow>)[]): 
 
 function sizeCells({ tensor_bytes: bytes = 0, size_ratio: ratio = 0 }: Partial<ResultRow>): string[] {
   return [(bytes / 2 ** 20).toFixed(1), `${(ratio * 100).toFixed(1)} %`];
+}
+
+/** Every text and task side by side, where there is more than one text or any task. */
+export function judgedTable(rows: readonly ResultRow[]): string {
+  const { texts, tasks } = rows[0];
+  if (texts.length < 2 && tasks.length === 0) return "";
+  const table = new Table({
+    head: ["", ...texts.map(({ text }) => text), ...tasks.map(({ task }) => task)],
+    colAligns: ["left", ...[...texts, ...tasks].map(() => "right" as const)],
+    style: { head: [], border: [], compact: true },
+    wordWrap: true,
+  });
+  for (const row of rows) {
+    table.push([
+      row.label,
+      ...row.texts.map(
+        ({ perplexity, perplexity_ratio }) =>
+          `${perplexity.toPrecision(4)} × ${perplexity_ratio.toPrecision(4)}`,
+      ),
+      ...row.tasks.map(taskText),
+    ]);
+  }
+  return table.toString();
+}
+
+/** `31.5 ± 3.3 %, by length 33.0 ± 3.3 %` */
+export function taskText({ acc, acc_stderr, acc_norm, acc_norm_stderr }: TaskQuality): string {
+  const share = (value: number, error: number | null) =>
+    `${(100 * value).toFixed(1)} ± ${(100 * (error ?? 0)).toFixed(1)} %`;
+  return `${share(acc, acc_stderr)}${acc_norm === null ? "" : `, by length ${share(acc_norm, acc_norm_stderr)}`}`;
 }

@@ -331,22 +331,18 @@ describe("compress", () => {
     expect(manifest.data.calibration[0].sha256).toMatch(/^[0-9a-f]{64}$/);
   });
 
-  it("says so when calibration and evaluation share text", async () => {
-    const { result } = await json(
-      "compress",
-      checkpoint,
-      "--calibration",
-      validation,
-      "--evaluate",
-      validation,
-      "--layers",
-      "15",
-      "--method",
-      "drop",
-      "--max-tokens",
-      "2000",
-    );
-    expect(result.notes.join(" ")).toContain("100.0 % of the evaluation text");
+  it("refuses to judge on calibration text, unless it is told to", async () => {
+    const same = [
+      ...["compress", checkpoint, "--layers", "15", "--method", "drop"],
+      ...["--evaluate", `${validation}[0:20]`, "--calibration", `${validation}[0:20]`],
+    ];
+    const { code, error } = await json(...same);
+    expect(code).toBe(2);
+    expect(error).toMatchObject({ code: "CALIBRATION_OVERLAPS", where: "validation.jsonl[0:20]" });
+    const { result } = await json(...same, "--allow-overlap");
+    expect(result.notes.join(" ")).toContain("100.0 % of its tokens");
+    const other = await json(...same.slice(0, -1), `${validation}[20:40]`);
+    expect(other.result.notes.join(" ")).toContain("New to it: validation.jsonl[0:20]");
   });
 
   it("repeats itself bit for bit", async () => {
@@ -491,4 +487,29 @@ it("plans without a text where neither text nor tokenizer is needed", async () =
   expect(result.groups).toHaveLength(3);
   const missing = await json("eval", tiny, "--perplexity", validation);
   expect(missing.error.code).toBe("TOKENIZER_MISSING");
+});
+
+it("eval takes several texts, parts of them, and public benchmarks", async () => {
+  const rows = readFileSync(questions, "utf8").trim().split("\n");
+  writeFileSync(at("arc.jsonl"), rows.slice(0, 30).join("\n"));
+  const { result } = await json(
+    ...["eval", checkpoint, "--text", `${validation}[0:20]`, "--text", `${validation}[20:30]`],
+    ...["--task", `arc_easy:${at("arc.jsonl")}[10:20]`, "--task", `lambada:${validation}[0:5]`],
+  );
+  expect(result.texts.map(({ text, windows }: any) => [text, windows])).toEqual([
+    ["validation.jsonl[0:20]", 20],
+    ["validation.jsonl[20:30]", 10],
+  ]);
+  expect(result.perplexity).toBe(result.texts[0].perplexity);
+  const both = (await json("eval", checkpoint, "--perplexity", `${validation}[0:30]`)).result;
+  const sum = result.texts.reduce((total: number, text: any) => total + text.negativeLogLikelihood, 0);
+  expect(both.negativeLogLikelihood).toBeCloseTo(sum, 1);
+  expect(result.tasks).toMatchObject([
+    { task: "arc_easy[10:20]", count: 10 },
+    { task: "lambada[0:5]", count: 5, acc_norm: null },
+  ]);
+  expect(result.tasks[0].chosen.acc).toHaveLength(10);
+  const unknown = await json("eval", checkpoint, "--task", `arc:${at("arc.jsonl")}`);
+  expect(unknown.error).toMatchObject({ code: "TASK_UNKNOWN", wanted: expect.stringContaining("arc_easy") });
+  expect((await json("eval", checkpoint, "--task", "arc_easy")).error.code).toBe("TEXT_SOURCE");
 });

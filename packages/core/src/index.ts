@@ -27,7 +27,15 @@ export type { MatmulEngine, MatmulOptions } from "./engine.js";
 export { type ErrorDetails, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
 export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
-export { dropControl, dropPlan, keptLayer, type MergePlan, type PlanGroup, parsePlan } from "./plan.js";
+export {
+  type BlockPart,
+  dropControl,
+  dropPlan,
+  keptLayer,
+  type MergePlan,
+  type PlanGroup,
+  parsePlan,
+} from "./plan.js";
 export { definePlanner, type Evidence, type Planner } from "./planner.js";
 export {
   definePlugin,

@@ -56,11 +56,12 @@ export interface ModelRunner {
    * @param layer - 0 … layerCount−1
    * @param options.replace - run these tensors in place of the layer's own (same roles, types and, but for widths inside the block, shapes)
    * @param options.taps - inner values to return
+   * @param options.tapsOnly - leave out what no tap needs; `hidden` is then unspecified
    */
   runBlock(
     layer: number,
     input: Hidden,
-    options?: { readonly replace?: BlockView; readonly taps?: readonly Tap[] },
+    options?: { readonly replace?: BlockView; readonly taps?: readonly Tap[]; readonly tapsOnly?: boolean },
   ): Promise<BlockOutput>;
   /** Final norm and vocabulary projection: logits [batch, sequence, vocabulary] float32. */
   head(hidden: Hidden): Promise<Tensor<Float32Array>>;

@@ -19,12 +19,20 @@ describe("parsePlan", () => {
     ["an empty group", plan([{ layers: [] }, { layers: [0, 1, 2, 3] }])],
     ["weights of another length", plan([{ layers: [0, 1, 2, 3], weights: [1] }])],
     ["weights that are no numbers", plan([{ layers: [0, 1, 2, 3], weights: [1, 0, 0, "x"] }])],
+    ["halves that fall silent in a merge", plan([{ layers: [0, 1, 2, 3], without: ["mlp"] }])],
+    ["a part that no block has", plan([{ layers: [0], without: ["head"] }], 1)],
     ["an unknown field", { ...plan([{ layers: [0, 1, 2, 3] }]), layerz: 1 }],
     ["another version", { ...plan([{ layers: [0, 1, 2, 3] }]), version: 2 }],
     ["no plan at all", "plan"],
   ])("refuses %s", (_, value) => {
     expect(() => parsePlan(value)).toThrow(invalid);
   });
+});
+
+it("a layer without one of its halves is not kept whole", () => {
+  const value = plan([{ layers: [0], without: ["attention"] }, { layers: [1] }], 2);
+  expect(parsePlan(value)).toEqual(value);
+  expect(parsePlan(value).groups.map(keptLayer)).toEqual([undefined, 1]);
 });
 
 describe("dropPlan", () => {

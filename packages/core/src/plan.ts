@@ -7,7 +7,12 @@ export interface PlanGroup {
   readonly layers: readonly number[];
   /** One weight per layer; absent means: the strategy decides. All 0 but one 1 is a drop. */
   readonly weights?: readonly number[];
+  /** Halves of the block that fall silent: they add nothing to the stream. Of a group of one layer only. */
+  readonly without?: readonly BlockPart[];
 }
+
+/** Half of a block: what mixes positions (attention, or a state space), or the feed-forward part behind it. */
+export type BlockPart = "attention" | "mlp";
 
 /** Which layers fold together. Plain JSON; one layer comes out per group, in order. */
 export interface MergePlan {
@@ -25,6 +30,10 @@ const schema = z.strictObject({
       z.strictObject({
         layers: z.array(z.number().int().min(0)).min(1),
         weights: z.array(z.number()).optional(),
+        without: z
+          .array(z.enum(["attention", "mlp"]))
+          .min(1)
+          .optional(),
       }),
     )
     .min(1),
@@ -70,6 +79,13 @@ export function parsePlan(value: unknown, where = "plan"): MergePlan {
         where: at,
       });
     }
+    if (group.without && group.layers.length > 1) {
+      throw new LayerfoldError("PLAN_INVALID", "halves fall silent in groups of one layer only", {
+        wanted: "one layer, or no `without`",
+        got: `layers ${group.layers.join(", ")}`,
+        where: at,
+      });
+    }
   });
   if (next !== plan.num_hidden_layers) {
     throw new LayerfoldError("PLAN_INVALID", "the groups do not cover the model", {
@@ -81,8 +97,9 @@ export function parsePlan(value: unknown, where = "plan"): MergePlan {
   return plan;
 }
 
-/** The layer that a group keeps when its weights are a drop (one 1, the rest 0; or a single layer), else undefined. */
+/** The layer that a group keeps whole when its weights are a drop (one 1, the rest 0; or a single layer), else undefined. */
 export function keptLayer(group: PlanGroup): number | undefined {
+  if (group.without) return undefined;
   if (group.layers.length === 1) return group.layers[0];
   const { weights } = group;
   if (!weights) return undefined;

@@ -29,6 +29,8 @@ export interface ChoiceScores {
   readonly acc_norm: Accuracy;
   /** The sum divided by the choice's length in UTF-8 bytes. */
   readonly acc_bytes: Accuracy;
+  /** [items] index of the choice that `acc` and `acc_norm` take for the model's answer. */
+  readonly chosen: { readonly acc: readonly number[]; readonly acc_norm: readonly number[] };
 }
 
 /**
@@ -85,19 +87,21 @@ export async function choiceLikelihood(
     });
     advance(indices.length);
   }
-  const score = (length: (choice: string) => number) => {
+  const choose = (length: (choice: string) => number) => {
     let at = 0;
-    return accuracyOf(
-      items.map(({ choices, answer, subject = "" }) => {
-        const scores = choices.map((choice) => sums[at++] / length(choice));
-        return { subject, right: scores.indexOf(Math.max(...scores)) === answer };
-      }),
-    );
+    return items.map(({ choices }) => {
+      const scores = choices.map((choice) => sums[at++] / length(choice));
+      return scores.indexOf(Math.max(...scores));
+    });
   };
+  const score = (chosen: readonly number[]) =>
+    accuracyOf(items.map(({ answer, subject = "" }, i) => ({ subject, right: chosen[i] === answer })));
+  const chosen = { acc: choose(() => 1), acc_norm: choose((choice) => [...choice].length) };
   return {
-    acc: score(() => 1),
-    acc_norm: score((choice) => [...choice].length),
-    acc_bytes: score((choice) => Buffer.byteLength(choice)),
+    acc: score(chosen.acc),
+    acc_norm: score(chosen.acc_norm),
+    acc_bytes: score(choose((choice) => Buffer.byteLength(choice))),
+    chosen,
   };
 }
 

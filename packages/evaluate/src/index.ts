@@ -1,5 +1,13 @@
 export type { Accuracy, Share } from "./accuracy.js";
 export type { BatchOptions } from "./batch-budget.js";
+export {
+  type Benchmark,
+  type BenchmarkScore,
+  benchmarkIds,
+  benchmarkTexts,
+  readBenchmark,
+  scoreBenchmark,
+} from "./benchmark.js";
 export { type ChoiceItem, type ChoiceScores, choiceLikelihood } from "./choice-likelihood.js";
 export { type Divergence, klToDense } from "./kl-to-dense.js";
 export { type LastWord, lastWord } from "./last-word.js";

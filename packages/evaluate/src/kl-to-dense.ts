@@ -38,7 +38,7 @@ export async function klToDense(
   }
   const total = countTargets(sequences);
   let sum = 0;
-  let negativeLogLikelihood = 0;
+  const losses = new Float64Array(sequences.length);
   let done = 0;
   for (const { batch, indices } of batchBySize(
     sequences.map(({ ids }) => ids),
@@ -53,7 +53,7 @@ export async function klToDense(
         const at = (row * batch.sequenceLength + target - 1) * vocabularySize;
         const { kl, logSumQ } = divergence(p, q, at, vocabularySize);
         sum += kl;
-        negativeLogLikelihood += logSumQ - q[at + ids[target]];
+        losses[index] += logSumQ - q[at + ids[target]];
       }
       done += ids.length - scoredFrom;
     });
@@ -67,7 +67,7 @@ export async function klToDense(
       message: "the divergence from the dense model is not finite: a model gives logits that are not finite",
     });
   }
-  return { klToDense: sum / total, ...perplexityOf(negativeLogLikelihood, total, sequences.length, ctx) };
+  return { klToDense: sum / total, ...perplexityOf(losses, total, ctx) };
 }
 
 /** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a; and logsumexp b. */

@@ -11,6 +11,8 @@ export interface Perplexity {
   readonly tokens: number;
   /** Sequences, each of which the model saw alone. */
   readonly windows: number;
+  /** [windows] each sequence's part of the sum. */
+  readonly windowLosses: Float64Array;
 }
 
 /**
@@ -27,7 +29,7 @@ export async function perplexity(
   ctx: RunContext,
 ): Promise<Perplexity> {
   const total = countTargets(sequences);
-  let sum = 0;
+  const losses = new Float64Array(sequences.length);
   let done = 0;
   for (const { batch, indices } of batchBySize(
     sequences.map(({ ids }) => ids),
@@ -38,16 +40,19 @@ export async function perplexity(
     indices.forEach((index, row) => {
       const { ids, scoredFrom } = sequences[index];
       const at = row * batch.sequenceLength;
-      for (let target = scoredFrom; target < ids.length; target++) sum -= logProbabilities[at + target - 1];
+      for (let target = scoredFrom; target < ids.length; target++) {
+        losses[index] -= logProbabilities[at + target - 1];
+      }
       done += ids.length - scoredFrom;
     });
     ctx.report?.({ type: "progress", stage: "perplexity", done, total, unit: "tokens" });
   }
-  return perplexityOf(sum, total, sequences.length, ctx);
+  return perplexityOf(losses, total, ctx);
 }
 
-/** The figures of a text from its summed negative log-likelihood. */
-export function perplexityOf(sum: number, tokens: number, windows: number, ctx: RunContext): Perplexity {
+/** The figures of a text from its sequences' summed negative log-likelihoods. */
+export function perplexityOf(windowLosses: Float64Array, tokens: number, ctx: RunContext): Perplexity {
+  const sum = windowLosses.reduce((a, b) => a + b, 0);
   const value = Math.exp(sum / tokens);
   if (!Number.isFinite(value)) {
     ctx.report?.({
@@ -57,7 +62,13 @@ export function perplexityOf(sum: number, tokens: number, windows: number, ctx: 
       message: `the perplexity is ${value}: the model gives logits that are not finite, or all but impossible tokens`,
     });
   }
-  return { perplexity: value, negativeLogLikelihood: sum, tokens, windows };
+  return {
+    perplexity: value,
+    negativeLogLikelihood: sum,
+    tokens,
+    windows: windowLosses.length,
+    windowLosses,
+  };
 }
 
 /** Tokens that count. @throws TEXT_EMPTY when there are none */

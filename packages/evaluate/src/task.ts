@@ -3,11 +3,11 @@ import { LayerfoldError, z } from "@layerfold/core";
 import type { ChoiceItem } from "./choice-likelihood.js";
 
 /** A benchmark as data: what its rows hold, and the prompt and choices that a row becomes. */
-export interface Task {
+export interface Task<Item = ChoiceItem> {
   readonly id: string;
   readonly summary: string;
   /** @throws TASK_ROW_INVALID saying where and what */
-  item(row: unknown, where: string): ChoiceItem;
+  item(row: unknown, where: string): Item;
 }
 
 /** Defines a task by the schema of its rows and the item that a row becomes. */
@@ -35,7 +35,7 @@ export function defineTask<S extends z.ZodType>(definition: {
 }
 
 /** Reads a task's rows, one JSON object a line. @throws FILE_MISSING, QUESTIONS_EMPTY, TASK_ROW_INVALID */
-export async function readTask(task: Task, file: string): Promise<ChoiceItem[]> {
+export async function readTask<Item>(task: Task<Item>, file: string): Promise<Item[]> {
   const content = await readFile(file, "utf8").catch((cause) => {
     throw new LayerfoldError("FILE_MISSING", "cannot read the task's rows", { where: file, cause });
   });

@@ -2,6 +2,7 @@ import { dirname, isAbsolute, relative, sep } from "node:path";
 import type { Checkpoint, StoredTensor } from "@layerfold/checkpoint";
 import { type BlockSpec, LayerfoldError } from "@layerfold/core";
 import {
+  dequantizedProduct,
   type GraphBuilder,
   isOnnxDType,
   type NBitsValues,
@@ -22,6 +23,8 @@ export interface QuantizedWeightOptions {
   readonly quantizedWeights?: ReadonlyMap<string, QuantizedWeight>;
   /** 0 (default): float32 products of the exact weights. 4: inputs are rounded to int8 block by block, faster, errs by about 1e-2. */
   readonly accuracyLevel?: 0 | 4;
+  /** The operator of weights of few bits: ONNX Runtime's `MatMulNBits` (default), or ONNX's own `DequantizeLinear` and `MatMul`. */
+  readonly operator?: "n-bits" | "qdq";
 }
 
 /** Where the bytes of tensors lie, as a graph's external data. */
@@ -73,7 +76,7 @@ export function checkpointWeights(
 /** The same with the bytes in places of the caller's choice. */
 export function placedWeights(
   checkpoint: Checkpoint,
-  { quantizedWeights, accuracyLevel = 0 }: QuantizedWeightOptions,
+  { quantizedWeights, accuracyLevel = 0, operator = "n-bits" }: QuantizedWeightOptions,
   places: WeightPlaces,
 ): CheckpointWeights {
   if (checkpoint.config.quantization_config != null && !quantizedWeights) {
@@ -154,6 +157,33 @@ export function placedWeights(
     };
   }
 
+  function qdqProduct(graph: GraphBuilder, x: Value, name: string, weight: NBitsWeight): Value {
+    const { bits, blockSize, codes, scales } = weight;
+    if (bits === 2) {
+      throw new LayerfoldError("QUANTIZATION_UNSUPPORTED", "ONNX has no 2-bit type in this version", {
+        wanted: "3, 4 or 8 bits, or MatMulNBits",
+        where: name,
+      });
+    }
+    const [outputs, inputs] = weight.shape;
+    const blocks = inputs / blockSize;
+    const dtype = bits === 4 ? "uint4" : "uint8";
+    const codesName = `${name}.codes`;
+    return dequantizedProduct(graph, x, weight, {
+      codes:
+        typeof codes === "string"
+          ? graph.external(codesName, {
+              dtype,
+              shape: [outputs, inputs],
+              byteLength: (outputs * inputs * bits) / 8,
+              ...places.stored(tensorOf(codes)),
+            })
+          : inMemory(graph, codesName, dtype, [outputs, inputs], codes),
+      scales: inMemory(graph, `${name}.scales`, "float32", [outputs, blocks], scales),
+      zeroPoints: inMemory(graph, `${name}.zeros`, dtype, [outputs, blocks], tightZeroPoints(weight)),
+    });
+  }
+
   function float(graph: GraphBuilder, name: string): Value {
     const value = stored(graph, name);
     return checkpoint.tensors.get(name)?.dtype === "float32" ? value : graph.cast(value, "float32");
@@ -165,6 +195,7 @@ export function placedWeights(
       const weight = quantizedWeights?.get(name);
       if (!weight) return denseProduct(graph, x, float(graph, name), layout);
       const input = weight.activations ? roundActivations(graph, x, weight.activations) : x;
+      if (weight.form === "n-bits" && operator === "qdq") return qdqProduct(graph, input, name, weight);
       if (weight.form === "n-bits") {
         return nBitsProduct(graph, input, weight, nBitsValues(graph, name, weight, "product"), accuracyLevel);
       }
@@ -183,6 +214,22 @@ export function placedWeights(
       });
     },
   };
+}
+
+/** Zero points without the padding of each row to a whole byte. */
+function tightZeroPoints({ shape, bits, blockSize, zeroPoints }: NBitsWeight): Uint8Array {
+  const blocks = shape[1] / blockSize;
+  const count = shape[0] * blocks;
+  if (bits === 8) return zeroPoints ?? new Uint8Array(count).fill(128);
+  const out = new Uint8Array(Math.ceil(count / 2));
+  if (!zeroPoints) return out.fill(0x88);
+  const bytesPerRow = Math.ceil(blocks / 2);
+  for (let i = 0; i < count; i++) {
+    const [row, block] = [Math.floor(i / blocks), i % blocks];
+    const nibble = (zeroPoints[row * bytesPerRow + (block >> 1)] >> (4 * (block % 2))) & 15;
+    out[i >> 1] |= nibble << (4 * (i % 2));
+  }
+  return out;
 }
 
 function commonFolder(files: readonly string[]): string {

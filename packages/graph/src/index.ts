@@ -1,4 +1,5 @@
 export type { QuantizedWeightOptions } from "./checkpoint-weights.js";
+export { type ExportOptions, exportOnnx } from "./export-onnx.js";
 export { type Decoder, type DecoderOptions, type DecoderOutput, openDecoder } from "./open-decoder.js";
 export {
   type GenerateOptions,

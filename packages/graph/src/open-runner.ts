@@ -86,6 +86,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
   async function openGraph(
     spec: BlockSpec,
     shapes: ReadonlyMap<string, readonly number[]>,
+    only: readonly Tap[] | undefined,
   ): Promise<BlockGraph> {
     const graph = graphBuilder();
     const taps = new Map<Tap, number>();
@@ -109,24 +110,25 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         shape,
         tap(name, value, width) {
           taps.set(name, width);
+          if (only && !only.includes(name)) return;
           graph.output(name, value, "float32", ["batch", "sequence", width]);
         },
       },
       stream,
     );
-    graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
+    if (!only) graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
     return { session: await openSession(graph.build(), { threads }), taps };
   }
 
-  /** The graph for a block of that form and those shapes. */
-  function graphFor(layer: number, replaced: BlockView): Promise<BlockGraph> {
+  /** The graph for a block of that form and those shapes. @param only - inner values that it ends at */
+  function graphFor(layer: number, replaced: BlockView, only?: readonly Tap[]): Promise<BlockGraph> {
     const spec = blocks[layer];
     const shapes = new Map(Array.from(replaced.tensors, ([role, { shape }]) => [role, shape] as const));
     const key =
-      formOf(spec, tables.indexOf) + JSON.stringify([...shapes].sort(([a], [b]) => (a < b ? -1 : 1)));
+      formOf(spec, tables.indexOf) + JSON.stringify([only, [...shapes].sort(([a], [b]) => (a < b ? -1 : 1))]);
     let opened = graphs.get(key);
     if (!opened) {
-      opened = openGraph(spec, shapes);
+      opened = openGraph(spec, shapes, only);
       opened.catch(() => graphs.delete(key));
       graphs.set(key, opened);
     }
@@ -151,10 +153,11 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         lengths: lengths.slice(),
       };
     },
-    async runBlock(layer, input, { replace, taps = [] } = {}) {
+    async runBlock(layer, input, { replace, taps = [], tapsOnly = false } = {}) {
       checkLayer(layer, blocks.length);
       const chosen = replace ?? (await view(layer));
-      const graph = await graphFor(layer, chosen);
+      const part = tapsOnly && taps.length > 0;
+      const graph = await graphFor(layer, chosen, part ? taps : undefined);
       const missing = taps.find((name) => !graph.taps.has(name));
       if (missing !== undefined) {
         throw new LayerfoldError("TAP_UNKNOWN", "the block has no such inner value", {
@@ -172,11 +175,11 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         const name = `weight.${role}`;
         if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
       }
-      const result = await graph.session.run(feeds, ["hidden", ...taps]);
+      const result = await graph.session.run(feeds, part ? taps : ["hidden", ...taps]);
       const out = (name: string, width: number) =>
         tensor(result[name].data as Float32Array, [shape[0], shape[1], width]);
       return {
-        hidden: { states: out("hidden", hiddenSize), lengths: input.lengths },
+        hidden: part ? input : { states: out("hidden", hiddenSize), lengths: input.lengths },
         taps: new Map(taps.map((name) => [name, out(name, graph.taps.get(name)!)])),
       };
     },

@@ -93,6 +93,54 @@ describe("foldCheckpoint", () => {
     });
   });
 
+  it.each(Object.keys(families))("%s: silences halves of blocks, before and after a repair", async (name) => {
+    await withModel(families[name], async (checkpoint, folder) => {
+      const runner = await openRunner(checkpoint);
+      const plan = parsePlan({
+        version: 1,
+        num_hidden_layers: 4,
+        groups: [
+          { layers: [0] },
+          { layers: [1], without: ["attention"] },
+          { layers: [2], without: ["mlp"] },
+          { layers: [3], without: ["attention", "mlp"] },
+        ],
+      });
+      const calibration = opened(tokenBatches(2, 4, 16));
+      for (const request of [{}, { repair: reconstruct(), runner, calibration }]) {
+        const out = join(folder, request.repair ? "repaired" : "out");
+        const { silentParameterCount, parameterRatio } = await fold(checkpoint, plan, out, request);
+        expect(parameterRatio).toBe(0);
+        const written = await openCheckpoint(out);
+        const { blocks } = checkpoint.architecture;
+        const sizes = [...blocks[1].shapes].map(
+          ([role, shape]) => [role, shape.reduce((a, b) => a * b)] as const,
+        );
+        const inside = sizes.reduce((sum, [role, size]) => sum + (/norm/.test(role) ? 0 : size), 0);
+        // One attention and one MLP, and both of another layer.
+        expect(silentParameterCount).toBe(2 * inside);
+        const reopened = await openRunner(written);
+        const taps = ["attention.update", "mlp.update"] as const;
+        let hidden = await reopened.embed(batch);
+        const silent: boolean[][] = [];
+        for (let layer = 0; layer < 4; layer++) {
+          const run = await reopened.runBlock(layer, hidden, { taps });
+          silent.push(taps.map((tap) => run.taps.get(tap)!.data.every((x) => x === 0)));
+          hidden = run.hidden;
+        }
+        expect(silent).toEqual([
+          [false, false],
+          [true, false],
+          [false, true],
+          [true, true],
+        ]);
+        await reopened.close();
+        await written.close();
+      }
+      await runner.close();
+    });
+  });
+
   it("writes a mean in the checkpoint's own element type, norms too", async () => {
     await withModel(
       llama,

@@ -27,6 +27,7 @@ import {
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
 import { foldedBlocks } from "./folded-blocks.js";
+import { rolesOf } from "./repairs/scaled-updates.js";
 
 export interface FoldRequest {
   /** How the layers of a group that is no drop become one. */
@@ -47,7 +48,9 @@ export interface FoldRequest {
 export interface FoldedCheckpoint extends WrittenCheckpoint {
   /** Parameters of the dense model, tied weights counted once. */
   readonly denseParameterCount: number;
-  /** Share of parameters removed, 0 – 1. */
+  /** Parameters that are written but do nothing, since the plan silences their half of a block; norms not counted. */
+  readonly silentParameterCount: number;
+  /** Share of parameters removed, 0 – 1; silent ones still stand in the file and are not removed. */
   readonly parameterRatio: number;
   /** Share of layers removed, 0 – 1. */
   readonly layerRatio: number;
@@ -116,6 +119,7 @@ export async function foldCheckpoint(
       ...written,
       parameterCount,
       denseParameterCount,
+      silentParameterCount: countSilent(checkpoint, groups),
       parameterRatio: 1 - parameterCount / denseParameterCount,
       layerRatio: 1 - groups.length / architecture.blocks.length,
       errors: repaired?.errors ?? [],
@@ -222,6 +226,16 @@ function countParameters({ architecture }: Checkpoint, layers: Iterable<number>)
   for (const shape of architecture.globals.values()) count += elementCount(shape);
   for (const layer of layers) {
     for (const shape of architecture.blocks[layer].shapes.values()) count += elementCount(shape);
+  }
+  return count;
+}
+
+function countSilent({ architecture }: Checkpoint, groups: MergePlan["groups"]): number {
+  let count = 0;
+  for (const { layers, without = [] } of groups) {
+    for (const [role, shape] of architecture.blocks[layers[0]].shapes) {
+      if (without.some((part) => rolesOf[part].test(role))) count += elementCount(shape);
+    }
   }
   return count;
 }

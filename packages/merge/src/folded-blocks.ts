@@ -7,10 +7,11 @@ import {
   type RunContext,
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
+import { withScaledUpdates } from "./repairs/scaled-updates.js";
 
 /**
- * The block that each group of a plan becomes, made when asked: the kept layer's own where the group's weights are a drop, else what
- * the strategy makes of the group's layers. Only one group's layers are read at a time; nothing is remembered.
+ * The block that each group of a plan becomes, made when asked: the kept layer's own where the group's weights are a drop, with zeroed
+ * output projections where halves of it fall silent, else what the strategy makes of the group's layers. Only one group's layers are read at a time; nothing is remembered.
  *
  * @returns group index → block, its `layer` being the dense layer whose place it takes
  * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE at once; the strategy's errors when asked
@@ -23,7 +24,8 @@ export function foldedBlocks(
 ): (group: number) => Promise<BlockView> {
   const { groups } = checkPlan(plan, checkpoint.architecture);
   return async (index) => {
-    const { layers, weights = layers.map(() => 1 / layers.length) } = groups[index];
+    const { layers, weights = layers.map(() => 1 / layers.length), without } = groups[index];
+    if (without) return withScaledUpdates(await checkpoint.block(layers[0]), 0, without);
     const kept = keptLayer(groups[index]);
     if (kept !== undefined) return checkpoint.block(kept);
     const blocks: BlockView[] = [];

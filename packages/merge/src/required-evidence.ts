@@ -1,4 +1,12 @@
-import { type Evidence, LayerfoldError, type Matrix, type TokenStatistics } from "@layerfold/core";
+import {
+  type Evidence,
+  LayerfoldError,
+  type Matrix,
+  type MergePlan,
+  type Planner,
+  type TokenStatistics,
+  z,
+} from "@layerfold/core";
 
 /** @param where - the option that asked for it @throws LAYERS_OUT_OF_RANGE unless 1 ≤ target < layerCount */
 export function checkTarget(
@@ -53,4 +61,29 @@ export function requireTokenStatistics(
     });
   }
   return tokenStatistics;
+}
+
+/** What a planner that tries plans goes by. */
+export const judgeOption = z.enum(["dropped", "repaired"]);
+type Judge = z.infer<typeof judgeOption>;
+
+export function judgeNeeds(judge: Judge): Planner["needs"] {
+  return judge === "repaired" ? ["evaluate", "evaluateRepaired"] : ["evaluate"];
+}
+
+/**
+ * The loss of a plan with its layers merely dropped, or after fold and repair.
+ * @throws EVIDENCE_MISSING
+ */
+export function requireLoss(
+  { evaluate, evaluateRepaired }: Evidence,
+  judge: Judge,
+  planner: string,
+): (plan: MergePlan) => Promise<number> {
+  if (judge === "dropped") {
+    if (evaluate) return evaluate;
+    throw missing(planner, "to try plans on a calibration text");
+  }
+  if (evaluateRepaired) return evaluateRepaired;
+  throw missing(planner, "to try plans with a repair on a calibration text");
 }

@@ -108,7 +108,7 @@ export interface GraphBuilder {
   external(name: string, tensor: ExternalTensor): Value;
   /** A graph for an operator's body (Scan, If, Loop); it sees this graph's values. */
   subgraph(): GraphBuilder;
-  /** The model as ONNX bytes (ir 10, opset 21 and com.microsoft 1). @throws GRAPH_TOO_LARGE */
+  /** The model as ONNX bytes (ir 10, opset 21 and com.microsoft 1), without what no output needs. @throws GRAPH_TOO_LARGE */
   build(): Uint8Array;
 }
 
@@ -237,7 +237,7 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
         create(ModelProtoSchema, {
           irVersion,
           producerName: "layerfold",
-          graph: graphProto(content, "layerfold"),
+          graph: graphProto(needed(content), "layerfold"),
           opsetImport: [
             create(OperatorSetIdProtoSchema, { domain: "", version: opset }),
             create(OperatorSetIdProtoSchema, { domain: contribDomain, version: 1n }),
@@ -252,6 +252,34 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
 
 function graphProto(content: Content, name: string): GraphProto {
   return create(GraphProtoSchema, { name, ...content });
+}
+
+/** The part of a graph that its outputs depend on. */
+function needed({ node, initializer, input, output }: Content): Content {
+  const read = new Set(output.map(({ name }) => name));
+  const kept: NodeProto[] = [];
+  // Producers stand before their consumers.
+  for (const candidate of node.toReversed()) {
+    if (!candidate.output.some((name) => read.has(name))) continue;
+    kept.push(candidate);
+    for (const name of candidate.input) read.add(name);
+    for (const { g } of candidate.attribute) if (g) addReads(g, read);
+  }
+  return {
+    node: kept.reverse(),
+    initializer: initializer.filter(({ name }) => read.has(name)),
+    input: input.filter(({ name }) => read.has(name)),
+    output,
+  };
+}
+
+/** Adds every name that a body reads, be it its own or the outer graph's. */
+function addReads({ node, output }: GraphProto, read: Set<string>): void {
+  for (const { name } of output) read.add(name);
+  for (const { input, attribute } of node) {
+    for (const name of input) read.add(name);
+    for (const { g } of attribute) if (g) addReads(g, read);
+  }
 }
 
 function valueInfo(name: string, dtype: OnnxDType, shape: readonly Dimension[]): ValueInfoProto {

@@ -18,6 +18,7 @@ export {
 } from "./onnx-model.js";
 export {
   type ActivationRounding,
+  dequantizedProduct,
   type NBitsValues,
   type NBitsWeight,
   nBitsProduct,

@@ -67,6 +67,22 @@ export function nBitsProduct(
   );
 }
 
+/** x · Wᵀ by ONNX's own operators: the codes are decoded (`DequantizeLinear`, opset 21) and multiplied. Codes [out, in], uint4 or uint8. */
+export function dequantizedProduct(
+  graph: GraphBuilder,
+  x: Value,
+  { blockSize, inputOrder }: Pick<NBitsWeight, "blockSize" | "inputOrder">,
+  { codes, scales, zeroPoints }: Required<NBitsValues>,
+): Value {
+  const weight = graph.node("DequantizeLinear", [codes, scales, zeroPoints], {
+    ints: { axis: 1, block_size: blockSize },
+  });
+  return graph.node("MatMul", [
+    orderedInputs(graph, x, inputOrder),
+    graph.node("Transpose", [weight], { ints: { perm: [1, 0] } }),
+  ]);
+}
+
 /** Rows of W by their index, float32 [.., in]; the codes are looked up before they are decoded. */
 export function nBitsRows(
   graph: GraphBuilder,

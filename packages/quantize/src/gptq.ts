@@ -46,73 +46,80 @@ export const gptq = defineQuantizer({
      */
     staticGroups: z.boolean().default(false),
   }),
-  create: ({ groupSize, damping, activationOrder, staticGroups, ...rule }) => ({
-    async quantize(weight, statistics, ctx) {
-      const { rows, columns } = matrixSize(weight, "a weight");
-      const size = resolveGroupSize(columns, groupSize);
-      if (!statistics.gram) {
-        throw new LayerfoldError("STATISTICS_MISSING", "gptq needs the Gram matrix of the inputs");
-      }
-      const energy = diagonal(statistics.gram, columns);
-      const order = activationOrder
-        ? descendingOrder(energy)
-        : Int32Array.from({ length: columns }, (_, i) => i);
-      const dead = energy.reduce((count, value) => count + (value === 0 ? 1 : 0), 0);
-      if (dead > 0) {
-        ctx.report?.({
-          type: "diagnostic",
-          severity: "warning",
-          code: "GPTQ_DEAD_COLUMNS",
-          message: `${dead} of ${columns} input channels were 0 on every calibration token; their weights become 0`,
-        });
-      }
-      const original = contiguousData(weight);
-      const working = new Float64Array(rows * columns);
-      for (let row = 0; row < rows; row++) {
-        const start = row * columns;
-        for (let i = 0; i < columns; i++) {
-          working[start + i] = energy[order[i]] === 0 ? 0 : original[start + order[i]];
+  create: ({ groupSize, damping, activationOrder, staticGroups, ...rule }) => {
+    // Linear maps that read one value share its Gram matrix, and so its factor.
+    const factors = new WeakMap<Matrix, ReturnType<typeof dampedInverseFactor>>();
+    return {
+      async quantize(weight, statistics, ctx) {
+        const { rows, columns } = matrixSize(weight, "a weight");
+        const size = resolveGroupSize(columns, groupSize);
+        if (!statistics.gram) {
+          throw new LayerfoldError("STATISTICS_MISSING", "gptq needs the Gram matrix of the inputs");
         }
-      }
-      const factor = await dampedInverseFactor(statistics.gram, order, energy, damping, ctx);
-      const groups = columns / size;
-      const scales = new Float32Array(rows * groups);
-      const zeroPoints = new Uint8Array(rows * groups);
-      const state: Sweep = {
-        rows,
-        columns,
-        working,
-        inverse: factor.inverse,
-        scales,
-        zeroPoints,
-        size,
-        rule,
-      };
-      const inOrder = staticGroups || !activationOrder;
-      if (staticGroups) fitStaticGroups(original, state);
-      // Which group the channel that is quantised i-th belongs to.
-      const groupOf = order.map((channel, i) => Math.floor((inOrder ? channel : i) / size));
-      const ordered = await sweep(state, groupOf, !staticGroups, ctx);
-      const codes = new Uint8Array(rows * columns);
-      for (let row = 0; row < rows; row++) {
-        const start = row * columns;
-        for (let i = 0; i < columns; i++) codes[start + order[i]] = ordered[start + i];
-      }
-      const groupIndex = inOrder ? undefined : new Int32Array(columns);
-      if (groupIndex) order.forEach((channel, i) => void (groupIndex[channel] = groupOf[i]));
-      return {
-        bits: rule.bits,
-        shape: [rows, columns] as const,
-        groupSize: size,
-        symmetric: rule.symmetric,
-        codes,
-        scales,
-        zeroPoints,
-        damping: factor.damping,
-        ...(groupIndex && { groupIndex }),
-      };
-    },
-  }),
+        const energy = diagonal(statistics.gram, columns);
+        const order = activationOrder
+          ? descendingOrder(energy)
+          : Int32Array.from({ length: columns }, (_, i) => i);
+        const dead = energy.reduce((count, value) => count + (value === 0 ? 1 : 0), 0);
+        if (dead > 0) {
+          ctx.report?.({
+            type: "diagnostic",
+            severity: "warning",
+            code: "GPTQ_DEAD_COLUMNS",
+            message: `${dead} of ${columns} input channels were 0 on every calibration token; their weights become 0`,
+          });
+        }
+        const original = contiguousData(weight);
+        const working = new Float64Array(rows * columns);
+        for (let row = 0; row < rows; row++) {
+          const start = row * columns;
+          for (let i = 0; i < columns; i++) {
+            working[start + i] = energy[order[i]] === 0 ? 0 : original[start + order[i]];
+          }
+        }
+        const made =
+          factors.get(statistics.gram) ?? dampedInverseFactor(statistics.gram, order, energy, damping, ctx);
+        factors.set(statistics.gram, made);
+        const factor = await made;
+        const groups = columns / size;
+        const scales = new Float32Array(rows * groups);
+        const zeroPoints = new Uint8Array(rows * groups);
+        const state: Sweep = {
+          rows,
+          columns,
+          working,
+          inverse: factor.inverse,
+          scales,
+          zeroPoints,
+          size,
+          rule,
+        };
+        const inOrder = staticGroups || !activationOrder;
+        if (staticGroups) fitStaticGroups(original, state);
+        // Which group the channel that is quantised i-th belongs to.
+        const groupOf = order.map((channel, i) => Math.floor((inOrder ? channel : i) / size));
+        const ordered = await sweep(state, groupOf, !staticGroups, ctx);
+        const codes = new Uint8Array(rows * columns);
+        for (let row = 0; row < rows; row++) {
+          const start = row * columns;
+          for (let i = 0; i < columns; i++) codes[start + order[i]] = ordered[start + i];
+        }
+        const groupIndex = inOrder ? undefined : new Int32Array(columns);
+        if (groupIndex) order.forEach((channel, i) => void (groupIndex[channel] = groupOf[i]));
+        return {
+          bits: rule.bits,
+          shape: [rows, columns] as const,
+          groupSize: size,
+          symmetric: rule.symmetric,
+          codes,
+          scales,
+          zeroPoints,
+          damping: factor.damping,
+          ...(groupIndex && { groupIndex }),
+        };
+      },
+    };
+  },
 });
 
 /** One weight on its way: columns in the order of quantisation. */

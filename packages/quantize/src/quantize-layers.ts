@@ -274,7 +274,7 @@ class BlockWork {
     const taps = [...byTap.keys()];
     for (const hidden of stream) {
       throwIfAborted(this.ctx.signal);
-      const output = await runner.runBlock(this.layer, hidden, { replace, taps });
+      const output = await runner.runBlock(this.layer, hidden, { replace, taps, tapsOnly: true });
       for (const [tap, accumulator] of byTap) {
         await accumulator.add(output.taps.get(tap) as Tensor<Float32Array>, hidden.lengths, this.ctx);
       }

@@ -1,9 +1,10 @@
+import { benchmarkIds } from "@layerfold/evaluate";
 import { preset, presetIds } from "@layerfold/merge";
 import { type Command, InvalidArgumentError } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
+import { type CommonOptions, command, integer, several } from "../command.js";
 import { compress } from "../compress.js";
 import { createRun } from "../run.js";
-import { resultTable } from "../table.js";
+import { judgedTable, resultTable } from "../table.js";
 import {
   type CalibrationFlags,
   type QuestionFlags,
@@ -15,8 +16,9 @@ import { embeddingBits } from "./quantize.js";
 interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly layers: number[];
   readonly method: string;
-  readonly evaluate?: string;
+  readonly evaluate?: readonly string[];
   readonly questions?: string;
+  readonly task?: readonly string[];
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly pooling?: string;
@@ -49,7 +51,12 @@ export function compressCommand(signal: AbortSignal): Command {
     .argument("<model>", "checkpoint folder")
     .requiredOption("--layers <counts>", "layers that remain: a number, or a list such as 12,10,9", layerList)
     .option("--method <name>", `preset: ${presetIds.join(", ")}`, "layerfold")
-    .option("--evaluate <file>", "text that perplexity is measured on; must not be the calibration text")
+    .option(
+      "--evaluate <text>",
+      "text that perplexity is measured on, FILE or FILE[from:to]; must not be the calibration text; may be given often",
+      several,
+    )
+    .option("--task <name:file>", `public benchmark: ${benchmarkIds.join(", ")}; may be given often`, several)
     .option("--questions <file>", "multiple-choice questions")
     .option(
       "--stride <tokens>",
@@ -83,6 +90,7 @@ export function compressCommand(signal: AbortSignal): Command {
       const result = await compress(
         {
           ...options,
+          tasks: options.task,
           model,
           quantizations,
           preset: preset(options.method),
@@ -90,7 +98,10 @@ export function compressCommand(signal: AbortSignal): Command {
         },
         run,
       );
-      run.terminal.result({ rows: result.rows, notes: result.notes }, resultTable(result.rows));
+      run.terminal.result(
+        { rows: result.rows, notes: result.notes },
+        [resultTable(result.rows), judgedTable(result.rows)].filter(Boolean).join("\n"),
+      );
       if (options.out) run.terminal.say(`→ ${options.out} (report.html, results.json, manifest.json)`);
     });
 }

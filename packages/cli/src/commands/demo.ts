@@ -28,7 +28,7 @@ export function demoCommand(signal: AbortSignal): Command {
           layers: [14, 12, 10, 9],
           preset: preset(options.method),
           calibration: join(data, "calibration.jsonl"),
-          evaluate: join(data, "validation.jsonl"),
+          evaluate: [join(data, "validation.jsonl")],
           questions: join(data, "questions-test.jsonl"),
           out: options.out,
           force: true,

@@ -1,16 +1,19 @@
-import { openTokenizer, readQuestions } from "@layerfold/checkpoint";
+import { openTokenizer } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { multipleChoice, perplexity } from "@layerfold/evaluate";
+import { benchmarkIds, multipleChoice, perplexity, scoreBenchmark } from "@layerfold/evaluate";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
+import { type CommonOptions, command, integer, several } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
-import { readSequences } from "../inputs.js";
+import { type JudgementRequest, readJudgement } from "../judgement.js";
 import { createRun } from "../run.js";
+import { taskText } from "../table.js";
 
 interface EvalOptions extends CommonOptions {
-  readonly perplexity?: string;
+  readonly perplexity?: readonly string[];
+  readonly text?: readonly string[];
   readonly questions?: string;
+  readonly task?: readonly string[];
   readonly window?: number;
   readonly stride?: number;
   readonly maxTokens?: number;
@@ -20,12 +23,22 @@ interface EvalOptions extends CommonOptions {
 export function evalCommand(signal: AbortSignal): Command {
   return command(
     "eval",
-    "Perplexity on a text and accuracy on questions.",
+    "Perplexity on texts, accuracy on questions and on public benchmarks.",
     "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
   )
     .argument("<model>", "checkpoint folder")
-    .option("--perplexity <file>", ".txt (one stream) or .jsonl (one document a line)")
-    .option("--questions <file>", ".jsonl with question, choices, answer")
+    .option(
+      "--perplexity <text>",
+      ".txt (one stream) or .jsonl (one document a line), FILE or FILE[from:to] ([from:to] = rows, tokens of a stream); may be given often",
+      several,
+    )
+    .option("--text <text>", "the same", several)
+    .option("--questions <file>", ".jsonl with question, choices, answer; answered by letter")
+    .option(
+      "--task <name:file>",
+      `public benchmark: ${benchmarkIds.join(", ")}; NAME:FILE or NAME:FILE[from:to], may be given often`,
+      several,
+    )
     .option(
       "--window <tokens>",
       "tokens that the model sees at once (default: 512, or the model's context)",
@@ -44,9 +57,14 @@ export function evalCommand(signal: AbortSignal): Command {
     .action(async (modelPath: string, options: EvalOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      if (!options.perplexity && !options.questions) {
+      const request: JudgementRequest = {
+        ...options,
+        texts: [...(options.perplexity ?? []), ...(options.text ?? [])],
+        tasks: options.task,
+      };
+      if (!request.texts?.length && !options.questions && !options.task) {
         throw new LayerfoldError("NOTHING_TO_EVALUATE", "nothing to evaluate", {
-          wanted: "--perplexity FILE, --questions FILE or both",
+          wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",
         });
       }
       const { checkpoint, model, running, close } = await openEvaluated(
@@ -55,36 +73,47 @@ export function evalCommand(signal: AbortSignal): Command {
       );
       try {
         const tokenizer = await openTokenizer(checkpoint.directory);
-        // Bad input is found before the first long computation.
-        const text =
-          options.perplexity &&
-          (await readSequences(
-            options.perplexity,
-            checkpoint.architecture.maxPositionEmbeddings,
-            tokenizer,
-            options,
-            run,
-          ));
-        const questions = options.questions && (await readQuestions(options.questions));
-        const onText = text && (await perplexity(model, text.sequences, {}, run.ctx));
+        const context = checkpoint.architecture.maxPositionEmbeddings;
+        const judgement = await readJudgement(request, context, tokenizer, run);
+        const texts = [];
+        for (const { name, sequences, beginTokenGiven, window } of judgement.texts) {
+          const { windowLosses: _, ...found } = await perplexity(model, sequences, {}, run.ctx);
+          texts.push({ text: name, ...found, begin_token_given: beginTokenGiven, window });
+        }
+        const { questions } = judgement;
         const onQuestions = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
+        const tasks = [];
+        for (const { name, benchmark } of judgement.tasks) {
+          const { acc, acc_norm, ...rest } = await scoreBenchmark(model, tokenizer, benchmark, {}, run.ctx);
+          tasks.push({
+            task: name,
+            count: acc.count,
+            acc: acc.accuracy,
+            acc_stderr: acc.stderr,
+            acc_norm: acc_norm?.accuracy ?? null,
+            acc_norm_stderr: acc_norm?.stderr ?? null,
+            perplexity: null,
+            ...rest,
+          });
+        }
+        const { text: _, ...first } = texts[0] ?? {};
         const facts = {
-          ...(text &&
-            onText && {
-              ...onText,
-              begin_token_given: text.beginTokenGiven,
-              window: text.window,
-            }),
+          ...first,
           ...onQuestions,
+          ...(texts.length > 1 && { texts }),
+          ...(tasks.length > 0 && { tasks }),
           ...(running && { quantized: running }),
         };
+        const onlyText = texts.length === 1;
         const lines = [
-          text &&
-            onText &&
-            `perplexity ${onText.perplexity.toFixed(4)} over ${onText.tokens} tokens (begin token ${text.beginTokenGiven ? "given" : "not given"})`,
+          ...texts.map(
+            ({ text, tokens, begin_token_given: given, ...found }) =>
+              `${onlyText ? "" : `${text}: `}perplexity ${found.perplexity.toFixed(4)} over ${tokens} tokens (begin token ${given ? "given" : "not given"})`,
+          ),
           running && runningText(running),
           onQuestions &&
             `accuracy ${(onQuestions.accuracy * 100).toFixed(1)} ± ${(onQuestions.stderr * 100).toFixed(1)} % (${onQuestions.correct} of ${onQuestions.count})`,
+          ...tasks.map((task) => `${task.task}: ${taskText(task)} (${task.count} questions)`),
         ];
         run.terminal.result(facts, lines.filter(Boolean).join("\n"));
       } finally {

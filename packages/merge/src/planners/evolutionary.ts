@@ -1,5 +1,14 @@
-import { definePlanner, dropPlan, LayerfoldError, type Rng, throwIfAborted, z } from "@layerfold/core";
-import { checkTarget } from "../required-evidence.js";
+import {
+  definePlanner,
+  dropPlan,
+  keptLayer,
+  LayerfoldError,
+  type Rng,
+  throwIfAborted,
+  z,
+} from "@layerfold/core";
+import { checkTarget, judgeNeeds, judgeOption, requireLoss } from "../required-evidence.js";
+import { greedyPerplexity } from "./greedy-perplexity.js";
 
 /**
  * Searches the sets of dropped layers by mutation and selection (EvoPress, arXiv 2410.14649, in its simplest form: one parent, one
@@ -16,18 +25,21 @@ export const evolutionary = definePlanner({
     children: z.number().int().min(1).default(8),
     /** First layer that may go. */
     firstLayer: z.number().int().min(0).default(1),
+    /** Whether the loss is that of the dropped layers or that after fold and repair, which costs a fold per trial. */
+    judge: judgeOption.default("dropped"),
+    /**
+     * Start from the best of the plans that `greedy-perplexity` finds with these values of its `largestGroup` (0 = any) by the loss of
+     * dropped layers; none = from a random plan.
+     */
+    greedyStarts: z.array(z.number().int().min(0)).default([]),
   }),
-  create: ({ generations, children, firstLayer }) => ({
-    needs: ["evaluate"],
+  create: ({ generations, children, firstLayer, judge, greedyStarts }) => ({
+    needs: judgeNeeds(judge),
     async plan(evidence, targetLayerCount, ctx) {
       checkTarget(evidence, targetLayerCount);
-      const { layerCount, evaluate } = evidence;
+      const { layerCount } = evidence;
       const count = layerCount - targetLayerCount;
-      if (!evaluate) {
-        throw new LayerfoldError("EVIDENCE_MISSING", "the planner evolutionary must try plans", {
-          wanted: "a calibration text",
-        });
-      }
+      const evaluate = requireLoss(evidence, judge, "evolutionary");
       if (firstLayer > targetLayerCount) {
         throw new LayerfoldError("PLAN_IMPOSSIBLE", "too few layers may go", {
           wanted: `at least ${firstLayer} layers left`,
@@ -36,10 +48,11 @@ export const evolutionary = definePlanner({
         });
       }
       const rng = ctx.rng.fork("evolutionary planner");
+      const allLayers = Array.from({ length: layerCount }, (_, layer) => layer);
       const planOf = (dropped: readonly number[]) =>
         dropPlan(
           layerCount,
-          Array.from({ length: layerCount }, (_, layer) => layer).filter((layer) => !dropped.includes(layer)),
+          allLayers.filter((layer) => !dropped.includes(layer)),
         );
       const losses = new Map<string, number>();
       const lossOf = async (dropped: readonly number[]) => {
@@ -48,9 +61,26 @@ export const evolutionary = definePlanner({
         losses.set(key, known);
         return known;
       };
-      const order = rng.permutation(layerCount - firstLayer);
-      let parent = ascending(Array.from(order.slice(0, count), (layer) => firstLayer + layer));
-      let best = await lossOf(parent);
+      const starts: number[][] = [];
+      for (const largestGroup of greedyStarts) {
+        const { groups } = await greedyPerplexity({ firstLayer, largestGroup }).plan(
+          evidence,
+          targetLayerCount,
+          ctx,
+        );
+        const kept = groups.map(keptLayer);
+        starts.push(allLayers.filter((layer) => !kept.includes(layer)));
+      }
+      if (starts.length === 0) {
+        const order = rng.permutation(layerCount - firstLayer);
+        starts.push(ascending(Array.from(order.slice(0, count), (layer) => firstLayer + layer)));
+      }
+      let parent = starts[0];
+      let best = Number.POSITIVE_INFINITY;
+      for (const start of starts) {
+        const loss = await lossOf(start);
+        if (loss < best) [parent, best] = [start, loss];
+      }
       for (let generation = 0; generation < generations; generation++) {
         const brood = Array.from({ length: children }, () => mutated(parent, layerCount, firstLayer, rng));
         for (const child of brood) {

@@ -1,5 +1,5 @@
 import { definePlanner, dropPlan, LayerfoldError, throwIfAborted, z } from "@layerfold/core";
-import { checkTarget } from "../required-evidence.js";
+import { checkTarget, judgeNeeds, judgeOption, requireLoss } from "../required-evidence.js";
 
 /**
  * Drops one layer after another, each time the one without which the calibration loss is least (SLEB, arXiv 2402.09025, algorithm 1).
@@ -21,17 +21,15 @@ export const greedyPerplexity = definePlanner({
      * few layers are left for it, it grows, and that is reported.
      */
     largestGroup: z.number().int().min(0).default(0),
+    /** Whether the loss is that of the dropped layers or that after fold and repair, which costs a fold per trial. */
+    judge: judgeOption.default("dropped"),
   }),
-  create: ({ firstLayer, candidateCount, largestGroup }) => ({
-    needs: ["evaluate"],
+  create: ({ firstLayer, candidateCount, largestGroup, judge }) => ({
+    needs: judgeNeeds(judge),
     async plan(evidence, targetLayerCount, ctx) {
       checkTarget(evidence, targetLayerCount);
-      const { layerCount, evaluate } = evidence;
-      if (!evaluate) {
-        throw new LayerfoldError("EVIDENCE_MISSING", "the planner greedy-perplexity must try plans", {
-          wanted: "a calibration text",
-        });
-      }
+      const { layerCount } = evidence;
+      const evaluate = requireLoss(evidence, judge, "greedy-perplexity");
       let kept = Array.from({ length: layerCount }, (_, layer) => layer);
       const lastLoss = new Map<number, number>();
       const without = (layer: number) =>

@@ -336,6 +336,27 @@ describe("evolutionary", () => {
     expect(await evolutionary().plan(evidence(), 3, context())).toEqual(once);
   });
 
+  it("judges after fold and repair where it is told to, from the best greedy plan on", async () => {
+    // Dropped, the pair 4, 5 costs nothing; repaired, layers 1 and 2 do.
+    const repaired: MergePlan[] = [];
+    const both: Evidence = {
+      ...evidence(),
+      evaluateRepaired: async (plan) => {
+        repaired.push(plan);
+        const gone = (layer: number) => !plan.groups.some((group) => keptLayer(group) === layer);
+        return 2 - [1, 2].filter(gone).length;
+      },
+    };
+    const planner = evolutionary({ judge: "repaired", greedyStarts: [1, 0, 2], generations: 20 });
+    expect(planner.needs).toEqual(["evaluate", "evaluateRepaired"]);
+    expect(await planner.plan(both, 6, context())).toEqual(dropPlan(8, [0, 3, 4, 5, 6, 7]));
+    const start = await greedyPerplexity({ largestGroup: 1 }).plan(both, 6, context());
+    expect(repaired[0]).toEqual(start);
+    await expect(planner.plan(evidence(), 6, context())).rejects.toMatchObject({ code: "EVIDENCE_MISSING" });
+    const greedy = greedyPerplexity({ judge: "repaired" });
+    expect(await greedy.plan(both, 6, context())).toEqual(dropPlan(8, [0, 3, 4, 5, 6, 7]));
+  });
+
   it("says what it was not given, and what cannot be", async () => {
     const blind = { layerCount: 4, compatible: () => true };
     await expect(evolutionary().plan(blind, 2, context())).rejects.toMatchObject({

@@ -19,15 +19,15 @@ interface ChannelSums {
 }
 
 /**
- * Fits a map of the form H·diag(d)·Hᵀ on what a block's MLP adds to the stream, H orthogonal (absent: the identity), and moves it into
- * the down projection: d = argmin ‖(M·H)·diag(d) − (Z − Y)·H‖² + λ‖d − 1‖², M the MLP's update, Y the stream before it, Z the dense
+ * Fits a map of the form H·diag(d)·Hᵀ on what a block's MLP adds to the stream, H = `rotationOf(hiddenSize)` orthogonal (absent: the
+ * identity), and moves it into the down projection: d = argmin ‖(M·H)·diag(d) − (Z − Y)·H‖² + λ‖d − 1‖², M the MLP's update, Y the stream before it, Z the dense
  * stream behind the group. Channel by channel that is d_k = (Σ m_k r_k + λ) / (Σ m_k² + λ).
  */
 export async function fitDiagonalMap(
   model: ModelRunner,
   group: CalibratedGroup,
   block: BlockView,
-  rotation: Matrix<Float64Array> | undefined,
+  rotationOf: ((size: number) => Matrix<Float64Array>) | undefined,
   options: FitOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
@@ -35,6 +35,7 @@ export async function fitDiagonalMap(
   mlpOf(block);
   const size = model.hiddenSize;
   const sums = (): ChannelSums => ({ squares: new Float64Array(size), products: new Float64Array(size) });
+  const rotation = rotationOf?.(size);
   const single =
     rotation && (tensor(Float32Array.from(rotation.data), rotation.shape) as Matrix<Float32Array>);
   const seen = sums();

@@ -14,6 +14,7 @@ import {
 } from "@layerfold/core";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import type { FitOptions } from "./least-squares.js";
+import { withScaledUpdates } from "./scaled-updates.js";
 
 /** One calibration batch, as a group's repair sees it. */
 export interface GroupBatch {
@@ -105,7 +106,9 @@ export async function* frontToBack(
         },
       };
       const unrepaired = await foldedBlock(index);
-      const block = await fill(group, unrepaired);
+      const filled = await fill(group, unrepaired);
+      // A fit must not wake what the plan silenced.
+      const block = planGroup.without ? withScaledUpdates(filled, 0, planGroup.without) : filled;
       let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);

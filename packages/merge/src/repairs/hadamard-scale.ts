@@ -5,7 +5,7 @@ import { hadamard } from "./hadamard.js";
 import { fitOptions } from "./least-squares.js";
 
 /**
- * LinearPatch's patch H·diag(d)·Hᵀ (arXiv 2505.24680, eq. 5): channels are scaled after a Hadamard rotation, which spreads the few tokens
+ * LinearPatch's patch H·diag(d)·Hᵀ (arXiv 2505.24680): channels are scaled after a Hadamard rotation, which spreads the few tokens
  * that carry nearly all of the stream over every channel. The paper puts the patch on the stream as a matrix of its own; here it acts on
  * what the MLP before the removed layers adds, the one place where such a map lives in weights that exist, and d is the least-squares
  * fit to the dense stream behind the group where the paper has a ratio of means.
@@ -20,7 +20,7 @@ export const hadamardScale = defineRepair({
   optionsSchema: z.strictObject(fitOptions),
   create: (options) => ({
     fit: groupByGroup(options, (model, group, block, fit, ctx) =>
-      fitDiagonalMap(model, group, block, hadamard(model.hiddenSize), fit, ctx),
+      fitDiagonalMap(model, group, block, hadamard, fit, ctx),
     ),
   }),
 });

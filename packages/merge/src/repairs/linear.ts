@@ -19,7 +19,7 @@ import { raiseCosine } from "./update-cosine.js";
  * T = argmin ‖M·T + Y − Z‖² + λ‖T‖², M = what the MLP adds to the stream, Y = the stream before it, Z = the dense stream behind the
  * group. T goes into the down projection: W ← TᵀW, b ← Tᵀb. Blocks that stand for themselves stay as they are.
  *
- * `objective: "cosine"` goes on from there to argmax E cos(M·T + Y, Z) (the paper's eq. 6), by closed-form steps in place of Adam; see
+ * `objective: "cosine"` goes on from there to argmax E cos(M·T + Y, Z) (the paper's second objective), by closed-form steps in place of Adam; see
  * `raiseCosine`.
  *
  * Cost per group: two runs of its block, tokens · hidden² for the Gram and hidden³ for the solution; with the cosine as much again for

@@ -22,7 +22,7 @@ import { withScaledUpdates } from "./scaled-updates.js";
  *
  * Cost: one run of both models. Memory: a few blocks and one batch.
  *
- * @throws CALIBRATION_EMPTY; REPAIR_UNSUPPORTED where a norm stands on the stream; MAGNITUDE_INVALID when c is not positive
+ * @throws CALIBRATION_EMPTY; UPDATE_NOT_SCALABLE where a norm stands on the stream; MAGNITUDE_INVALID when c is not positive
  */
 export const magnitude = defineRepair({
   id: "magnitude",

@@ -1,4 +1,5 @@
 import {
+  type BlockPart,
   type BlockView,
   LayerfoldError,
   type NormSpec,
@@ -8,34 +9,40 @@ import {
 } from "@layerfold/core";
 import { specOf, vectorOf, withTensors } from "./block-linear.js";
 
+/** Roles that are of use to one half only; norms not among them. */
+export const rolesOf: Readonly<Record<BlockPart, RegExp>> = {
+  attention: /^(attention|mamba)\./,
+  mlp: /^(mlp|experts)\.|^router/,
+};
+
 const mixerOutputs = /^(attention\.output|mamba\.out)(\.bias)?$/;
 const feedForwardOutputs = /^(mlp|experts\.\d+)\.down(\.bias)?$/;
 
 /**
- * A block that adds `factor` times as much to the stream: its output projections, or the norms behind them, are scaled.
- * @throws REPAIR_UNSUPPORTED where the stream itself passes a norm, or a norm without a gain stands behind a projection
+ * A block that adds `factor` times as much to the stream: its output projections, or the norms behind them, are scaled. 0 makes it silent.
+ *
+ * @param parts - the halves to scale
+ * @throws UPDATE_NOT_SCALABLE where the stream itself passes a norm, or a norm without a gain stands behind a projection
  */
-export function withScaledUpdates(block: BlockView, factor: number): BlockView {
+export function withScaledUpdates(
+  block: BlockView,
+  factor: number,
+  parts: readonly BlockPart[] = ["attention", "mlp"],
+): BlockView {
   if (factor === 1) return block;
   const spec = specOf(block);
   const refuse = (reason: string) =>
-    new LayerfoldError("REPAIR_UNSUPPORTED", `the block's updates cannot be scaled: ${reason}`, {
+    new LayerfoldError("UPDATE_NOT_SCALABLE", `the block's updates cannot be scaled: ${reason}`, {
       where: `layer ${block.layer} (${block.type})`,
     });
   if (spec.mixerSumNorm || spec.feedForwardSumNorm) throw refuse("a norm stands on the stream");
+  // No negative zeros.
+  const times = (x: number) => (factor === 0 ? 0 : factor * x);
   const scaled = (projections: RegExp, norm: NormSpec | undefined): (readonly [Role, Tensor])[] => {
     if (!norm) {
       return [...block.tensors].flatMap(([role, value]) =>
         projections.test(role)
-          ? [
-              [
-                role,
-                tensor(
-                  vectorOf(block, role)!.map((x) => factor * x),
-                  value.shape,
-                ),
-              ] as const,
-            ]
+          ? [[role, tensor(vectorOf(block, role)!.map(times), value.shape)] as const]
           : [],
       );
     }
@@ -45,11 +52,11 @@ export function withScaledUpdates(block: BlockView, factor: number): BlockView {
     const { weightOffset } = norm;
     return [
       [norm.weight, tensor(gain.map((x) => factor * (x + weightOffset) - weightOffset))],
-      ...(norm.bias && bias ? [[norm.bias, tensor(bias.map((x) => factor * x))] as const] : []),
+      ...(norm.bias && bias ? [[norm.bias, tensor(bias.map(times))] as const] : []),
     ];
   };
   return withTensors(block, [
-    ...scaled(mixerOutputs, spec.mixerPostNorm),
-    ...scaled(feedForwardOutputs, spec.feedForwardPostNorm),
+    ...(parts.includes("attention") ? scaled(mixerOutputs, spec.mixerPostNorm) : []),
+    ...(parts.includes("mlp") ? scaled(feedForwardOutputs, spec.feedForwardPostNorm) : []),
   ]);
 }

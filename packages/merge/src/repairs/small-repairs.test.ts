@@ -286,7 +286,7 @@ describe("magnitude", () => {
     await withModel(opt, async (checkpoint) => {
       const block = await checkpoint.block(0);
       expect(() => withScaledUpdates(block, 2)).toThrow(
-        expect.objectContaining({ code: "REPAIR_UNSUPPORTED" }),
+        expect.objectContaining({ code: "UPDATE_NOT_SCALABLE" }),
       );
     });
   });
@@ -405,10 +405,25 @@ describe("hadamard", () => {
   });
 });
 
+it("every repair is deterministic", async () => {
+  await withModel(llama, async (checkpoint) => {
+    const model = await openRunner(checkpoint);
+    for (const repair of [
+      ...small.map(([, each]) => each),
+      residualLinear({ ridge: [1e-4, 1e-2], heldOutEvery: 3 }),
+      channelScale({ ridge: [1e-4, 1e-2], heldOutEvery: 3 }),
+      concatenate({ importance: "leverage" }),
+    ]) {
+      expect(await repaired(repair, model)).toEqual(await repaired(repair, model));
+    }
+    await model.close();
+  });
+});
+
 it("says when it got no text", async () => {
   await withModel(llama, async (checkpoint) => {
     const model = await openRunner(checkpoint);
-    for (const repair of [...small.map(([, repair]) => repair), concatenate()]) {
+    for (const repair of [...small.map(([, each]) => each), concatenate()]) {
       const run = async () => {
         for await (const _ of repair.fit(model, plan, (g) => model.block(g), opened([]), ctx));
       };

@@ -22,7 +22,7 @@ import { bestAssignment } from "./assignment.js";
 /**
  * The same block with its inner parts in the order in which they are most like another's: MLP neurons jointly over gate, up and down
  * (expert by expert), key/value heads together with their query heads, and query heads within their key/value head. No output changes but
- * for rounding. Order is by weight matching (Git Re-Basin, arXiv 2209.04836, eq. 1): the assignment of largest Σ⟨w_i, w'_π(i)⟩.
+ * for rounding. Order is by weight matching (Git Re-Basin, arXiv 2209.04836): the assignment of largest Σ⟨w_i, w'_π(i)⟩.
  *
  * Cost: neurons² · 3 · hidden in the engine and neurons³ at worst for the assignment; neurons² float32 of memory.
  */

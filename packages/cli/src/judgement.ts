@@ -1,0 +1,151 @@
+import { basename } from "node:path";
+import type { Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
+import { LayerfoldError } from "@layerfold/core";
+import { type Benchmark, benchmarkTexts, choicePrompt, readBenchmark } from "@layerfold/evaluate";
+import { readQuestionRows, readSequences, type WindowOptions } from "./inputs.js";
+import { type DataFact, textFact } from "./manifest.js";
+import { sharedTokens } from "./overlap.js";
+import type { Run } from "./run.js";
+import { fileSource, rowsOf, sourceName } from "./text-source.js";
+
+/** What quality is judged on. */
+export interface Judgement {
+  readonly tokenizer: Tokenizer;
+  /** The first is the one that single figures speak of. */
+  readonly texts: readonly JudgedText[];
+  /** Asked by answer letter. */
+  readonly questions?: readonly Question[];
+  readonly tasks: readonly JudgedTask[];
+}
+
+export interface JudgedText extends TokenSequences {
+  /** File name and part. */
+  readonly name: string;
+  readonly window: number;
+}
+
+export interface JudgedTask {
+  /** The benchmark's name and part. */
+  readonly name: string;
+  readonly benchmark: Benchmark;
+}
+
+/** Texts and tasks as the command line names them. */
+export interface JudgementRequest extends WindowOptions {
+  /** `FILE` or `FILE[from:to]` each. */
+  readonly texts?: readonly string[];
+  readonly questions?: string;
+  /** `NAME:FILE` or `NAME:FILE[from:to]` each. */
+  readonly tasks?: readonly string[];
+}
+
+/**
+ * Reads all that quality is judged on, so that bad input is found before the first long computation.
+ * @param context - most tokens that the model takes
+ * @throws TEXT_SOURCE, TASK_UNKNOWN, TEXT_RANGE, and what reading texts, questions and tasks throws
+ */
+export async function readJudgement(
+  request: JudgementRequest,
+  context: number,
+  tokenizer: Tokenizer,
+  run: Run,
+): Promise<Judgement> {
+  const texts: JudgedText[] = [];
+  for (const text of request.texts ?? []) {
+    texts.push({ ...(await readSequences(text, context, tokenizer, request, run)), name: shortName(text) });
+  }
+  const tasks: JudgedTask[] = [];
+  for (const task of request.tasks ?? []) tasks.push(await readTaskRows(task));
+  const questions = request.questions === undefined ? undefined : await readQuestionRows(request.questions);
+  return { tokenizer, texts, tasks, questions };
+}
+
+async function readTaskRows(task: string): Promise<JudgedTask> {
+  const { id, source } = taskSource(task);
+  const benchmark = await readBenchmark(id, source.file);
+  const name = `${id}${sourceName(source).slice(source.file.length)}`;
+  if (benchmark.kind === "last-word") {
+    return { name, benchmark: { ...benchmark, rows: rowsOf(benchmark.rows, source) } };
+  }
+  return { name, benchmark: { ...benchmark, rows: rowsOf(benchmark.rows, source) } };
+}
+
+function taskSource(task: string) {
+  const colon = task.indexOf(":");
+  if (colon < 1) {
+    throw new LayerfoldError("TEXT_SOURCE", "cannot read the name of a task", {
+      wanted: "NAME:FILE or NAME:FILE[FROM:TO]",
+      got: task,
+    });
+  }
+  return { id: task.slice(0, colon), source: fileSource(task.slice(colon + 1)) };
+}
+
+/** Every file that quality is judged on, for a manifest. */
+export async function judgementFacts(
+  request: JudgementRequest,
+): Promise<Record<string, readonly DataFact[]>> {
+  const facts = (texts: readonly string[]) => Promise.all(texts.map((text) => textFact(fileSource(text))));
+  const { texts = [], tasks = [], questions } = request;
+  return {
+    ...(texts.length > 0 && { evaluate: await facts(texts) }),
+    ...(questions !== undefined && { questions: await facts([questions]) }),
+    ...(tasks.length > 0 && { tasks: await Promise.all(tasks.map((t) => textFact(taskSource(t).source))) }),
+  };
+}
+
+/** Share of each text's, the questions' and each task's tokens that also stand in the calibration; 0 = new to it. */
+export function overlaps(
+  calibration: TokenSequences,
+  { texts, questions, tasks, tokenizer }: Judgement,
+): { readonly name: string; readonly shared: number }[] {
+  const seen = calibration.sequences.map(({ ids }) => ids);
+  const encoded = (rows: readonly string[]) => rows.map((row) => tokenizer.encode(row));
+  const judged = [
+    ...texts.map(({ name, sequences }) => ({ name, rows: sequences.map(({ ids }) => ids) })),
+    ...(questions ? [{ name: "questions", rows: encoded(questions.map(choicePrompt)) }] : []),
+    ...tasks.map(({ name, benchmark }) => ({ name, rows: encoded(benchmarkTexts(benchmark)) })),
+  ];
+  return judged.map(({ name, rows }) => ({ name, shared: sharedTokens(seen, rows) }));
+}
+
+/**
+ * Holds calibration and judged text apart.
+ * @returns what the reader must know, and what is new to the calibration
+ * @throws CALIBRATION_OVERLAPS unless allowed
+ */
+export function checkOverlap(
+  calibration: TokenSequences,
+  judgement: Judgement,
+  allowed: boolean,
+): { readonly flattered: readonly string[]; readonly fresh: readonly string[] } {
+  const found = overlaps(calibration, judgement);
+  const share = (shared: number) => `${(shared * 100).toFixed(1)} % of its tokens`;
+  const worst = found.find(({ shared }) => shared > 0);
+  if (worst && !allowed) {
+    throw new LayerfoldError(
+      "CALIBRATION_OVERLAPS",
+      "text that is judged on also stands in the calibration text",
+      {
+        wanted: "other texts or other parts of them, or --allow-overlap",
+        got: share(worst.shared),
+        where: worst.name,
+      },
+    );
+  }
+  return {
+    flattered: found
+      .filter(({ shared }) => shared > 0)
+      .map(
+        ({ name, shared }) =>
+          `${name}: ${share(shared)} also stand in the calibration text, which flatters the fold.`,
+      ),
+    fresh: found.filter(({ shared }) => shared === 0).map(({ name }) => name),
+  };
+}
+
+/** A text's file without its folders. */
+function shortName(text: string): string {
+  const source = fileSource(text);
+  return sourceName({ ...source, file: basename(source.file) });
+}

@@ -1,0 +1,121 @@
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Tokenizer } from "@layerfold/checkpoint";
+import { type LanguageModel, LayerfoldError, type RunContext, z } from "@layerfold/core";
+import type { Accuracy } from "./accuracy.js";
+import type { BatchOptions } from "./batch-budget.js";
+import { type ChoiceItem, choiceLikelihood } from "./choice-likelihood.js";
+import { lastWord } from "./last-word.js";
+import { readTask, type Task } from "./task.js";
+import { arc } from "./tasks/arc.js";
+import { hellaswag } from "./tasks/hellaswag.js";
+import { mmluSubject, readMmlu } from "./tasks/mmlu.js";
+import { openbookqa } from "./tasks/openbookqa.js";
+import { piqa } from "./tasks/piqa.js";
+import { winogrande } from "./tasks/winogrande.js";
+
+/** The rows of a public benchmark, ready to be asked. */
+export type Benchmark =
+  | { readonly kind: "choice"; readonly id: string; readonly rows: readonly ChoiceItem[] }
+  | { readonly kind: "last-word"; readonly id: string; readonly rows: readonly string[] };
+
+/** What a model scores on a benchmark, by the names of lm-evaluation-harness. */
+export interface BenchmarkScore {
+  readonly acc: Accuracy;
+  /** By length; absent where there is but one way to go on. */
+  readonly acc_norm?: Accuracy;
+  /** Of the last words. */
+  readonly perplexity?: number;
+  /** Index of each row's chosen answer, by sum and by sum over length. */
+  readonly chosen?: { readonly acc: readonly number[]; readonly acc_norm: readonly number[] };
+}
+
+const tasks: Readonly<Record<string, Task>> = {
+  arc_easy: arc,
+  arc_challenge: arc,
+  piqa,
+  hellaswag,
+  winogrande,
+  openbookqa,
+};
+
+export const benchmarkIds: readonly string[] = [...Object.keys(tasks), "mmlu", "lambada"];
+
+/**
+ * Reads a benchmark's rows: JSON lines; of `mmlu` a subject's CSV or a folder of them, whose questions show five answered ones of
+ * `../dev` (or `dev` in the folder) first, where they are there; of `lambada` texts whose last word is wanted.
+ * @throws TASK_UNKNOWN naming the known ones, FILE_MISSING, QUESTIONS_EMPTY, TASK_ROW_INVALID
+ */
+export async function readBenchmark(id: string, path: string): Promise<Benchmark> {
+  if (id === "lambada") return { kind: "last-word", id, rows: await readTexts(path) };
+  if (id === "mmlu") return { kind: "choice", id, rows: await readSubjects(path) };
+  const task = Object.hasOwn(tasks, id) ? tasks[id] : undefined;
+  if (!task) {
+    throw new LayerfoldError("TASK_UNKNOWN", "no task of this name", {
+      wanted: benchmarkIds.join(", "),
+      got: id,
+    });
+  }
+  return { kind: "choice", id, rows: await readTask(task, path) };
+}
+
+/** Asks a benchmark's rows. @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, INTERRUPTED */
+export async function scoreBenchmark(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  benchmark: Benchmark,
+  options: BatchOptions,
+  ctx: RunContext,
+): Promise<BenchmarkScore> {
+  if (benchmark.kind === "last-word") return lastWord(model, tokenizer, benchmark.rows, options, ctx);
+  const { acc, acc_norm, chosen } = await choiceLikelihood(model, tokenizer, benchmark.rows, options, ctx);
+  return { acc, acc_norm, chosen };
+}
+
+/** What a benchmark shows a model, row by row: for telling whether the model's calibration saw it. */
+export function benchmarkTexts(benchmark: Benchmark): string[] {
+  if (benchmark.kind === "last-word") return [...benchmark.rows];
+  return benchmark.rows.map(({ context }) => (typeof context === "string" ? context : context[0]));
+}
+
+const lastWords: Task<string> = {
+  id: "lambada",
+  summary: "guess the last word of a passage (LAMBADA)",
+  item(row, where) {
+    const parsed = z.object({ text: z.string() }).safeParse(row);
+    if (parsed.success) return parsed.data.text;
+    throw new LayerfoldError("TASK_ROW_INVALID", "not a row of lambada", { wanted: "text", where });
+  },
+};
+
+const readTexts = (file: string) => readTask(lastWords, file);
+
+async function readSubjects(path: string): Promise<ChoiceItem[]> {
+  if (path.endsWith(".csv")) return readSubject(path);
+  const folder = (await readable(join(path, "test"))) ? join(path, "test") : path;
+  const names = await readdir(folder).catch((cause) => {
+    throw new LayerfoldError("FILE_MISSING", "cannot read the subjects", { where: path, cause });
+  });
+  const files = names.filter((name) => /_(test|val)\.csv$/.test(name)).sort();
+  if (files.length === 0) {
+    throw new LayerfoldError("QUESTIONS_EMPTY", "there is no subject", {
+      wanted: "SUBJECT_test.csv",
+      where: folder,
+    });
+  }
+  const items: ChoiceItem[] = [];
+  for (const name of files) items.push(...(await readSubject(join(folder, name))));
+  return items;
+}
+
+async function readSubject(file: string): Promise<ChoiceItem[]> {
+  const examples = join(dirname(file), "..", "dev", `${mmluSubject(file)}_dev.csv`);
+  return readMmlu(file, (await readable(examples)) ? { examples } : {});
+}
+
+async function readable(path: string): Promise<boolean> {
+  return readFile(path).then(
+    () => true,
+    (error) => error.code === "EISDIR",
+  );
+}

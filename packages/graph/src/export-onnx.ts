@@ -1,0 +1,189 @@
+import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { type Checkpoint, carryFiles, refuseOccupied, serializeConfig } from "@layerfold/checkpoint";
+import { type Architecture, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { type GraphBuilder, graphBuilder, type Value } from "@layerfold/onnx";
+import { block } from "./block.js";
+import type { BlockState, SequenceValues } from "./block-context.js";
+import { placedWeights, type QuantizedWeightOptions, type WeightPlaces } from "./checkpoint-weights.js";
+import { embedding } from "./embedding.js";
+import { headGraph } from "./head.js";
+import { rotaryTables } from "./rotary-tables.js";
+import { storedBlock } from "./stored-block.js";
+
+export interface ExportOptions extends QuantizedWeightOptions {
+  /** Replace a folder that is not empty. */
+  readonly force?: boolean;
+}
+
+/** Offsets that a memory map can begin at, as ONNX's specification asks for. */
+const alignment = 4096;
+
+const dataFile = "model.onnx_data";
+
+/**
+ * Writes a model as one ONNX decoder that remembers, as transformers.js and optimum lay it out: `onnx/model.onnx` with its weights in
+ * `onnx/model.onnx_data`, config and tokenizer beside the folder. Inputs: `input_ids`, `attention_mask` (int64; padding on the right),
+ * `past_key_values.N.key|value`; outputs: `logits` [batch, sequence, vocabulary], `present.N.key|value`. Weights keep the types in which
+ * they are stored; quantised ones stay packed. It needs ONNX Runtime: attention and packed products are its own operators.
+ *
+ * @returns the folder, and the bytes of its weights
+ * @throws OUTPUT_EXISTS; EXPORT_UNSUPPORTED where rotary frequencies depend on the sequence's length; CHECKPOINT_QUANTIZED,
+ * QUANTIZATION_UNSUPPORTED, DTYPE_UNSUPPORTED, INTERRUPTED
+ */
+export async function exportOnnx(
+  checkpoint: Checkpoint,
+  directory: string,
+  { force, ...options }: ExportOptions,
+  ctx: Pick<RunContext, "signal" | "report">,
+): Promise<{ readonly directory: string; readonly weightBytes: number }> {
+  const target = resolve(directory);
+  await refuseOccupied(target, force);
+  const places = onePlace(checkpoint);
+  const model = decoderGraph(checkpoint, options, places);
+  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
+  try {
+    await rm(temporary, { recursive: true, force: true });
+    await mkdir(join(temporary, "onnx"), { recursive: true });
+    await carryFiles(checkpoint.directory, temporary);
+    const { quantization_config: _, ...config } = checkpoint.config;
+    const original = await readFile(join(checkpoint.directory, "config.json"), "utf8");
+    // What transformers.js looks at to open weights that lie beside the graph.
+    const usage = { "transformers.js_config": { use_external_data_format: true } };
+    await writeFile(join(temporary, "config.json"), serializeConfig({ ...config, ...usage }, original));
+    await writeFile(join(temporary, "onnx", "model.onnx"), model);
+    const weightBytes = await places.write(join(temporary, "onnx", dataFile), ctx);
+    await rm(target, { recursive: true, force: true });
+    await rename(temporary, target);
+    return { directory: target, weightBytes };
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+function decoderGraph(
+  checkpoint: Checkpoint,
+  options: QuantizedWeightOptions,
+  places: WeightPlaces,
+): Uint8Array {
+  const { architecture } = checkpoint;
+  const { hiddenSize, vocabularySize, blocks } = architecture;
+  const weights = placedWeights(checkpoint, options, places);
+  const graph = graphBuilder();
+  const ids = graph.input("input_ids", "int64", ["batch_size", "sequence_length"]);
+  const sequence = maskedSequence(graph, architecture, places, ids);
+  let stream = embedding(graph, architecture, weights, sequence, ids);
+  blocks.forEach((spec, layer) => {
+    const nameOf = (part: string, name: string) =>
+      name === "key" || name === "value"
+        ? `${part === "past" ? "past_key_values" : part}.${layer}.${name}`
+        : `${part}_${name}.${layer}`;
+    const lengths = { batch: "batch_size", past: "past_sequence_length", total: "total_sequence_length" };
+    const named = (shape: readonly (number | string)[]) =>
+      shape.map((length) => lengths[length as keyof typeof lengths] ?? length);
+    const state: BlockState = {
+      past: (name, shape) => graph.input(nameOf("past", name), "float32", named(shape)),
+      present(name, value, shape) {
+        graph.output(nameOf("present", name), value, "float32", named(shape));
+      },
+    };
+    stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence, state }), stream);
+  });
+  const rows = graph.node("Reshape", [stream, graph.constant("int64", [-1, hiddenSize])]);
+  const length = graph.node("Shape", [ids]);
+  const shape = graph.node("Concat", [length, graph.constant("int64", [vocabularySize])], {
+    ints: { axis: 0 },
+  });
+  const logits = graph.node("Reshape", [headGraph(graph, architecture, weights, rows), shape]);
+  graph.output("logits", logits, "float32", ["batch_size", "sequence_length", vocabularySize]);
+  return graph.build();
+}
+
+/** What the blocks read beside the stream, from the attention mask. */
+function maskedSequence(
+  graph: GraphBuilder,
+  architecture: Architecture,
+  places: WeightPlaces,
+  ids: Value,
+): SequenceValues {
+  const mask = graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"]);
+  const axis = graph.constant("int64", [1]);
+  const int32 = (value: Value) => graph.cast(value, "int32");
+  const total = graph.node("Shape", [mask], { ints: { start: 1 } });
+  const counted = graph.node("ReduceSum", [mask, axis], { ints: { keepdims: 0 } });
+  const tables = rotaryTables(architecture);
+  for (const { mixer } of architecture.blocks) {
+    if (mixer.kind === "attention" && mixer.rotary?.inverseFrequenciesFor) {
+      throw new LayerfoldError(
+        "EXPORT_UNSUPPORTED",
+        "the rotary frequencies depend on the length of the text",
+        {
+          wanted: "a model with fixed frequencies",
+        },
+      );
+    }
+  }
+  const { maxPositionEmbeddings } = architecture;
+  const values = tables.values(maxPositionEmbeddings, maxPositionEmbeddings);
+  return {
+    lastPosition: int32(graph.node("Sub", [counted, axis])),
+    totalLength: int32(graph.node("Squeeze", [total])),
+    firstPosition: graph.node("Sub", [total, graph.node("Shape", [ids], { ints: { start: 1 } })]),
+    rotaryTable(spec) {
+      const table = (name: string) => {
+        const { data, shape } = values[name];
+        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+        return graph.external(name, {
+          dtype: "float32",
+          shape,
+          byteLength: bytes.byteLength,
+          ...(places.inMemory as NonNullable<WeightPlaces["inMemory"]>)(name, bytes),
+        });
+      };
+      const index = tables.indexOf(spec);
+      return { cos: table(`cos.${index}`), sin: table(`sin.${index}`) };
+    },
+  };
+}
+
+/** All weights one after another in a file, each once, read from where they lie when the file is written. */
+function onePlace(checkpoint: Checkpoint) {
+  const pieces = new Map<
+    string,
+    { byteOffset: number; byteLength: number; read: () => Promise<Uint8Array> }
+  >();
+  let end = 0;
+  function place(name: string, byteLength: number, read: () => Promise<Uint8Array>) {
+    let piece = pieces.get(name);
+    if (!piece) {
+      piece = { byteOffset: Math.ceil(end / alignment) * alignment, byteLength, read };
+      end = piece.byteOffset + byteLength;
+      pieces.set(name, piece);
+    }
+    return { location: dataFile, byteOffset: piece.byteOffset };
+  }
+  return {
+    stored: ({ name, byteLength }: { readonly name: string; readonly byteLength: number }) =>
+      place(name, byteLength, () => checkpoint.readBytes(name)),
+    inMemory: (name: string, bytes: Uint8Array) => place(name, bytes.byteLength, async () => bytes),
+    /** @returns bytes of the weights without the gaps between them */
+    async write(file: string, { signal, report }: Pick<RunContext, "signal" | "report">): Promise<number> {
+      const output = await open(file, "w");
+      let done = 0;
+      const total = Array.from(pieces.values()).reduce((sum, { byteLength }) => sum + byteLength, 0);
+      try {
+        for (const { byteOffset, read } of pieces.values()) {
+          throwIfAborted(signal);
+          const bytes = await read();
+          await output.write(bytes, 0, bytes.byteLength, byteOffset);
+          done += bytes.byteLength;
+          report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
+        }
+      } finally {
+        await output.close();
+      }
+      return done;
+    },
+  };
+}
