@@ -53,7 +53,7 @@ async function subtractProduct(
  *
  * Recursive (halves, then an engine product for what remains), so nearly all work is in a few large products.
  *
- * @param matrix - [n, n] float64, of which the lower triangle is read; not changed
+ * @param matrix - [n, n] float64, of which the lower triangle is read; not changed unless `overwrite` lends its memory to the result
  * @returns [n, n] lower triangular, zeros above the diagonal
  * @throws MATRIX_NOT_POSITIVE_DEFINITE naming the pivot; TENSOR_SHAPE when not square. O(n³) in the engine, O(64·n²) here.
  *
@@ -63,9 +63,14 @@ async function subtractProduct(
  * assert(lower.data.join() === "2,0,1,2");
  * ```
  */
-export async function cholesky(matrix: Float64Matrix, ctx: RunContext): Promise<Float64Matrix> {
+export async function cholesky(
+  matrix: Float64Matrix,
+  ctx: RunContext,
+  options: { readonly overwrite?: boolean } = {},
+): Promise<Float64Matrix> {
   const size = squareSize(matrix);
-  const data = new Float64Array(contiguousData(matrix));
+  const given = contiguousData(matrix);
+  const data = options.overwrite ? given : new Float64Array(given);
   await factor(data, size, 0, size, ctx);
   for (let i = 0; i < size; i++) data.fill(0, i * size + i + 1, (i + 1) * size);
   return tensor(data, [size, size]);
@@ -203,6 +208,9 @@ export async function solveTriangular(
   return transposed(rows);
 }
 
+/** Right-hand sides that are solved for at a time. */
+const slab = 1024;
+
 /**
  * Solves (L·Lᵀ)·X = B.
  *
@@ -216,11 +224,26 @@ export async function choleskySolve(
   ctx: RunContext,
 ): Promise<Float64Matrix> {
   checkRightSide(lower, rightSide);
-  const rows = transposed(rightSide);
+  const [size, count] = rightSide.shape;
   const factorRows = rowMajor(lower);
-  await solveRows(factorRows, rows, false, ctx);
-  await solveRows(factorRows, rows, true, ctx);
-  return transposed(rows);
+  const solution = new Float64Array(size * count);
+  for (let start = 0; start < count; start += slab) {
+    const width = Math.min(slab, count - start);
+    const columns = tensor(
+      rightSide.data,
+      [size, width],
+      rightSide.stride,
+      rightSide.offset + start * rightSide.stride[1],
+    );
+    const rows = transposed(columns);
+    await solveRows(factorRows, rows, false, ctx);
+    await solveRows(factorRows, rows, true, ctx);
+    const solved = transposed(rows).data;
+    for (let i = 0; i < size; i++) {
+      solution.set(solved.subarray(i * width, (i + 1) * width), i * count + start);
+    }
+  }
+  return tensor(solution, [size, count]);
 }
 
 function rowMajor(matrix: Float64Matrix): Float64Matrix {

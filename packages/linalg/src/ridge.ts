@@ -11,6 +11,8 @@ export interface RidgeProblem {
   readonly ridge: number;
   /** [features, targets] the solution that λ pulls towards; default zeros. */
   readonly prior?: Matrix<Float64Array>;
+  /** Lends the memory of `gram` and `cross` to the work; both are then spoilt. */
+  readonly overwrite?: boolean;
 }
 
 /**
@@ -24,16 +26,17 @@ export async function ridgeLeastSquares(
   ctx: RunContext,
 ): Promise<Matrix<Float64Array>> {
   const size = problem.gram.shape[0];
-  const gram = new Float64Array(contiguousData(problem.gram));
+  const copied = (data: Float64Array) => (problem.overwrite ? data : new Float64Array(data));
+  const gram = copied(contiguousData(problem.gram));
   let trace = 0;
   for (let i = 0; i < size; i++) trace += gram[i * size + i];
   const lambda = (problem.ridge * trace) / size;
   for (let i = 0; i < size; i++) gram[i * size + i] += lambda;
-  const right = new Float64Array(contiguousData(problem.cross));
+  const right = copied(contiguousData(problem.cross));
   if (problem.prior) {
     const prior = contiguousData(problem.prior);
     for (let i = 0; i < right.length; i++) right[i] += lambda * prior[i];
   }
-  const lower = await cholesky(tensor(gram, [size, size]), ctx);
+  const lower = await cholesky(tensor(gram, [size, size]), ctx, { overwrite: true });
   return choleskySolve(lower, tensor(right, problem.cross.shape), ctx);
 }

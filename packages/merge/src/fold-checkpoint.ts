@@ -27,6 +27,7 @@ import {
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
 import { foldedBlocks } from "./folded-blocks.js";
+import { planShares } from "./plan-shares.js";
 import { rolesOf } from "./repairs/scaled-updates.js";
 
 export interface FoldRequest {
@@ -81,7 +82,7 @@ export async function foldCheckpoint(
 
   const scratch = request.repair && (await scratchBeside(request.out));
   try {
-    const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx);
+    const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch
       ? await spillRepaired(checkpoint, plan, request, folded, scratch, ctx)
       : undefined;
@@ -113,15 +114,10 @@ export async function foldCheckpoint(
       },
       ctx,
     );
-    const denseParameterCount = countParameters(checkpoint, architecture.blocks.keys());
-    const parameterCount = countParameters(checkpoint, places);
     return {
       ...written,
-      parameterCount,
-      denseParameterCount,
+      ...planShares(plan, architecture),
       silentParameterCount: countSilent(checkpoint, groups),
-      parameterRatio: 1 - parameterCount / denseParameterCount,
-      layerRatio: 1 - groups.length / architecture.blocks.length,
       errors: repaired?.errors ?? [],
     };
   } finally {
@@ -219,15 +215,6 @@ function encoded(block: BlockView, role: string, shape: readonly number[], dtype
     });
   }
   return encodeFloats(data, dtype);
-}
-
-function countParameters({ architecture }: Checkpoint, layers: Iterable<number>): number {
-  let count = 0;
-  for (const shape of architecture.globals.values()) count += elementCount(shape);
-  for (const layer of layers) {
-    for (const shape of architecture.blocks[layer].shapes.values()) count += elementCount(shape);
-  }
-  return count;
 }
 
 function countSilent({ architecture }: Checkpoint, groups: MergePlan["groups"]): number {

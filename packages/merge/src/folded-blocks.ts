@@ -4,6 +4,7 @@ import {
   keptLayer,
   type MergePlan,
   type MergeStrategy,
+  type ModelRunner,
   type RunContext,
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
@@ -11,8 +12,10 @@ import { withScaledUpdates } from "./repairs/scaled-updates.js";
 
 /**
  * The block that each group of a plan becomes, made when asked: the kept layer's own where the group's weights are a drop, with zeroed
- * output projections where halves of it fall silent, else what the strategy makes of the group's layers. Only one group's layers are read at a time; nothing is remembered.
+ * output projections where halves of it fall silent, else what the strategy makes of the group's layers. Only one group's layers are
+ * read at a time; nothing is remembered.
  *
+ * @param source - where blocks are read: a runner that is open anyway may hold them decoded
  * @returns group index → block, its `layer` being the dense layer whose place it takes
  * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE at once; the strategy's errors when asked
  */
@@ -21,15 +24,16 @@ export function foldedBlocks(
   plan: MergePlan,
   strategy: MergeStrategy,
   ctx: RunContext,
+  source: Pick<ModelRunner, "block"> = checkpoint,
 ): (group: number) => Promise<BlockView> {
   const { groups } = checkPlan(plan, checkpoint.architecture);
   return async (index) => {
     const { layers, weights = layers.map(() => 1 / layers.length), without } = groups[index];
-    if (without) return withScaledUpdates(await checkpoint.block(layers[0]), 0, without);
+    if (without) return withScaledUpdates(await source.block(layers[0]), 0, without);
     const kept = keptLayer(groups[index]);
-    if (kept !== undefined) return checkpoint.block(kept);
+    if (kept !== undefined) return source.block(kept);
     const blocks: BlockView[] = [];
-    for (const layer of layers) blocks.push(await checkpoint.block(layer));
+    for (const layer of layers) blocks.push(await source.block(layer));
     const merged = await strategy.merge(blocks, weights, ctx);
     return { ...merged, layer: layers[0] };
   };

@@ -2,6 +2,7 @@ export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers
 export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
 export { foldedBlocks } from "./folded-blocks.js";
 export { foldedRunner } from "./folded-runner.js";
+export { type PlanShares, planShares } from "./plan-shares.js";
 export { planStreams } from "./plan-streams.js";
 export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";

@@ -31,6 +31,7 @@ function drawnEvidence(layerCount: number): Evidence {
     compatible: () => true,
     remeasure: async (plan) => symmetric(plan.groups.length, 1),
     evaluate: async () => rng.uniform(),
+    evaluateRepaired: async () => rng.uniform(),
   };
 }
 
@@ -80,7 +81,10 @@ it.each(presetIds)(
 );
 
 it("says where every method is published, but for our own", () => {
-  expect(presets.filter(({ source }) => !source).map(({ id }) => id)).toEqual(["layerfold"]);
+  expect(presets.filter(({ source }) => !source).map(({ id }) => id)).toEqual([
+    "layerfold",
+    "layerfold-search",
+  ]);
 });
 
 it("names the known methods when asked for another", () => {

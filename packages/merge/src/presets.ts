@@ -96,6 +96,17 @@ export const presets: readonly Preset[] = [
     repair: { id: "component-fold" },
   },
   {
+    id: "layerfold-search",
+    summary:
+      "our own, slow: plans are judged after fold and repair, and the folded neurons learn their local target",
+    planner: {
+      id: "evolutionary",
+      options: { judge: "repaired", greedyStarts: [2, 3, 4], generations: 10, children: 2 },
+    },
+    strategy: { id: "drop" },
+    repair: { id: "component-fold", options: { refineEpochs: 8 } },
+  },
+  {
     id: "drop",
     summary: "the layers of least block influence are dropped",
     source: shortGptPaper,

@@ -144,3 +144,10 @@ export function plainNorm(block: BlockView, norm: NormSpec | undefined): [Role, 
 export function withTensors(block: BlockView, tensors: Iterable<readonly [Role, Tensor]>): BlockView {
   return { ...block, tensors: new Map([...block.tensors, ...tensors]) };
 }
+
+/** Sum of the vectors that are there; undefined where none is. */
+export function sumOfVectors(vectors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
+  const present = vectors.filter((vector) => vector !== undefined);
+  if (present.length === 0) return undefined;
+  return present[0].map((_, i) => present.reduce((sum, vector) => sum + vector[i], 0));
+}

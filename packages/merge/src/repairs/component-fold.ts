@@ -4,11 +4,10 @@ import {
   LayerfoldError,
   type ModelRunner,
   type RunContext,
-  type Tap,
   tensor,
   z,
 } from "@layerfold/core";
-import { float64, specOf, stackRows, vectorOf, withTensors } from "./block-linear.js";
+import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
 import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
 import {
@@ -19,15 +18,7 @@ import {
   settle,
   solved,
 } from "./least-squares.js";
-import {
-  downOutput,
-  joinNeurons,
-  mlpOf,
-  type Neurons,
-  neuronsOf,
-  neuronTensors,
-  selectNeurons,
-} from "./neurons.js";
+import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
 import {
   blockSaliency,
   type ComponentFit,
@@ -60,7 +51,7 @@ const rounds = 4;
  * Saliencies are the optimal brain surgeon's (Hassibi & Stork 1993). Ours; nearest relatives: FlattenGPT (arXiv 2602.08858), CoMe
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
  *
- * Cost per group of n layers: about 2n + 3 runs of a block, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
+ * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
  * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
  *
  * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, attention with query/key norms or beside the MLP
@@ -146,8 +137,6 @@ async function foldHeads(
     ...(joint ? [vectorOf(layer, "mlp.down.bias")] : []),
   ]);
   const output = { scale: specOf(place).residualScale ?? 1, bias: sumOfVectors(biases) };
-  // Only what the heads give is wanted of a candidate, so its MLP shrinks to one neuron.
-  const candidates = layers.map((layer) => withNeurons(layer, selectNeurons(neuronsOf(layer), [0])));
   const wide = neurons && withNeurons(place, neurons);
   const equations = await gatherEquations(
     group,
@@ -155,18 +144,22 @@ async function foldHeads(
     options,
     async ({ input, target, updates }) => {
       const parts = [];
-      for (const candidate of candidates) {
+      for (const candidate of layers) {
         const { taps } = await model.runBlock(group.place, input, {
           replace: candidate,
           taps: ["attention.heads"],
+          tapsOnly: true,
         });
         parts.push(taps.get("attention.heads")!);
       }
       if (!wide) return { features: parts, target: missingUpdate(updates!, undefined, undefined, output) };
-      const taps: Tap[] = ["mlp.hidden"];
-      const run = await model.runBlock(group.place, input, { replace: wide, taps });
+      const { taps } = await model.runBlock(group.place, input, {
+        replace: wide,
+        taps: ["mlp.hidden"],
+        tapsOnly: true,
+      });
       return {
-        features: [...parts, run.taps.get("mlp.hidden")!],
+        features: [...parts, taps.get("mlp.hidden")!],
         target: missingUpdate(target, input, undefined, output),
       };
     },
@@ -267,10 +260,6 @@ async function foldNeurons(
   return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
 }
 
-export function withNeurons(block: BlockView, neurons: Neurons): BlockView {
-  return withTensors(block, neuronTensors(block, neurons));
-}
-
 /** The features that are left when those of least saliency go in rounds of equal shares. */
 async function chooseFeatures(fit: ComponentFit, count: number, ctx: RunContext): Promise<readonly number[]> {
   const start = fit.features.length;
@@ -287,10 +276,4 @@ async function chooseFeatures(fit: ComponentFit, count: number, ctx: RunContext)
     current = await withoutFeatures(current, gone, ctx);
   }
   return current.features;
-}
-
-export function sumOfVectors(vectors: readonly (Float32Array | undefined)[]): Float32Array | undefined {
-  const present = vectors.filter((vector) => vector !== undefined);
-  if (present.length === 0) return undefined;
-  return present[0].map((_, i) => present.reduce((sum, vector) => sum + vector[i], 0));
 }

@@ -8,12 +8,11 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
-import { float64, specOf, stackRows, vectorOf, withTensors } from "./block-linear.js";
-import { sumOfVectors, withNeurons } from "./component-fold.js";
+import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
 import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
 import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
-import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons } from "./neurons.js";
+import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
 import { componentFit, type NormalEquations, ofFeatures, pickRows } from "./normal-equations.js";
 
 /**
@@ -88,8 +87,6 @@ async function cutHeads(
   const outputs = stackRows(layers.map(headOutputs));
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
   const scale = specOf(place).residualScale ?? 1;
-  // Only attention is wanted of a candidate, so its MLP shrinks to one neuron.
-  const candidates = layers.map((layer) => withNeurons(layer, selectNeurons(neuronsOf(layer), [0])));
   const [features, targets] = outputs.shape;
   const equations = await gatherEquations(
     group,
@@ -98,10 +95,11 @@ async function cutHeads(
     async ({ input }) => {
       const heads = [];
       const sum = new Float32Array(input.states.data.length);
-      for (const candidate of candidates) {
+      for (const candidate of layers) {
         const { taps } = await model.runBlock(group.place, input, {
           replace: candidate,
           taps: ["attention.heads", "attention.update"],
+          tapsOnly: true,
         });
         heads.push(taps.get("attention.heads")!);
         taps.get("attention.update")!.data.forEach((x, i) => {
@@ -153,6 +151,7 @@ async function cutNeurons(
       const { taps } = await model.runBlock(group.place, input, {
         replace: wide,
         taps: ["mlp.hidden", "mlp.update"],
+        tapsOnly: true,
       });
       const update = taps.get("mlp.update")!;
       const target = update.data.map((x, i) => x / output.scale - (output.bias?.[i % targets] ?? 0));

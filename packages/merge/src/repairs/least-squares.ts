@@ -91,14 +91,14 @@ export async function settle(
   return { equations: sumOf(seen, heldOut), ridge: await bestRidge(seen, heldOut, prior, ridge, ctx) };
 }
 
-/** [features, targets] float32: the ridge fit towards the prior. */
+/** [features, targets] float32: the ridge fit towards the prior. Spoils the equations, whose memory it works in. */
 export async function solved(
   equations: NormalEquations,
   prior: Matrix<Float64Array>,
   ridge: number,
   ctx: RunContext,
 ): Promise<Matrix<Float32Array>> {
-  const weights = await ridgeLeastSquares({ ...equations, ridge, prior }, ctx);
+  const weights = await ridgeLeastSquares({ ...equations, ridge, prior, overwrite: true }, ctx);
   return tensor(Float32Array.from(weights.data), weights.shape);
 }
 

@@ -18,6 +18,7 @@ import {
   vectorOf,
   weightOf,
   withoutNorm,
+  withTensors,
 } from "./block-linear.js";
 
 /** The neurons of an MLP behind a norm of gain 1. Row i of every field belongs to neuron i. */
@@ -140,4 +141,9 @@ export function neuronTensors(
 export function downOutput(block: BlockView): { readonly scale: number; readonly bias?: Float32Array } {
   const spec: BlockSpec = specOf(block);
   return { scale: spec.residualScale ?? 1, bias: vectorOf(block, "mlp.down.bias") };
+}
+
+/** The block with these neurons, behind a norm of gain 1. */
+export function withNeurons(block: BlockView, neurons: Neurons): BlockView {
+  return withTensors(block, neuronTensors(block, neurons));
 }

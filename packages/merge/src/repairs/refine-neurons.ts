@@ -9,11 +9,10 @@ import {
 } from "@layerfold/core";
 import { adam } from "@layerfold/linalg";
 import { activated } from "./activated.js";
-import { withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
-import { downOutput, mlpOf, type Neurons, neuronsOf, neuronTensors } from "./neurons.js";
+import { downOutput, mlpOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
 import { gatherRows } from "./normal-equations.js";
 import { refitDown } from "./refit-down.js";
 
@@ -54,7 +53,7 @@ export async function refineNeurons(
   if (refineEpochs === 0) return block;
   const { activation } = mlpOf(block);
   let best = neuronsOf(block);
-  const bare = withTensors(block, neuronTensors(block, best));
+  const bare = withNeurons(block, best);
   const stores = await hiddenStores();
   try {
     const examples = await stores.create("examples");
@@ -94,7 +93,7 @@ export async function refineNeurons(
       message: `layers ${group.layers.join(", ")}: squared error${heldOut.batchCount > 0 ? " of held-out text" : ""} × ${(least / before).toFixed(3)} by learning`,
     });
     if (least === before) return block;
-    return refitDown(model, group, withTensors(bare, neuronTensors(bare, best)), options, ctx);
+    return refitDown(model, group, withNeurons(bare, best), options, ctx);
   } finally {
     await stores.close();
   }
