@@ -14,7 +14,7 @@ import {
   type RunContext,
   type TokenBatch,
 } from "@layerfold/core";
-import { perplexity } from "@layerfold/evaluate";
+import { klToDense, perplexity, rememberedLogits } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
 import { compatibleLayers, foldedBlocks, foldedRunner, planStreams, weighted } from "@layerfold/merge";
 import { calibrationBatches, tokensPerBatch } from "./inputs.js";
@@ -86,11 +86,17 @@ export async function gatherEvidence(
     calibration && planner.needs.includes("evaluate")
       ? await planLosses(checkpoint, calibration, answers, run)
       : undefined;
+  const planning = calibration ? planningSequences(calibration) : [];
+  const divergences =
+    calibration && planner.needs.includes("evaluateDivergence")
+      ? await planDivergences(checkpoint, calibration, run)
+      : undefined;
   const repaired =
     calibration && sources.fold?.repair && planner.needs.includes("evaluateRepaired")
       ? await repairedLosses(
           checkpoint,
-          calibration,
+          planning.filter((_, i) => i % judgingEvery !== 0),
+          planning.filter((_, i) => i % judgingEvery === 0),
           answers,
           { ...sources.fold, repair: sources.fold.repair },
           run,
@@ -102,6 +108,7 @@ export async function gatherEvidence(
     tokenStatistics,
     compatible: (a, b) => compatibleLayers(architecture, a, b),
     evaluate: losses && remembered(losses.lossOf),
+    evaluateDivergence: divergences && remembered(divergences.divergenceOf),
     evaluateRepaired: repaired && remembered(repaired.lossOf),
     ...(calibration && {
       remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
@@ -111,6 +118,7 @@ export async function gatherEvidence(
     evidence,
     async close() {
       await losses?.close();
+      await divergences?.close();
       await repaired?.close();
     },
   };
@@ -120,8 +128,11 @@ export async function gatherEvidence(
 const planningTokens = 16_384;
 
 /** Sequences spread evenly over the calibration text. */
-function planningSequences({ sequences, tokenCount }: TokenSequences): readonly TokenSequence[] {
-  const share = Math.max(1, tokenCount / planningTokens);
+function planningSequences(
+  { sequences, tokenCount }: TokenSequences,
+  tokens = planningTokens,
+): readonly TokenSequence[] {
+  const share = Math.max(1, tokenCount / tokens);
   return sequences.filter((_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share));
 }
 
@@ -144,26 +155,36 @@ function judgedTexts(sequences: readonly TokenSequence[], answers: WeighedAnswer
   };
 }
 
-/** What is left of a model once its blocks have run: mean nats per token of the text, plus weight × mean nats per answer. */
-function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
+/** What is left of a model once its blocks have run: it is fed the streams of the batches that it will be asked for, in their order. */
+function streamModel(runner: ModelRunner) {
   let streams: Iterator<Hidden> = [].values();
-  // perplexity asks for the same batches in the same order.
-  const head = runnerLanguageModel({
+  const model = runnerLanguageModel({
     ...runner,
     layerCount: 0,
     embed: async () => streams.next().value,
   });
   return {
-    async lossOf(behind: readonly Hidden[]): Promise<number> {
+    model,
+    feed(behind: readonly Hidden[]) {
       streams = behind.values();
+    },
+  };
+}
+
+/** Mean nats per token of the text, plus weight × mean nats per answer. */
+function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
+  const { model, feed } = streamModel(runner);
+  return {
+    async lossOf(behind: readonly Hidden[]): Promise<number> {
+      feed(behind);
       let loss = 0;
       for (const { sequences, weight } of texts) {
-        const found = await perplexity(head, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
+        const found = await perplexity(model, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
         loss += (weight * found.negativeLogLikelihood) / found.tokens;
       }
       return loss;
     },
-    close: () => head.close(),
+    close: () => model.close(),
   };
 }
 
@@ -187,28 +208,54 @@ async function planLosses(
   };
 }
 
+/** A divergence looks at every entry of the vocabulary, and varies less from token to token than a loss does. */
+const divergenceTokens = 4096;
+
+/** KL(dense ‖ plan) of one plan after another, layers dropped. */
+async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
+  const runner = await openRunner(checkpoint);
+  const quiet = { ...run.ctx, report: undefined };
+  const judged = judgedTexts(planningSequences(calibration, divergenceTokens), undefined);
+  const sequences = judged.texts[0].sequences;
+  const streamsOf = planStreams(runner, judged.batches, undefined, run.ctx);
+  const dense = rememberedLogits(runnerLanguageModel(runner), 2 ** 30);
+  const head = streamModel(runner);
+  return {
+    async divergenceOf(plan: MergePlan): Promise<number> {
+      head.feed(await streamsOf(plan));
+      const options = { maxTokensPerBatch: tokensPerBatch };
+      return (await klToDense(dense, head.model, sequences, options, quiet)).klToDense;
+    },
+    async close() {
+      await head.model.close();
+      await runner.close();
+    },
+  };
+}
+
 /** Of the planning text, every so many-th sequence judges and is not fitted to. */
 const judgingEvery = 4;
 
-/** The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go. */
-async function repairedLosses(
+/**
+ * The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go.
+ * @param fitted - what the repair sees
+ * @param judging - what it does not
+ */
+export async function repairedLosses(
   checkpoint: Checkpoint,
-  calibration: TokenSequences,
+  fitted: readonly TokenSequence[],
+  judging: readonly TokenSequence[],
   answers: WeighedAnswers | undefined,
   { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair: Repair },
   run: Run,
 ) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
-  const chosen = planningSequences(calibration);
   const fitting = batchBySize(
-    chosen.filter((_, i) => i % judgingEvery !== 0).map(({ ids }) => ids),
+    fitted.map(({ ids }) => ids),
     tokensPerBatch,
   );
-  const judged = judgedTexts(
-    chosen.filter((_, i) => i % judgingEvery === 0),
-    answers,
-  );
+  const judged = judgedTexts(judging, answers);
   const head = streamHead(runner, judged, quiet);
   return {
     async lossOf(plan: MergePlan): Promise<number> {

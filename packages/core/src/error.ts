@@ -30,6 +30,8 @@ export interface ErrorDetails {
  */
 export class LayerfoldError extends Error {
   readonly code: string;
+  /** The message without wanted, got and where. */
+  readonly reason: string;
   readonly wanted?: string;
   readonly got?: string;
   readonly where?: string;
@@ -46,11 +48,23 @@ export class LayerfoldError extends Error {
     super(facts.length > 0 ? `${message} (${facts.join(", ")})` : message, { cause: details.cause });
     this.name = "LayerfoldError";
     this.code = code;
+    this.reason = message;
     this.wanted = details.wanted;
     this.got = details.got;
     this.where = details.where;
     this.fault = details.fault ?? "input";
   }
+}
+
+/**
+ * Says of an error where its `where` is, for a driver that knows more than what it called: "row 3" becomes "layer 2, row 3". Errors of other
+ * kinds, and interruptions, come back as they are.
+ */
+export function errorWithin(error: unknown, outer: string): unknown {
+  if (!isLayerfoldError(error) || error.fault === "interrupted") return error;
+  const { code, reason, wanted, got, fault } = error;
+  const where = error.where === undefined ? outer : `${outer}, ${error.where}`;
+  return new LayerfoldError(code, reason, { wanted, got, where, fault, cause: error });
 }
 
 /** Whether `value` is a LayerfoldError, of the given code if one is named; true across duplicate installs. */

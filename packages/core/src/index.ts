@@ -24,7 +24,7 @@ export {
 } from "./dtype.js";
 export { defineEmbedding, type Embedding, type FittedEmbedding } from "./embedding.js";
 export type { MatmulEngine, MatmulOptions } from "./engine.js";
-export { type ErrorDetails, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+export { type ErrorDetails, errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
 export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
 export {

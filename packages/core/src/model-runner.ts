@@ -27,7 +27,8 @@ export interface BlockView {
  * `attention.input` (what q, k, v read: after the norm) · `attention.heads` (what the output projection reads, [.., heads·headSize]) ·
  * `attention.update` (what attention adds to the stream) · `residual.mid` (the stream between attention and MLP; the block's input in
  * parallel layouts) · `mlp.input` (what gate and up read: after the norm) · `mlp.hidden` (what the down projection reads) ·
- * `mlp.update` (what the MLP adds to the stream).
+ * `mlp.update` (what the MLP adds to the stream) · `experts.N.hidden` (what expert N's down projection reads; zeros for tokens that did
+ * not choose it).
  */
 export type Tap =
   | "attention.input"
@@ -36,7 +37,8 @@ export type Tap =
   | "residual.mid"
   | "mlp.input"
   | "mlp.hidden"
-  | "mlp.update";
+  | "mlp.update"
+  | `experts.${number}.hidden`;
 
 export interface BlockOutput {
   /** The residual stream after the block. */

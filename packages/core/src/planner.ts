@@ -14,7 +14,9 @@ export interface Evidence {
   compatible(a: number, b: number): boolean;
   /** Loss on calibration text, nats per token, of the model that a plan gives. */
   evaluate?(plan: MergePlan): Promise<number>;
-  /** The same after the plan was folded and repaired, on calibration text that the repair was not fitted to. Costs a whole fold. */
+  /** Mean KL divergence of that model's next tokens from the dense model's on calibration text, nats. */
+  evaluateDivergence?(plan: MergePlan): Promise<number>;
+  /** The loss after the plan was folded and repaired, on calibration text that the repair was not fitted to. Costs a whole fold. */
   evaluateRepaired?(plan: MergePlan): Promise<number>;
   /** The similarity matrix among the layers that a plan leaves, measured on the merged model: [groups, groups]. */
   remeasure?(plan: MergePlan): Promise<Matrix>;
@@ -23,7 +25,13 @@ export interface Evidence {
 /** Decides which layers fold together. */
 export interface Planner extends Plugin {
   readonly kind: "planner";
-  readonly needs: readonly ("similarity" | "tokenStatistics" | "evaluate" | "evaluateRepaired")[];
+  readonly needs: readonly (
+    | "similarity"
+    | "tokenStatistics"
+    | "evaluate"
+    | "evaluateDivergence"
+    | "evaluateRepaired"
+  )[];
   /** @param targetLayerCount - layers that remain, 1 … layerCount − 1 */
   plan(evidence: Evidence, targetLayerCount: number, ctx: RunContext): Awaitable<MergePlan>;
 }

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+import { errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
 import { definePlugin, type Plugin, z } from "./plugin.js";
 
 interface Scale extends Plugin {
@@ -47,4 +47,15 @@ it("an aborted signal becomes an interruption", () => {
     expect.objectContaining({ code: "INTERRUPTED", fault: "interrupted" }),
   );
   expect(() => throwIfAborted(undefined)).not.toThrow();
+});
+
+it("an error says where its where is", () => {
+  const error = errorWithin(new LayerfoldError("X", "no", { wanted: "1", where: "row 3" }), "layer 2");
+  expect(error).toMatchObject({ code: "X", reason: "no", where: "layer 2, row 3" });
+  expect((error as Error).message).toBe("no (wanted 1, at layer 2, row 3)");
+  expect(errorWithin(new LayerfoldError("X", "no"), "layer 2")).toMatchObject({ where: "layer 2" });
+  const interruption = new LayerfoldError("INTERRUPTED", "interrupted", { fault: "interrupted" });
+  expect(errorWithin(interruption, "layer 2")).toBe(interruption);
+  const foreign = new TypeError("no");
+  expect(errorWithin(foreign, "layer 2")).toBe(foreign);
 });

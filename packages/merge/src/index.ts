@@ -7,6 +7,7 @@ export { planStreams } from "./plan-streams.js";
 export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";
 export { evolutionary } from "./planners/evolutionary.js";
+export { greedyKl } from "./planners/greedy-kl.js";
 export { greedyPerplexity } from "./planners/greedy-perplexity.js";
 export { lastFirst } from "./planners/last-first.js";
 export { lowestInfluence } from "./planners/lowest-influence.js";

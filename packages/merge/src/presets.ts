@@ -101,7 +101,7 @@ export const presets: readonly Preset[] = [
       "our own, slow: plans are judged after fold and repair, and the folded neurons learn their local target",
     planner: {
       id: "evolutionary",
-      options: { judge: "repaired", greedyStarts: [2, 3, 4], generations: 10, children: 2 },
+      options: { judge: "repaired-loss", greedyStarts: [2, 3, 4], generations: 10, children: 2 },
     },
     strategy: { id: "drop" },
     repair: { id: "component-fold", options: { refineEpochs: 8 } },
@@ -138,7 +138,7 @@ export const presets: readonly Preset[] = [
     id: "evopress-lite",
     summary: "the layers to drop are searched by mutation and selection, at one fidelity",
     source: "EvoPress: Accurate Dynamic Model Compression via Evolutionary Search, arXiv 2410.14649",
-    planner: { id: "evolutionary" },
+    planner: { id: "evolutionary", options: { judge: "divergence" } },
     strategy: { id: "drop" },
   },
   {

@@ -63,27 +63,31 @@ export function requireTokenStatistics(
   return tokenStatistics;
 }
 
-/** What a planner that tries plans goes by. */
-export const judgeOption = z.enum(["dropped", "repaired"]);
+/**
+ * What a planner that tries plans goes by: the loss with layers dropped, the divergence from the dense model with layers dropped, or the
+ * loss after fold and repair, which costs a fold per trial.
+ */
+export const judgeOption = z.enum(["loss", "divergence", "repaired-loss"]);
 type Judge = z.infer<typeof judgeOption>;
 
-export function judgeNeeds(judge: Judge): Planner["needs"] {
-  return judge === "repaired" ? ["evaluate", "evaluateRepaired"] : ["evaluate"];
+const judges = {
+  loss: "evaluate",
+  divergence: "evaluateDivergence",
+  "repaired-loss": "evaluateRepaired",
+} as const;
+
+export function judgeNeeds(...used: readonly Judge[]): Planner["needs"] {
+  return [...new Set(used.map((judge) => judges[judge]))];
 }
 
-/**
- * The loss of a plan with its layers merely dropped, or after fold and repair.
- * @throws EVIDENCE_MISSING
- */
-export function requireLoss(
-  { evaluate, evaluateRepaired }: Evidence,
+/** @throws EVIDENCE_MISSING */
+export function requireJudge(
+  evidence: Evidence,
   judge: Judge,
   planner: string,
 ): (plan: MergePlan) => Promise<number> {
-  if (judge === "dropped") {
-    if (evaluate) return evaluate;
-    throw missing(planner, "to try plans on a calibration text");
-  }
-  if (evaluateRepaired) return evaluateRepaired;
-  throw missing(planner, "to try plans with a repair on a calibration text");
+  const found = evidence[judges[judge]];
+  if (found) return found;
+  const repaired = judge === "repaired-loss" ? " with a repair" : "";
+  throw missing(planner, `to try plans${repaired} on a calibration text`);
 }

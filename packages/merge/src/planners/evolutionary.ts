@@ -7,7 +7,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { checkTarget, judgeNeeds, judgeOption, requireLoss } from "../required-evidence.js";
+import { checkTarget, judgeNeeds, judgeOption, requireJudge } from "../required-evidence.js";
 import { greedyPerplexity } from "./greedy-perplexity.js";
 
 /**
@@ -25,8 +25,7 @@ export const evolutionary = definePlanner({
     children: z.number().int().min(1).default(8),
     /** First layer that may go. */
     firstLayer: z.number().int().min(0).default(1),
-    /** Whether the loss is that of the dropped layers or that after fold and repair, which costs a fold per trial. */
-    judge: judgeOption.default("dropped"),
+    judge: judgeOption.default("loss"),
     /**
      * Start from the best of the plans that `greedy-perplexity` finds with these values of its `largestGroup` (0 = any) by the loss of
      * dropped layers; none = from a random plan.
@@ -34,12 +33,12 @@ export const evolutionary = definePlanner({
     greedyStarts: z.array(z.number().int().min(0)).default([]),
   }),
   create: ({ generations, children, firstLayer, judge, greedyStarts }) => ({
-    needs: judgeNeeds(judge),
+    needs: judgeNeeds(...(greedyStarts.length > 0 ? (["loss", judge] as const) : [judge])),
     async plan(evidence, targetLayerCount, ctx) {
       checkTarget(evidence, targetLayerCount);
       const { layerCount } = evidence;
       const count = layerCount - targetLayerCount;
-      const evaluate = requireLoss(evidence, judge, "evolutionary");
+      const evaluate = requireJudge(evidence, judge, "evolutionary");
       if (firstLayer > targetLayerCount) {
         throw new LayerfoldError("PLAN_IMPOSSIBLE", "too few layers may go", {
           wanted: `at least ${firstLayer} layers left`,

@@ -13,6 +13,7 @@ import { describe, expect, it } from "vitest";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { contiguousBlock } from "./contiguous-block.js";
 import { evolutionary } from "./evolutionary.js";
+import { greedyKl } from "./greedy-kl.js";
 import { greedyPerplexity } from "./greedy-perplexity.js";
 import { lastFirst } from "./last-first.js";
 import { lowestInfluence } from "./lowest-influence.js";
@@ -301,6 +302,20 @@ describe("greedy-perplexity", () => {
   });
 });
 
+it("greedy-kl goes by the divergence, not by the loss", async () => {
+  const evidence: Evidence = {
+    layerCount: 4,
+    compatible: () => true,
+    evaluate: async () => expect.unreachable("asked for the loss"),
+    evaluateDivergence: async (plan) => (plan.groups.some((group) => keptLayer(group) === 2) ? 1 : 0),
+  };
+  expect(greedyKl().needs).toEqual(["evaluateDivergence"]);
+  expect(await greedyKl().plan(evidence, 3, context())).toEqual(dropPlan(4, [0, 1, 3]));
+  await expect(
+    greedyKl().plan({ ...evidence, evaluateDivergence: undefined }, 3, context()),
+  ).rejects.toMatchObject({ code: "EVIDENCE_MISSING" });
+});
+
 describe("evolutionary", () => {
   // Layers 1 and 2 are cheap alone and dear together; so are 4 and 5 in the other way: only together they cost nothing.
   const loss = (plan: MergePlan) => {
@@ -347,13 +362,13 @@ describe("evolutionary", () => {
         return 2 - [1, 2].filter(gone).length;
       },
     };
-    const planner = evolutionary({ judge: "repaired", greedyStarts: [1, 0, 2], generations: 20 });
+    const planner = evolutionary({ judge: "repaired-loss", greedyStarts: [1, 0, 2], generations: 20 });
     expect(planner.needs).toEqual(["evaluate", "evaluateRepaired"]);
     expect(await planner.plan(both, 6, context())).toEqual(dropPlan(8, [0, 3, 4, 5, 6, 7]));
     const start = await greedyPerplexity({ largestGroup: 1 }).plan(both, 6, context());
     expect(repaired[0]).toEqual(start);
     await expect(planner.plan(evidence(), 6, context())).rejects.toMatchObject({ code: "EVIDENCE_MISSING" });
-    const greedy = greedyPerplexity({ judge: "repaired" });
+    const greedy = greedyPerplexity({ judge: "repaired-loss" });
     expect(await greedy.plan(both, 6, context())).toEqual(dropPlan(8, [0, 3, 4, 5, 6, 7]));
   });
 
