@@ -1,6 +1,7 @@
 // Packs every package, lints the tarballs, installs them in an empty project and uses them as a stranger would.
 import { execFileSync } from "node:child_process";
 import {
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -69,6 +70,45 @@ try {
     encoding: "utf8",
   });
   if (!help.includes("compress")) errors.push("layerfold --help does not mention compress");
+
+  // Plug-ins of a stranger's own, by path; and npib's worker threads, which must find their file in the installed package.
+  const measure = `import { defineSimilarity, z } from "@layerfold/core";
+    export default defineSimilarity({
+      id: "always", summary: "", optionsSchema: z.strictObject({ value: z.number().default(0) }),
+      create: ({ value }) => ({
+        traits: { symmetric: true, stochastic: false, range: [0, 1], invariantTo: [] },
+        prepare: (layer) => layer, compare: () => value,
+      }),
+    });`;
+  writeFileSync(join(project, "measure.js"), measure);
+  writeFileSync(join(project, "measure.mjs"), measure);
+  cpSync(join(root, "examples/own-measure/neighbor-overlap.ts"), join(project, "measure.ts"));
+  const layerfold = (...args) =>
+    JSON.parse(
+      execFileSync(join(project, "node_modules", ".bin", "layerfold"), [...args, "--json", "--quiet"], {
+        cwd: project,
+        encoding: "utf8",
+      }),
+    );
+  const foldling = join(project, "node_modules/@layerfold/foldling");
+  layerfold(
+    ...["capture", join(foldling, "checkpoint"), "--calibration", join(foldling, "data/calibration.jsonl")],
+    ...["--calibration-tokens", "2000", "--pooling", "all", "--out", "capture"],
+  );
+  for (const [plugin, set, wanted] of [
+    ["./measure.js", "similarity.value=0.25", 0.25],
+    ["./measure.mjs", "similarity.value=0.5", 0.5],
+    ["./measure.ts", "similarity.neighborCount=3", undefined],
+    ["npib", "embedding.dimensions=2", undefined],
+  ]) {
+    const { matrix } = layerfold(
+      ...["similarity", "capture", "--measure", plugin, "--set", set, "--out", "similarity.json"],
+      ...(plugin === "npib" ? ["--embedding", "pca"] : []),
+    );
+    const value = matrix[3][4];
+    if (wanted === undefined ? !(value > 0 && value < 1) : value !== wanted)
+      errors.push(`similarity by ${plugin} from an installed package gave ${value}`);
+  }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }

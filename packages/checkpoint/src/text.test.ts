@@ -222,6 +222,22 @@ describe("tokenWindows", () => {
     expect(firsts({ maxTokens: 300, spread: true })).toHaveLength(10);
   });
 
+  it("takes a part: tokens of a stream, whose windows are the whole's, or rows of documents", () => {
+    const firsts = (options: WindowOptions, given: Documents = stream(80)) =>
+      cut(given, { window: 8, ...options }).sequences.map(({ ids }) => ids[0]);
+    expect(firsts({ range: { from: 16, to: 40 } })).toEqual([116, 124, 132]);
+    expect(firsts({ range: { from: 64 } })).toEqual([164, 172]);
+    expect(firsts({ range: { from: 16, to: 80 }, maxTokens: 16 })).toEqual([116, 124]);
+    expect(firsts({ range: { from: 16, to: 80 }, maxTokens: 16, spread: true })).toEqual([116, 148]);
+    expect(firsts({ range: { from: 16 }, stride: 4, maxTokens: 16 })).toEqual([116, 120]);
+    const rows = cut(documents(..."abcd"), { window: 8, range: { from: 1, to: 3 } }).sequences;
+    expect(rows.map(({ ids }) => ids[1])).toEqual([98, 99]);
+    for (const range of [{ from: 0, to: 81 }, { from: 80 }, { from: 9, to: 9 }]) {
+      expect(() => cut(stream(80), { window: 8, range })).toThrow(code("TEXT_RANGE"));
+    }
+    expect(() => cut(documents("a"), { range: { from: 0, to: 2 } })).toThrow(code("TEXT_RANGE"));
+  });
+
   it("refuses what it cannot cut", () => {
     expect(() => cut(stream(5), { window: 8 })).toThrow(code("TEXT_TOO_SHORT"));
     expect(() => cut(documents(""), { beginToken: "never" })).toThrow(code("TEXT_EMPTY"));

@@ -19,8 +19,8 @@ import { windowFor } from "./window.js";
 export interface CalibrationOptions {
   /** Default 512, or the model's context where that is shorter. */
   readonly window?: number;
-  /** Tokens of all texts together. Absent: as many as the shares allow; of `self` alone 16,384. */
-  readonly calibrationTokens?: number;
+  /** Tokens of all texts together. Absent or `auto`: as many as the shares allow; of `self` alone 16,384. */
+  readonly calibrationTokens?: number | "auto";
   /** For `self`; default 1. */
   readonly selfTemperature?: number;
 }
@@ -84,9 +84,10 @@ export async function readCalibration(
       run.ctx.report,
     );
   // With no number given, the text that has the least for its share decides.
-  const whole = options.calibrationTokens === undefined ? texts.map((text) => windowsOf(text)) : undefined;
+  const asked = options.calibrationTokens === "auto" ? undefined : options.calibrationTokens;
+  const whole = asked === undefined ? texts.map((text) => windowsOf(text)) : undefined;
   const total =
-    options.calibrationTokens ??
+    asked ??
     texts.reduce(
       (least, { share }, i) => Math.min(least, (whole?.[i]?.tokenCount ?? Infinity) / share),
       Infinity,
@@ -112,7 +113,7 @@ export async function readCalibration(
         ...(source.file === undefined && { temperature: options.selfTemperature ?? 1 }),
       },
     });
-    if (cut && options.calibrationTokens !== undefined && count < 0.8 * wanted) {
+    if (cut && asked !== undefined && count < 0.8 * wanted) {
       run.ctx.report?.({
         type: "diagnostic",
         severity: "warning",

@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { join } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openCheckpoint, type Question, type Tokenizer } from "@layerfold/checkpoint";
 import {
   type Activations,
+  type Architecture,
   dropControl,
   type Evidence,
   keptLayer,
@@ -22,6 +23,7 @@ import { checkTarget, drop, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import { type Calibration, describeCalibration, readAnswers, readCalibration } from "./calibration.js";
+import { describeTrials, sizedCalibration } from "./calibration-size.js";
 import { measureQuality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
@@ -33,13 +35,14 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, platformFact, pluginFact, textFact } from "./manifest.js";
+import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
 import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { makePlugin } from "./registry.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison, similarityFile } from "./similarity.js";
+import { judgedCells } from "./table.js";
 import { fileSource } from "./text-source.js";
 import { version } from "./version.js";
 
@@ -58,8 +61,8 @@ export interface CompressRequest {
   readonly stride?: number;
   /** Of each evaluation text, from its start. */
   readonly maxTokens?: number;
-  /** Of the calibration texts, spread evenly over them. */
-  readonly calibrationTokens?: number;
+  /** Of the calibration texts, spread evenly over them; `auto`: as many as the repair gains by. */
+  readonly calibrationTokens?: number | "auto";
   /** For `self`; default 1. */
   readonly selfTemperature?: number;
   /** Questions that planners which try plans weigh beside the text. */
@@ -99,6 +102,18 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
     const rows: ResultRow[] = [];
     const plans: MergePlan[] = [];
     const layerCount = checkpoint.architecture.blocks.length;
+
+    const sizes: string[] = [];
+    const sized = async (
+      plan: MergePlan,
+      fold: { readonly strategy: MergeStrategy; readonly repair: Repair },
+      all: Calibration,
+    ) => {
+      const found = await sizedCalibration(checkpoint, plan, fold, all, run);
+      sizes.push(`${plan.groups.length} layers, ${describeTrials(found)}`);
+      run.terminal.say(describeTrials(found));
+      return found.calibration;
+    };
 
     let denseBytes = 0;
     const measured = async (
@@ -207,9 +222,13 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         },
         async () => {
           const { force } = request;
+          const fitted =
+            request.calibrationTokens === "auto" && repair && calibration
+              ? await sized(plan, { strategy, repair }, calibration)
+              : calibration;
           const { parameterRatio } = await foldModel(
             checkpoint,
-            { plan, strategy, repair, calibration, out: directory, force },
+            { plan, strategy, repair, calibration: fitted, out: directory, force },
             run,
           );
           return { directory, plan, parameterRatio };
@@ -239,7 +258,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
       await rm(join(work, `${id}-control`), { recursive: true });
     }
 
-    const result = { rows, plans, notes: stage.notes };
+    const result = { rows, plans, notes: [...stage.notes, ...sizes] };
     if (request.out) await writeResults(request, checkpoint, stage, result, run);
     return result;
   } finally {
@@ -247,6 +266,26 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
     await dense?.close();
     await checkpoint.close();
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** The plans alone: nothing is folded, measured or written. */
+export async function compressPlans(
+  request: CompressRequest,
+  run: Run,
+): Promise<{ readonly plans: readonly MergePlan[]; readonly architecture: Architecture }> {
+  const { checkpoint, tokenizer } = await openModel(request.model, run);
+  try {
+    const { planner, evidence, close } = await prepare(request, checkpoint, tokenizer, run);
+    try {
+      const plans: MergePlan[] = [];
+      for (const target of request.layers) plans.push(await planner.plan(evidence, target, run.ctx));
+      return { plans, architecture: checkpoint.architecture };
+    } finally {
+      await close();
+    }
+  } finally {
+    await checkpoint.close();
   }
 }
 
@@ -427,6 +466,7 @@ async function writeResults(
       stage.planner,
       stage.strategy,
       ...(stage.repair ? [stage.repair] : []),
+      ...stage.schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
       stage.comparison.measure,
       stage.comparison.embedding,
     ].map(pluginFact),
@@ -446,6 +486,7 @@ async function writeResults(
       title: `${preset.id} on ${modelName(model)}`,
       rows,
       similarity: stage.similarity && { measure: stage.comparison.measure.id, matrix: stage.similarity },
+      judged: judgedCells(rows),
       plans: plans.map((plan) => ({ label: `${plan.groups.length} layers`, plan })),
       chance: stage.judgement.questions && meanChance(stage.judgement.questions),
       manifest: manifest as unknown as Record<string, unknown>,
@@ -456,10 +497,4 @@ async function writeResults(
 
 function meanChance(questions: readonly Question[]): number {
   return questions.reduce((sum, q) => sum + 1 / q.choices.length, 0) / questions.length;
-}
-
-/** What people call a model: its folder, or the folder above one that is merely called `checkpoint`. */
-function modelName(path: string): string {
-  const name = basename(resolve(path));
-  return name === "checkpoint" ? basename(dirname(resolve(path))) : name;
 }

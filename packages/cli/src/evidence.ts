@@ -210,21 +210,24 @@ async function planLosses(
 
 /** A divergence looks at every entry of the vocabulary, and varies less from token to token than a loss does. */
 const divergenceTokens = 4096;
+/** Logits of a batch, of each of two models. */
+const divergenceValues = 2 ** 26;
 
 /** KL(dense ‖ plan) of one plan after another, layers dropped. */
 async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
-  const judged = judgedTexts(planningSequences(calibration, divergenceTokens), undefined);
-  const sequences = judged.texts[0].sequences;
-  const streamsOf = planStreams(runner, judged.batches, undefined, run.ctx);
+  const sequences = planningSequences(calibration, divergenceTokens);
+  const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
+  const ids = sequences.map((sequence) => sequence.ids);
+  const batches = batchBySize(ids, maxTokensPerBatch).map(({ batch }) => batch);
+  const streamsOf = planStreams(runner, batches, undefined, run.ctx);
   const dense = rememberedLogits(runnerLanguageModel(runner), 2 ** 30);
   const head = streamModel(runner);
   return {
     async divergenceOf(plan: MergePlan): Promise<number> {
       head.feed(await streamsOf(plan));
-      const options = { maxTokensPerBatch: tokensPerBatch };
-      return (await klToDense(dense, head.model, sequences, options, quiet)).klToDense;
+      return (await klToDense(dense, head.model, sequences, { maxTokensPerBatch }, quiet)).klToDense;
     },
     async close() {
       await head.model.close();

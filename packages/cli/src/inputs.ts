@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   batchBySize,
   type Checkpoint,
@@ -12,6 +15,7 @@ import {
   tokenWindows,
 } from "@layerfold/checkpoint";
 import type { TokenBatch } from "@layerfold/core";
+import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import type { Run } from "./run.js";
 import { fileSource, rowsOf } from "./text-source.js";
 import { windowFor } from "./window.js";
@@ -25,17 +29,50 @@ export interface WindowOptions {
   readonly beginToken?: "auto" | "always" | "never";
 }
 
+/** How a MODEL argument is opened. */
+export interface OpenModelOptions {
+  /** A quantised checkpoint as it lies; else a dense copy of it, in the type of its norms, that is removed when closed. */
+  readonly packed?: boolean;
+}
+
 /** Opens a MODEL argument, a folder or `hf:org/name`. */
-export async function openModelCheckpoint(path: string, run: Run): Promise<Checkpoint> {
-  return openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
+export async function openModelCheckpoint(
+  path: string,
+  run: Run,
+  { packed = false }: OpenModelOptions = {},
+): Promise<Checkpoint> {
+  const checkpoint = await openCheckpoint(await run.modelFolder(path), { report: run.ctx.report });
+  return packed || !isQuantized(checkpoint) ? checkpoint : denseCopy(checkpoint, run);
+}
+
+async function denseCopy(quantized: Checkpoint, run: Run): Promise<Checkpoint> {
+  const scratch = await mkdtemp(join(tmpdir(), "layerfold-dense-"));
+  try {
+    run.terminal.say(`${quantized.directory} is quantised: a dense copy in ${quantized.dtype} is used`);
+    const { directory } = await dequantizeCheckpoint(quantized, join(scratch, "dense"), {}, run.ctx);
+    const dense = await openCheckpoint(directory);
+    return {
+      ...dense,
+      async close() {
+        await dense.close();
+        await rm(scratch, { recursive: true, force: true });
+      },
+    };
+  } catch (error) {
+    await rm(scratch, { recursive: true, force: true });
+    throw error;
+  } finally {
+    await quantized.close();
+  }
 }
 
 /** The same with its tokenizer, for commands that look at text. */
 export async function openModel(
   path: string,
   run: Run,
+  options: OpenModelOptions = {},
 ): Promise<{ checkpoint: Checkpoint; tokenizer: Tokenizer }> {
-  const checkpoint = await openModelCheckpoint(path, run);
+  const checkpoint = await openModelCheckpoint(path, run, options);
   try {
     return { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) };
   } catch (error) {

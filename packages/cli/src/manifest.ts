@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { basename } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Plugin } from "@layerfold/core";
 import type { TextSource } from "./text-source.js";
@@ -68,4 +68,10 @@ export function platformFact(): Manifest["platform"] {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
   };
+}
+
+/** What people call a model: its folder, or the folder above one that is merely called `checkpoint`. */
+export function modelName(path: string): string {
+  const name = basename(resolve(path));
+  return name === "checkpoint" ? basename(dirname(resolve(path))) : name;
 }

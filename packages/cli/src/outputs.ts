@@ -34,3 +34,16 @@ export async function refuseOccupied(folder: string, force = false): Promise<voi
     where: folder,
   });
 }
+
+/** Where a command writes to; nowhere with `--dry-run`. @throws OUTPUT_MISSING */
+export function outputOf({
+  out,
+  dryRun,
+}: {
+  readonly out?: string;
+  readonly dryRun?: boolean;
+}): string | undefined {
+  if (dryRun) return undefined;
+  if (out !== undefined) return out;
+  throw new LayerfoldError("OUTPUT_MISSING", "nowhere to write to", { wanted: "--out or --dry-run" });
+}

@@ -8,6 +8,7 @@ import {
   type QuantizationScheme,
   type QuantizedCheckpoint,
   type QuantizedFormat,
+  type QuantizeOptions,
   quantizeCheckpoint,
   rtn,
   schemeOf,
@@ -23,9 +24,9 @@ export interface Quantization {
   /** Rounds the embedding, and a head of its own, to so many bits. */
   readonly embeddingBits?: 4 | 8;
   readonly calibration?: Calibration;
-  /** Modules by regular expression that stay as they are. */
-  readonly keepDense?: readonly string[];
+  readonly overrides?: readonly ModuleOverride[];
   readonly activationScales?: ReadonlyMap<string, Float64Array>;
+  readonly reuse?: QuantizeOptions["reuse"];
   /** Folder to write; the log of every module's loss goes to quantization-log.csv in it. */
   readonly out: string;
   readonly force?: boolean;
@@ -44,10 +45,9 @@ export function makeScheme(
 /** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */
 export async function quantizeModel(
   checkpoint: Checkpoint,
-  { scheme, embeddingBits, calibration, keepDense = [], activationScales, out, force }: Quantization,
+  { scheme, embeddingBits, calibration, overrides = [], activationScales, reuse, out, force }: Quantization,
   run: Pick<Run, "ctx">,
 ): Promise<QuantizedCheckpoint> {
-  const overrides: ModuleOverride[] = keepDense.map((match) => ({ match }));
   checkQuantizable(checkpoint, { scheme, overrides, calibrated: calibration !== undefined });
   const runner = calibration && (await openRunner(checkpoint));
   try {
@@ -59,6 +59,7 @@ export async function quantizeModel(
         scheme,
         overrides,
         activationScales,
+        reuse,
         ...(embeddingBits && { embedding: embeddingQuantizer(scheme, embeddingBits) }),
         calibration: calibration && (() => calibrationBatches(calibration)),
         force,

@@ -8,8 +8,9 @@ import {
   type SimilarityMeasure,
   tensor,
 } from "@layerfold/core";
+import { permutationTest, subsampleInterval } from "@layerfold/information";
 import { heatmapSvg } from "@layerfold/report";
-import { similarityMatrix } from "@layerfold/similarity";
+import { blockSimilarity, similarityMatrix } from "@layerfold/similarity";
 import { pluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin } from "./registry.js";
@@ -21,6 +22,8 @@ export interface Comparison {
   readonly embedding: Embedding;
   /** [layers, layers] */
   compare(layers: readonly Matrix[], ctx: RunContext): Promise<Matrix>;
+  /** [layers − blockSize]: the stream before and after every block of so many layers. */
+  compareBlocks(layers: readonly Matrix[], blockSize: number, ctx: RunContext): Promise<Float64Array>;
 }
 
 /** NPIB estimates densities, which works in few dimensions only; the other measures take activations as they are. */
@@ -42,11 +45,99 @@ export async function makeComparison(
     measure,
     embedding,
     compare: (layers, ctx) => similarityMatrix(measure, layers, ctx, { embedding }),
+    compareBlocks: (layers, size, ctx) => blockSimilarity(measure, layers, size, ctx, { embedding }),
   };
 }
 
+/** How much of a similarity matrix may be chance: one entry per pair, null on the diagonal. */
+export interface Uncertainty {
+  /** [layers][layers] how often shuffled samples are found as alike (Phipson & Smyth 2010). */
+  readonly pValues?: readonly (readonly (number | null)[])[];
+  /** [layers][layers] bounds of a 95 % interval, by random halves of the samples. */
+  readonly low?: readonly (readonly (number | null)[])[];
+  readonly high?: readonly (readonly (number | null)[])[];
+}
+
+export interface UncertaintyOptions {
+  /** Shuffles of every permutation test; absent: no test. */
+  readonly permutations?: number;
+  /** Halves drawn for every interval; absent: no interval. */
+  readonly subsamples?: number;
+}
+
+/** A permutation test and an interval for every pair of layers, each embedded once. */
+export async function uncertaintyOf(
+  { measure, embedding }: Comparison,
+  layers: readonly Matrix[],
+  { permutations, subsamples }: UncertaintyOptions,
+  ctx: RunContext,
+): Promise<Uncertainty> {
+  if (permutations === undefined && subsamples === undefined) return {};
+  const points: Matrix[] = [];
+  for (const [l, layer] of layers.entries()) {
+    points.push((await embedding.fit(layer, { ...ctx, rng: ctx.rng.fork(`layer ${l}`) })).coordinates);
+  }
+  const empty = () => layers.map(() => layers.map((): number | null => null));
+  const [pValues, low, high] = [empty(), empty(), empty()];
+  const total = (layers.length * (layers.length - 1)) / (measure.traits.symmetric ? 2 : 1);
+  let done = 0;
+  for (const [l, a] of points.entries()) {
+    for (const [m, b] of points.entries()) {
+      if (l === m || (measure.traits.symmetric && m < l)) continue;
+      const pair = { ...ctx, rng: ctx.rng.fork(`pair ${l} ${m}`), report: undefined };
+      if (permutations !== undefined) {
+        const test = await permutationTest(measure, a, b, pair, { permutationCount: permutations });
+        pValues[l][m] = test.pValue;
+      }
+      if (subsamples !== undefined) {
+        const interval = await subsampleInterval(measure, a, b, pair, { repetitions: subsamples });
+        [low[l][m], high[l][m]] = [interval.low, interval.high];
+      }
+      if (measure.traits.symmetric) for (const table of [pValues, low, high]) table[m][l] = table[l][m];
+      ctx.report?.({ type: "progress", stage: "uncertainty", done: ++done, total, unit: "pairs" });
+      await new Promise(setImmediate);
+    }
+  }
+  return {
+    ...(permutations !== undefined && { pValues }),
+    ...(subsamples !== undefined && { low, high }),
+  };
+}
+
+/** The similarity across every block of so many layers, as it lies on disk. */
+export interface BlockSimilarityFile {
+  readonly version: 1;
+  readonly layerCount: number;
+  readonly measure: { readonly id: string; readonly options: unknown };
+  readonly embedding: { readonly id: string; readonly options: unknown };
+  readonly blockSize: number;
+  /** [layerCount − blockSize] entry l: after layer l and after layer l + blockSize. */
+  readonly values: readonly number[];
+}
+
+/** Writes F.json, and F.csv beside it. */
+export async function saveBlockSimilarity(
+  file: string,
+  values: Float64Array,
+  blockSize: number,
+  { measure, embedding }: Comparison,
+): Promise<BlockSimilarityFile> {
+  const content: BlockSimilarityFile = {
+    version: 1,
+    layerCount: values.length + blockSize,
+    measure: pluginFact(measure),
+    embedding: pluginFact(embedding),
+    blockSize,
+    values: Array.from(values),
+  };
+  await writeJson(file, content);
+  const rows = content.values.map((value, l) => `${l},${l + blockSize},${value}`);
+  await writeWholeFile(`${file.replace(/\.json$/, "")}.csv`, `layer,later,similarity\n${rows.join("\n")}\n`);
+  return content;
+}
+
 /** A similarity matrix as it lies on disk. */
-export interface SimilarityFile {
+export interface SimilarityFile extends Uncertainty {
   readonly version: 1;
   readonly layerCount: number;
   readonly measure: { readonly id: string; readonly options: unknown };
@@ -55,7 +146,11 @@ export interface SimilarityFile {
   readonly matrix: readonly (readonly number[])[];
 }
 
-export function similarityFile(matrix: Matrix, { measure, embedding }: Comparison): SimilarityFile {
+export function similarityFile(
+  matrix: Matrix,
+  { measure, embedding }: Comparison,
+  uncertainty: Uncertainty = {},
+): SimilarityFile {
   const layerCount = matrix.shape[0];
   const values = Array.from(contiguousData(matrix));
   return {
@@ -64,6 +159,7 @@ export function similarityFile(matrix: Matrix, { measure, embedding }: Compariso
     measure: pluginFact(measure),
     embedding: pluginFact(embedding),
     matrix: Array.from({ length: layerCount }, (_, l) => values.slice(l * layerCount, (l + 1) * layerCount)),
+    ...uncertainty,
   };
 }
 
@@ -72,8 +168,9 @@ export async function saveSimilarity(
   file: string,
   matrix: Matrix,
   comparison: Comparison,
+  uncertainty?: Uncertainty,
 ): Promise<SimilarityFile> {
-  const content = similarityFile(matrix, comparison);
+  const content = similarityFile(matrix, comparison, uncertainty);
   const stem = file.replace(/\.json$/, "");
   await writeJson(file, content);
   await writeWholeFile(`${stem}.csv`, `${content.matrix.map((row) => row.join(",")).join("\n")}\n`);

@@ -21,25 +21,56 @@ function sizeCells({ tensor_bytes: bytes = 0, size_ratio: ratio = 0 }: Partial<R
 }
 
 /** Every text and task side by side, where there is more than one text or any task. */
-export function judgedTable(rows: readonly ResultRow[]): string {
+export function judgedCells(
+  rows: readonly ResultRow[],
+): { readonly headings: readonly string[]; readonly rows: readonly (readonly string[])[] } | undefined {
   const { texts, tasks } = rows[0];
-  if (texts.length < 2 && tasks.length === 0) return "";
-  const table = new Table({
-    head: ["", ...texts.map(({ text }) => text), ...tasks.map(({ task }) => task)],
-    colAligns: ["left", ...[...texts, ...tasks].map(() => "right" as const)],
-    style: { head: [], border: [], compact: true },
-    wordWrap: true,
-  });
-  for (const row of rows) {
-    table.push([
+  if (texts.length < 2 && tasks.length === 0) return undefined;
+  return {
+    headings: ["", ...texts.map(({ text }) => text), ...tasks.map(({ task }) => task)],
+    rows: rows.map((row) => [
       row.label,
       ...row.texts.map(
-        ({ perplexity, perplexity_ratio }) =>
-          `${perplexity.toPrecision(4)} × ${perplexity_ratio.toPrecision(4)}`,
+        ({ perplexity, perplexity_ratio: ratio }) =>
+          `${perplexity.toPrecision(4)} (× ${ratio.toPrecision(4)})`,
       ),
       ...row.tasks.map(taskText),
-    ]);
-  }
+    ]),
+  };
+}
+
+/** The same for a terminal; empty where there is nothing to compare. */
+export function judgedTable(rows: readonly ResultRow[]): string {
+  const cells = judgedCells(rows);
+  return cells ? plainTable(cells.headings, cells.rows) : "";
+}
+
+/** What one model scores, a line for each text and task. */
+export function evaluationTable(
+  texts: readonly { readonly text: string; readonly perplexity: number; readonly tokens: number }[],
+  tasks: readonly TaskQuality[],
+): string {
+  return plainTable(
+    ["", "perplexity", "accuracy", "over"],
+    [
+      ...texts.map(({ text, perplexity, tokens }) => [text, perplexity.toFixed(4), "", `${tokens} tokens`]),
+      ...tasks.map((task) => [
+        task.task,
+        task.perplexity === null ? "" : task.perplexity.toFixed(4),
+        taskText(task),
+        `${task.count} rows`,
+      ]),
+    ],
+  );
+}
+
+function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const table = new Table({
+    head: [...head],
+    colAligns: ["left", ...head.slice(1).map(() => "right" as const)],
+    style: { head: [], border: [], compact: true },
+  });
+  for (const row of rows) table.push([...row]);
   return table.toString();
 }
 

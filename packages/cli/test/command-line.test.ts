@@ -216,6 +216,28 @@ describe("the stages one by one", () => {
     expect(similarity.result.embedding.options.alpha).toBe(1);
     expect(readdirSync(scratch)).toEqual(expect.arrayContaining(["s.json", "s.csv", "s.svg"]));
     for (let l = 0; l < 16; l++) expect(similarity.result.matrix[l][l]).toBe(1);
+    const uncertain = await json(
+      "similarity",
+      at("capture"),
+      ...["--measure", "linear-cka", "--permutations", "9", "--subsamples", "9", "--out", at("u.json")],
+    );
+    const { matrix, pValues, low, high } = uncertain.result;
+    // Neighbours are alike beyond chance: 9 shuffles, none as high.
+    expect(pValues[3][4]).toBe(0.1);
+    expect([pValues[4][3], pValues[3][3]]).toEqual([0.1, null]);
+    expect(low[3][4]).toBeLessThan(matrix[3][4]);
+    expect(high[3][4]).toBeGreaterThan(matrix[3][4]);
+    const blocks = await json(
+      "similarity",
+      at("capture"),
+      ...["--measure", "linear-cka", "--block", "15", "--out", at("b.json")],
+    );
+    expect(blocks.result.blockSize).toBe(15);
+    expect(blocks.result.values).toHaveLength(1);
+    expect(blocks.result.values[0]).toBeCloseTo(matrix[0][15], 6);
+    expect(readFileSync(at("b.csv"), "utf8")).toBe(
+      `layer,later,similarity\n0,15,${blocks.result.values[0]}\n`,
+    );
 
     const plan = await json(
       "plan",
@@ -512,4 +534,87 @@ it("eval takes several texts, parts of them, and public benchmarks", async () =>
   const unknown = await json("eval", checkpoint, "--task", `arc:${at("arc.jsonl")}`);
   expect(unknown.error).toMatchObject({ code: "TASK_UNKNOWN", wanted: expect.stringContaining("arc_easy") });
   expect((await json("eval", checkpoint, "--task", "arc_easy")).error.code).toBe("TEXT_SOURCE");
+});
+
+it("--dry-run shows the plan and its shares, and writes nothing", async () => {
+  const plan = at("dry-plan.json");
+  const planned = await json(
+    ...["plan", checkpoint, "--layers", "12", "--planner", "reverse", "--out", plan, "--dry-run"],
+  );
+  // 4 of 16 equal blocks; parameters as inspect and the fold itself count them.
+  expect(planned.result.layer_ratio).toBe(0.25);
+  expect(planned.result.plan.groups).toHaveLength(12);
+  const compressed = await json(
+    ...["compress", checkpoint, "--layers", "12,10", "--method", "shortgpt", "--dry-run", "--out", at("dry")],
+    ...["--calibration", calibration, "--calibration-tokens", "2000"],
+  );
+  expect(compressed.result.plans.map(({ layer_ratio }: any) => layer_ratio)).toEqual([0.25, 0.375]);
+  expect(readdirSync(scratch).filter((name) => name.startsWith("dry"))).toEqual([]);
+
+  writeFileSync(plan, JSON.stringify(planned.result.plan));
+  const merge = ["merge", checkpoint, "--plan", plan, "--out", at("dry")];
+  const { parameter_ratio } = (await json(...merge, "--dry-run")).result;
+  expect(readdirSync(scratch)).not.toContain("dry");
+  expect((await json(...merge)).result.parameterRatio).toBe(parameter_ratio);
+  expect((await json("merge", checkpoint, "--plan", plan)).error.code).toBe("OUTPUT_MISSING");
+});
+
+it.each([
+  ["no group for a layer", [[0, 1], [3]], 4, "PLAN_INVALID"],
+  [
+    "a layer that there is not",
+    [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]],
+    16,
+    "PLAN_INVALID",
+  ],
+  [
+    "a layer twice",
+    [
+      [0, 1],
+      [1, 2, 3],
+    ],
+    4,
+    "PLAN_INVALID",
+  ],
+  [
+    "layers out of order",
+    [
+      [1, 0],
+      [2, 3],
+    ],
+    4,
+    "PLAN_INVALID",
+  ],
+  [
+    "another model's layers",
+    [
+      [0, 1],
+      [2, 3],
+    ],
+    4,
+    "PLAN_MISMATCH",
+  ],
+])("merge refuses a plan with %s", async (_, groups, count, wanted) => {
+  const plan = at("wrong-plan.json");
+  const content = { version: 1, num_hidden_layers: count, groups: groups.map((layers) => ({ layers })) };
+  writeFileSync(plan, JSON.stringify(content));
+  for (const how of [["--dry-run"], ["--out", at("never")]]) {
+    const { code, error } = await json("merge", checkpoint, "--plan", plan, ...how);
+    expect(code).toBe(2);
+    expect(error.code).toBe(wanted);
+  }
+  expect(readdirSync(scratch)).not.toContain("never");
+});
+
+it("finds out how much calibration text a repair needs", async () => {
+  const plan = at("sized-plan.json");
+  await json("plan", checkpoint, "--layers", "15", "--planner", "reverse", "--out", plan);
+  const { result } = await json(
+    ...["merge", checkpoint, "--plan", plan, "--repair", "channel-scale", "--out", at("sized")],
+    ...["--calibration", `${calibration}[0:20]`, "--calibration-tokens", "auto"],
+  );
+  // The text ends before the first trial's 4,096 tokens.
+  expect(result.calibration_trials).toHaveLength(1);
+  const quantize = ["quantize", checkpoint, "--scheme", "rtn-w4g32", "--out", at("x")];
+  expect((await json(...quantize, "--calibration-tokens", "auto")).code).toBe(2);
 });

@@ -2,7 +2,7 @@ import type { MoeSpec } from "@layerfold/core";
 import type { Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import { gated } from "./feed-forward.js";
-import { blockLinear } from "./linear.js";
+import { blockLinear, inputWidth } from "./linear.js";
 
 /**
  * Sparse mixture of experts on the normed stream (Mixtral, arXiv 2401.04088, section 2.1): a token goes through its `expertsPerToken`
@@ -30,6 +30,14 @@ export function mixtureOfExperts(context: BlockContext, spec: MoeSpec, x: Value)
       graph.node("ReduceSum", [weights, last], { ints: { keepdims: 1 } }),
     ]);
   }
+  const zero = graph.constant("float32", 0);
+  const tokenCount = graph.node("Shape", [tokens], { ints: { end: 1 } });
+  const axes = graph.node("Shape", [x], { ints: { end: -1 } });
+  const likeInput = (value: Value, width: number) =>
+    graph.node("Reshape", [
+      value,
+      graph.node("Concat", [axes, graph.constant("int64", [width])], { ints: { axis: 0 } }),
+    ]);
   let sum = graph.node("Sub", [tokens, tokens]);
   for (let expert = 0; expert < spec.expertCount; expert++) {
     // [chosen, 2]: the tokens that chose this expert, and as their how-manieth.
@@ -45,9 +53,13 @@ export function mixtureOfExperts(context: BlockContext, spec: MoeSpec, x: Value)
       blockLinear(context, input, role("up")),
       spec.activation,
     );
+    const width = inputWidth(context, role("down"));
+    const place = graph.node("Concat", [tokenCount, graph.constant("int64", [width])], { ints: { axis: 0 } });
+    const spread = graph.node("ScatterND", [graph.node("Expand", [zero, place]), rows, hidden]);
+    context.tap(`experts.${expert}.hidden`, likeInput(spread, width), width);
     const weight = graph.node("Unsqueeze", [graph.node("GatherND", [weights, chosen]), last]);
     const output = graph.node("Mul", [blockLinear(context, hidden, role("down")), weight]);
     sum = graph.node("ScatterND", [sum, rows, output], { strings: { reduction: "add" } });
   }
-  return graph.node("Reshape", [sum, graph.node("Shape", [x])]);
+  return likeInput(sum, context.hiddenSize);
 }

@@ -86,7 +86,8 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
   async function openGraph(
     spec: BlockSpec,
     shapes: ReadonlyMap<string, readonly number[]>,
-    only: readonly Tap[] | undefined,
+    wanted: readonly Tap[],
+    tapsOnly: boolean,
   ): Promise<BlockGraph> {
     const graph = graphBuilder();
     const taps = new Map<Tap, number>();
@@ -110,25 +111,39 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         shape,
         tap(name, value, width) {
           taps.set(name, width);
-          if (only && !only.includes(name)) return;
+          if (!wanted.includes(name)) return;
           graph.output(name, value, "float32", ["batch", "sequence", width]);
         },
       },
       stream,
     );
-    if (!only) graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
+    const missing = wanted.find((name) => !taps.has(name));
+    if (missing !== undefined) {
+      throw new LayerfoldError("TAP_UNKNOWN", "the block has no such inner value", {
+        wanted: [...taps.keys()].join(", "),
+        got: missing,
+        where: spec.type,
+      });
+    }
+    if (!tapsOnly) graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
     return { session: await openSession(graph.build(), { threads }), taps };
   }
 
-  /** The graph for a block of that form and those shapes. @param only - inner values that it ends at */
-  function graphFor(layer: number, replaced: BlockView, only?: readonly Tap[]): Promise<BlockGraph> {
+  /** The graph for a block of that form and those shapes, with what is wanted of it. */
+  function graphFor(
+    layer: number,
+    replaced: BlockView,
+    wanted: readonly Tap[],
+    tapsOnly: boolean,
+  ): Promise<BlockGraph> {
     const spec = blocks[layer];
     const shapes = new Map(Array.from(replaced.tensors, ([role, { shape }]) => [role, shape] as const));
     const key =
-      formOf(spec, tables.indexOf) + JSON.stringify([only, [...shapes].sort(([a], [b]) => (a < b ? -1 : 1))]);
+      formOf(spec, tables.indexOf) +
+      JSON.stringify([wanted, tapsOnly, [...shapes].sort(([a], [b]) => (a < b ? -1 : 1))]);
     let opened = graphs.get(key);
     if (!opened) {
-      opened = openGraph(spec, shapes, only);
+      opened = openGraph(spec, shapes, wanted, tapsOnly);
       opened.catch(() => graphs.delete(key));
       graphs.set(key, opened);
     }
@@ -157,15 +172,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
       checkLayer(layer, blocks.length);
       const chosen = replace ?? (await view(layer));
       const part = tapsOnly && taps.length > 0;
-      const graph = await graphFor(layer, chosen, part ? taps : undefined);
-      const missing = taps.find((name) => !graph.taps.has(name));
-      if (missing !== undefined) {
-        throw new LayerfoldError("TAP_UNKNOWN", "the block has no such inner value", {
-          wanted: [...graph.taps.keys()].join(", "),
-          got: missing,
-          where: `layer ${layer} (${blocks[layer].type})`,
-        });
-      }
+      const graph = await graphFor(layer, chosen, taps, part);
       const { shape } = input.states;
       const feeds: Record<string, OnnxTensor> = {
         stream: onnxTensor("float32", contiguousData(input.states), shape),

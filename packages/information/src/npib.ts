@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import {
   type Awaitable,
   defineSimilarity,
@@ -6,13 +7,17 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
+import { comparePairs } from "./compare-pairs.js";
+import {
+  estimateInformation,
+  type InformationOptions,
+  type PreparedPoints,
+  preparePoints,
+} from "./estimate-information.js";
 import { gaussianMutualInformation } from "./gaussian-mutual-information.js";
-import { ksg } from "./ksg-mutual-information.js";
-import { type NeighborGrid, neighborGrid } from "./neighbor-grid.js";
 import { normalScores } from "./normal-scores.js";
 import { histogramInformation, type RankHistogram, rankHistogram } from "./rank-histogram.js";
 import { checkPaired, type Points, readPoints } from "./read-points.js";
-import { univariateMutualInformation } from "./univariate-mutual-information.js";
 
 const optionsSchema = z.strictObject({
   estimator: z
@@ -42,9 +47,13 @@ interface PreparedLayer {
   /** As given: what decides whether two layers are the same. */
   readonly original: Points;
   readonly points: Points;
-  readonly grid?: NeighborGrid;
+  /** Made when it is first asked for: threads make their own. */
+  prepared?: PreparedPoints;
   readonly histogram?: RankHistogram;
 }
+
+/** Samples times pairs below which starting threads takes longer than they save: about half a second of work. */
+const worthThreads = 200_000;
 
 /**
  * The normalised pairwise information bottleneck of MKA (arXiv 2406.16330, eq. 6), in [0, 1], 1 for a layer with itself.
@@ -57,7 +66,7 @@ interface PreparedLayer {
  *
  * It takes embedded coordinates [samples, d] with small d (embed first): densities cannot be estimated in many dimensions. With the default
  * `margins: "normal"` each coordinate is replaced by its normal scores, so the value depends on ranks only; equal values are put in an
- * order drawn from `ctx.rng`.
+ * order drawn from `ctx.rng`. Many pairs are shared among worker threads, as many as there are cores; their number changes no value.
  *
  * @throws SAMPLES_TOO_FEW (neighborCount + 1 are needed), DIMENSIONS_TOO_MANY, SAMPLE_COUNT_MISMATCH, POINTS_NOT_FINITE, MATRIX_NOT_POSITIVE_DEFINITE
  *   (estimator `gaussian`, dependent coordinates). O(n^1.5) per pair in the plane.
@@ -71,16 +80,22 @@ export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
     const estimator = geometric ? "rank-histogram" : options.estimator;
     const estimate = (a: PreparedLayer, b: PreparedLayer, ctx: RunContext): Awaitable<number> => {
       switch (estimator) {
-        case "ksg1":
-        case "ksg2":
-          return ksg(a.grid!, b.grid!, { ...options, estimator });
         case "gaussian":
           return gaussianMutualInformation(matrixOf(a.points), matrixOf(b.points), ctx);
-        case "univariate":
-          return mean(univariateMutualInformation(matrixOf(a.points), matrixOf(b.points), options).data);
         case "rank-histogram":
           return histogramInformation(a.histogram!, b.histogram!);
+        default: {
+          const search: InformationOptions = { ...options, estimator };
+          a.prepared ??= preparePoints(a.points, search);
+          b.prepared ??= preparePoints(b.points, search);
+          return estimateInformation(a.prepared, b.prepared, search);
+        }
       }
+    };
+    const normalized = (estimated: number, a: PreparedLayer, b: PreparedLayer) => {
+      const information = Math.max(0, estimated);
+      if (geometric) return information / Math.sqrt(a.histogram!.entropy * b.histogram!.entropy);
+      return Math.sqrt(-Math.expm1(-2 * information));
     };
     return {
       traits: {
@@ -111,25 +126,42 @@ export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
             histogram: rankHistogram(original, options.binCount, ctx.rng),
           };
         }
-        const points = options.margins === "normal" ? normalScores(original, ctx.rng) : original;
-        const needsGrid = estimator === "ksg1" || estimator === "ksg2";
-        return { original, points, grid: needsGrid ? neighborGrid(points) : undefined };
+        return {
+          original,
+          points: options.margins === "normal" ? normalScores(original, ctx.rng) : original,
+        };
       },
       async compare(a, b, ctx) {
         checkPaired(a.original, b.original);
         // A layer holds all there is to know about itself, which no estimate from finitely many samples would say.
         if (samePoints(a.original, b.original)) return 1;
-        const information = Math.max(0, await estimate(a, b, ctx));
-        if (geometric) return information / Math.sqrt(a.histogram!.entropy * b.histogram!.entropy);
-        return Math.sqrt(-Math.expm1(-2 * information));
+        return normalized(await estimate(a, b, ctx), a, b);
+      },
+      async compareAll(layers, ctx) {
+        const threads = availableParallelism();
+        if (estimator === "gaussian" || estimator === "rank-histogram" || threads === 1) return undefined;
+        const pairs: [number, number][] = [];
+        const values = new Float64Array(layers.length ** 2).fill(1);
+        for (const [l, a] of layers.entries()) {
+          for (const [m, b] of layers.entries()) {
+            checkPaired(a.original, b.original);
+            if (l < m && !samePoints(a.original, b.original)) pairs.push([l, m]);
+          }
+        }
+        if (pairs.length * layers[0].points.count < worthThreads) return undefined;
+        const points = layers.map((layer) => layer.points);
+        const found = await comparePairs(points, pairs, { ...options, estimator }, threads, ctx);
+        for (const [at, [l, m]] of pairs.entries()) {
+          values[l * layers.length + m] = normalized(found[at], layers[l], layers[m]);
+          values[m * layers.length + l] = values[l * layers.length + m];
+        }
+        return tensor(values, [layers.length, layers.length]);
       },
     };
   },
 });
 
 const matrixOf = ({ values, count, dimensions }: Points) => tensor(values, [count, dimensions]);
-
-const mean = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function samePoints(a: Points, b: Points): boolean {
   return a.dimensions === b.dimensions && a.values.every((value, i) => value === b.values[i]);

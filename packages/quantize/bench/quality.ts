@@ -3,9 +3,10 @@
  * written, packed as they are. Methods are compared with rounding to nearest window by window: the mean difference in nats per token,
  * with its 95 % interval.
  *
- * Adds to benchmarks/results/quantize.json, leaving out what stands in it, and writes quantize.md beside it.
+ * Writes benchmarks/results/quantize.md. Every window's loss is remembered in layerfold-quality.json in the system's folder for temporary
+ * files: what stands in it is not measured again, so that a long run can be interrupted.
  *
- * npx jiti packages/quantize/bench/quality.ts NAME MODEL CALIBRATION TEST CALIBRATION_TOKENS TEST_TOKENS GROUPS
+ * npx jiti packages/quantize/bench/quality.ts NAME MODEL CALIBRATION TEST CALIBRATION_TOKENS TEST_TOKENS GROUPS [SCHEMES]
  * npx jiti packages/quantize/bench/quality.ts foldling models/foldling/checkpoint models/foldling/data/{calibration,validation}.jsonl 6144 65536 128,32
  */
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -39,11 +40,14 @@ interface Row {
   readonly targets: readonly number[];
 }
 
-const results = fileURLToPath(new URL("../../../benchmarks/results/quantize.json", import.meta.url));
-const [name, model, calibration, test, calibrationTokens, testTokens, groups] = process.argv.slice(2);
+const results = fileURLToPath(new URL("../../../benchmarks/results/quantize.md", import.meta.url));
+const memory = join(tmpdir(), "layerfold-quality.json");
+const [name, model, calibration, test, calibrationTokens, testTokens, groups, chosen] = process.argv.slice(2);
 const known: { platform: Record<string, unknown>; rows: Row[] } = JSON.parse(
-  await readFile(results, "utf8").catch(() => '{ "platform": {}, "rows": [] }'),
+  await readFile(memory, "utf8").catch(() => '{ "platform": {}, "rows": [] }'),
 );
+/** Methods as they stand in a table. */
+const order = ["rtn", "awq", "gptq", "gptq-awq", "smoothquant"];
 const onnx = createRequire(createRequire(import.meta.url).resolve("@layerfold/onnx"));
 known.platform = {
   node: process.version,
@@ -53,8 +57,7 @@ known.platform = {
 };
 
 if (name) {
-  const schemes = [
-    "dense",
+  const all = [
     ...[4, 3].flatMap((bits) =>
       groups
         .split(",")
@@ -65,6 +68,7 @@ if (name) {
     "rtn-w8a8",
     "smoothquant-w8a8",
   ];
+  const schemes = ["dense", ...(chosen?.split(",") ?? all)];
   const ctx: RunContext = { rng: seededRng(0), engine: onnxEngine() };
   const tokenizer = await openTokenizer(model);
   const scored = tokenWindows(await readDocuments(test), tokenizer, { maxTokens: Number(testTokens) });
@@ -92,9 +96,11 @@ if (name) {
               join(folder, "out"),
               {
                 scheme: schemeOf(scheme, { dtype: checkpoint.dtype, format: "compressed-tensors" }),
-                calibration: async function* () {
-                  for (const { batch } of batches) yield batch;
-                },
+                ...(!scheme.startsWith("rtn") && {
+                  calibration: async function* () {
+                    for (const { batch } of batches) yield batch;
+                  },
+                }),
               },
               ctx,
             );
@@ -157,14 +163,21 @@ function difference(row: Row, from: Row): { mean: number; half: number } {
 
 async function save(): Promise<void> {
   await mkdir(dirname(results), { recursive: true });
-  await writeFile(results, `${JSON.stringify(known, null, 1)}\n`);
-  await writeFile(results.replace(/json$/, "md"), markdown());
+  await writeFile(memory, JSON.stringify(known));
+  await writeFile(results, markdown());
 }
 
 function markdown(): string {
   const { platform, rows } = known;
   const tables = [...new Set(rows.map(({ model }) => model))].map((model) => {
-    const of = rows.filter((row) => row.model === model);
+    const place = ({ scheme }: Row) =>
+      scheme === "dense"
+        ? "0"
+        : scheme.replace(
+            /^(.*?)-w(\d)(.*)$/,
+            (_, method, bits, rest) => `${9 - bits}${rest}${order.indexOf(method)}`,
+          );
+    const of = rows.filter((row) => row.model === model).sort((a, b) => (place(a) < place(b) ? -1 : 1));
     const dense = of.find(({ scheme }) => scheme === "dense");
     const lines = of.map((row) => {
       const rounding = of.find(({ scheme }) => scheme === row.scheme.replace(/^(.*?)-w(\d)/, "rtn-w$2"));
@@ -173,7 +186,7 @@ function markdown(): string {
           ? (({ mean, half }) => `${mean.toFixed(4)} ± ${half.toFixed(4)}`)(difference(row, rounding))
           : "";
       const cells = [
-        row.scheme,
+        row.scheme === "dense" ? "unquantised" : row.scheme,
         perplexityOf(row).toFixed(3),
         dense ? (perplexityOf(row) / perplexityOf(dense)).toFixed(3) : "",
         beside,
@@ -197,8 +210,7 @@ function markdown(): string {
   return [
     "# Quality of quantised models",
     "",
-    "Made by `npx jiti packages/quantize/bench/quality.ts`; `quantize.json` holds every window's loss. Each figure is measured on the",
-    "files as written, by ONNX Runtime's MatMulNBits over the packed weights (activations of w8a8 simulated in float32). Negative nats",
+    "Made by `npx jiti packages/quantize/bench/quality.ts`. Each figure is measured on the files as written, by ONNX Runtime's MatMulNBits over the packed weights (activations of w8a8 simulated in float32). Negative nats",
     "beside rtn: better than rounding to nearest, with the 95 % interval over paired windows.",
     "",
     `${Object.entries(platform)

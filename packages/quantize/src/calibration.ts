@@ -9,12 +9,13 @@ import {
   tensor,
 } from "@layerfold/core";
 
-/** The value inside a block that a linear map reads; undefined where no tap shows it (an expert's down projection). */
-export function inputTap(role: Role): Tap | undefined {
+/** The value inside a block that a linear map reads. */
+export function inputTap(role: Role): Tap {
   if (role === "attention.output") return "attention.heads";
   if (role === "mlp.down") return "mlp.hidden";
   if (role.startsWith("attention.")) return "attention.input";
-  return role.endsWith(".down") ? undefined : "mlp.input";
+  const expert = /^experts\.(\d+)\.down$/.exec(role);
+  return expert ? `experts.${Number(expert[1])}.hidden` : "mlp.input";
 }
 
 /**

@@ -72,7 +72,7 @@ describe("gptq", () => {
     const columns = 192;
     const rng = seededRng(3);
     const weight = tensor(
-      Float32Array.from({ length: 5 * columns }, () => rng.normal()),
+      Float32Array.from({ length: 5 * columns }, () => ctx.rng.normal()),
       [5, columns],
     );
     const gram = new Float64Array(columns * columns);
@@ -112,6 +112,16 @@ describe("gptq", () => {
     expect(told).toEqual(["GPTQ_DEAD_COLUMNS"]);
     const approximation = dequantize(result).data;
     for (let row = 0; row < 48; row++) expect(approximation[row * 256 + 5]).toBe(0);
+  });
+
+  it("rounds to nearest where no token reached the linear map", async () => {
+    const weight = tensor(
+      Float32Array.from({ length: 4 * 64 }, (_, i) => Math.sin(i * i)),
+      [4, 64],
+    );
+    const gram = tensor(new Float64Array(64 * 64), [64, 64]) as Matrix<Float64Array>;
+    const { codes } = await gptq({ groupSize: 32 }).quantize(weight, { tokenCount: 8, gram }, ctx);
+    expect(codes).toEqual((await rtn({ groupSize: 32 }).quantize(weight, { tokenCount: 0 }, ctx)).codes);
   });
 
   it("refuses a group size that does not divide the input, listing those that do", async () => {

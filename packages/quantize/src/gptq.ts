@@ -21,7 +21,8 @@ const lazyBlock = 128;
  * error that it made onto the channels not yet done, so that W·x changes least over the calibration tokens.
  *
  * With H = Σ x xᵀ + damping·mean(diag)·I and U the upper Cholesky factor of H⁻¹: e = (w_i − q_i) / U_ii, then
- * W[:, j] −= e·U_ij for j > i. Channels that were 0 on every token (`GPTQ_DEAD_COLUMNS`) get the weight 0. Where H is not positive
+ * W[:, j] −= e·U_ij for j > i. Channels that were 0 on every token (`GPTQ_DEAD_COLUMNS`) get the weight 0; where all were, this is
+ * rounding to nearest. Where H is not positive
  * definite the damping is raised tenfold, and reported (`GPTQ_DAMPING_RAISED`).
  *
  * As in the reference code, a group's grid is fitted to weights that hold the corrections of all earlier blocks of 128 channels, not yet
@@ -61,12 +62,16 @@ export const gptq = defineQuantizer({
           ? descendingOrder(energy)
           : Int32Array.from({ length: columns }, (_, i) => i);
         const dead = energy.reduce((count, value) => count + (value === 0 ? 1 : 0), 0);
+        // An expert that no token chose: nothing says how its errors would matter, and its weights must stay.
+        const unseen = dead === columns;
         if (dead > 0) {
           ctx.report?.({
             type: "diagnostic",
             severity: "warning",
             code: "GPTQ_DEAD_COLUMNS",
-            message: `${dead} of ${columns} input channels were 0 on every calibration token; their weights become 0`,
+            message: unseen
+              ? "no calibration token reached a linear map; it is rounded to nearest"
+              : `${dead} of ${columns} input channels were 0 on every calibration token; their weights become 0`,
           });
         }
         const original = contiguousData(weight);
@@ -74,7 +79,7 @@ export const gptq = defineQuantizer({
         for (let row = 0; row < rows; row++) {
           const start = row * columns;
           for (let i = 0; i < columns; i++) {
-            working[start + i] = energy[order[i]] === 0 ? 0 : original[start + order[i]];
+            working[start + i] = energy[order[i]] === 0 && !unseen ? 0 : original[start + order[i]];
           }
         }
         const made =

@@ -265,7 +265,7 @@ class BlockWork {
     for (const role of roles) {
       const tap = inputTap(role);
       const width = block.tensors.get(role)?.shape[1];
-      if (tap && width && !byTap.has(tap)) byTap.set(tap, statisticsAccumulator(width));
+      if (width && !byTap.has(tap)) byTap.set(tap, statisticsAccumulator(width));
     }
     const result = new Map<Role, CalibrationStatistics>();
     if (!this.model || byTap.size === 0) return result;
@@ -281,7 +281,7 @@ class BlockWork {
     }
     const finished = new Map([...byTap].map(([tap, accumulator]) => [tap, accumulator.finish()]));
     for (const role of roles) {
-      const known = finished.get(inputTap(role) as Tap);
+      const known = finished.get(inputTap(role));
       if (known) result.set(role, known);
     }
     return result;
@@ -334,7 +334,7 @@ class BlockWork {
 
 /** Linear maps that read the same value stand in one stage; stages in the order in which the block runs. */
 function stages(roles: readonly Role[]): Role[][] {
-  const byTap = new Map<Tap | undefined, Role[]>();
+  const byTap = new Map<Tap, Role[]>();
   for (const role of roles) {
     const tap = inputTap(role);
     byTap.set(tap, [...(byTap.get(tap) ?? []), role]);

@@ -165,6 +165,38 @@ describe("quantizeCheckpoint", () => {
     for (const [module, loss] of ours) expect(loss).toBeLessThan(control.get(module) as number);
   });
 
+  it("an expert's down projection is calibrated with what its own tokens give it", async () => {
+    const moe = {
+      ...config,
+      model_type: "mixtral",
+      architectures: ["MixtralForCausalLM"],
+      num_local_experts: 4,
+      num_experts_per_tok: 2,
+      num_hidden_layers: 1,
+    };
+    const out = join(folder, "moe");
+    await writeCheckpoint(out, { config: moe, tensors: randomTensors(moe, rng) });
+    const opened = await openCheckpoint(out);
+    const whole = await openRunner(opened);
+    const total = async (name: string) => {
+      const scheme = schemeOf(name, { dtype: opened.dtype });
+      const losses = new Map<string, number>();
+      for await (const { records } of quantizeLayers(opened, whole, { scheme, calibration }, ctx)) {
+        for (const { module, loss } of records) losses.set(module, loss as number);
+      }
+      return [...losses].filter(([module]) => /w2|down/.test(module));
+    };
+    const [rounded, ours] = [await total("rtn-w3g32"), await total("gptq-w3g32")];
+    expect(rounded).toHaveLength(4);
+    for (const [i, [module, loss]] of ours.entries()) {
+      expect(rounded[i][0]).toBe(module);
+      expect(loss).toBeGreaterThan(0);
+      expect(loss).toBeLessThan(rounded[i][1]);
+    }
+    await whole.close();
+    await opened.close();
+  });
+
   it("leaves modules dense or gives them another quantizer, and says so in every format's config", async () => {
     const overrides = [
       { match: "layers\\.0\\..*down_proj" },

@@ -53,6 +53,7 @@ const full = {
   similarity: { measure: "npib", matrix: tensor(new Float64Array(16).fill(0.5), [4, 4]) },
   plans: [{ label: "3 layers", plan: dropPlan(4, [0, 1, 3]) }],
   chance: 0.25,
+  judged: { headings: ["", "a<b.txt"], rows: [["dense", "2.000 (× 1.000)"]] },
   manifest: {
     seed: 7,
     model: { sha256: "ab".repeat(32) },
@@ -82,6 +83,12 @@ describe("renderReport", () => {
       else open.push(name);
     }
     expect(open).toEqual([]);
+  });
+
+  it("shows every text and task where there are several", () => {
+    expect(html).toContain('<th scope="row">dense</th><td>2.000 (× 1.000)</td>');
+    expect(html).toContain("a&#60;b.txt");
+    expect(renderReport({ ...full, judged: undefined })).not.toContain("Every text and task");
   });
 
   it("escapes every text", () => {

@@ -24,6 +24,8 @@ export interface ReportData {
   readonly plans?: readonly { readonly label: string; readonly plan: MergePlan }[];
   /** Accuracy of guessing, 0 … 1. */
   readonly chance?: number;
+  /** Every text and task that the models were judged on, where there are several: the first cell of a row names its model. */
+  readonly judged?: { readonly headings: readonly string[]; readonly rows: readonly (readonly string[])[] };
   /** What it takes to repeat the run; any JSON. */
   readonly manifest?: Readonly<Record<string, unknown>>;
   /** What the reader must know before trusting the figures. */
@@ -35,7 +37,7 @@ export interface ReportData {
  * every text is escaped.
  */
 export function renderReport(data: ReportData): string {
-  const { title, rows, similarity, plans = [], chance, manifest } = data;
+  const { title, rows, similarity, plans = [], chance, judged, manifest } = data;
   const curves = qualityCurves(rows, chance);
   return htmlPage(title, [
     opening(data),
@@ -45,6 +47,12 @@ export function renderReport(data: ReportData): string {
       "Every fold beside its control: the same groups of layers, each merely cut down to its first. What a fold is worth is what it gains over that.",
       resultTable(rows),
     ),
+    judged &&
+      section(
+        "Every text and task",
+        "Perplexity with its ratio to the dense model's; accuracy with its standard error, and by length where the benchmark has it.",
+        plainTable(judged.headings, judged.rows),
+      ),
     curves.length > 0 &&
       section(
         "Quality against layers removed",
@@ -107,6 +115,15 @@ function resultTable(rows: readonly ReportRow[]): string {
     return `<tr class="${kind}"><th scope="row">${head}</th>${cells.map((c) => `<td>${c}</td>`).join("")}</tr>`;
   });
   return `<div class="scroll"><table><thead><tr>${headings.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead><tbody>${body.join("")}</tbody></table></div>`;
+}
+
+function plainTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const head = headings.map((h) => `<th scope="col">${escapeText(h)}</th>`).join("");
+  const body = rows.map(([name, ...cells]) => {
+    const rest = cells.map((cell) => `<td>${escapeText(cell)}</td>`).join("");
+    return `<tr><th scope="row">${escapeText(name.trim())}</th>${rest}</tr>`;
+  });
+  return `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${body.join("")}</tbody></table></div>`;
 }
 
 /** The model's layers as a row of ticks, the removed ones hollow. */

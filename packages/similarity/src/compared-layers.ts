@@ -1,6 +1,7 @@
 import {
   contiguousData,
   type Embedding,
+  errorWithin,
   LayerfoldError,
   type Matrix,
   matrixSize,
@@ -53,20 +54,40 @@ export async function comparedLayers<P>(
   const prepared: P[] = [];
   for (const [l, layer] of layers.entries()) {
     throwIfAborted(ctx.signal);
-    const layerCtx = { ...ctx, rng: ctx.rng.fork(`layer ${l}`) };
-    const points = embedding ? (await embedding.fit(layer, layerCtx)).coordinates : layer;
-    prepared.push(await measure.prepare(points, layerCtx));
+    try {
+      const layerCtx = { ...within(`layer ${l}`, ctx), rng: ctx.rng.fork(`layer ${l}`) };
+      const points = embedding ? (await embedding.fit(layer, layerCtx)).coordinates : layer;
+      prepared.push(await measure.prepare(points, layerCtx));
+    } catch (error) {
+      throw errorWithin(error, `layer ${l}`);
+    }
     await step("layers", l + 1, layers.length);
   }
   return {
     prepared,
     async compare(l, m) {
-      const rng = ctx.rng.fork(`pair ${l} ${m}`);
-      const value = await measure.compare(prepared[l], prepared[m], { ...ctx, rng });
+      const pairCtx = { ...within(`layers ${l} and ${m}`, ctx), rng: ctx.rng.fork(`pair ${l} ${m}`) };
+      let value: number;
+      try {
+        value = await measure.compare(prepared[l], prepared[m], pairCtx);
+      } catch (error) {
+        throw errorWithin(error, `layers ${l} and ${m}`);
+      }
       checkValue(value, l, m, measure.id);
       return value;
     },
     advance: (done, total) => step("pairs", done, total),
+  };
+}
+
+/** A context whose diagnostics say where they come from. */
+function within(outer: string, ctx: RunContext): RunContext {
+  const { report } = ctx;
+  if (!report) return ctx;
+  return {
+    ...ctx,
+    report: (event) =>
+      report(event.type === "diagnostic" ? { ...event, message: `${outer}: ${event.message}` } : event),
   };
 }
 

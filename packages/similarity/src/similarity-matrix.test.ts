@@ -155,6 +155,36 @@ it("names the pair when a measure gives NaN", async () => {
   });
 });
 
+it("names the layer whose embedding or measure fails, and the layer of a diagnostic", async () => {
+  const constant = tensor(new Float64Array(100).fill(3), [20, 5]);
+  await expect(similarityMatrix(linearCka(), [layers[0], constant], testContext(1))).rejects.toMatchObject({
+    code: "LAYER_CONSTANT",
+    where: "layer 1",
+  });
+  const narrow = randomMatrix(20, 4, testContext(9).rng);
+  await expect(similarityMatrix(angular(), [layers[0], narrow], testContext(1))).rejects.toMatchObject({
+    code: "FEATURE_COUNT_MISMATCH",
+    where: "layers 0 and 1",
+  });
+  const heard: string[] = [];
+  const embedding = defineEmbedding({
+    id: "talking",
+    summary: "",
+    optionsSchema,
+    create: () => ({
+      async fit(points, { report }) {
+        report?.({ type: "diagnostic", severity: "info", code: "SAID", message: "so" });
+        return { coordinates: points };
+      },
+    }),
+  })();
+  const report = (event: Diagnostic | ProgressEvent) => {
+    if (event.type === "diagnostic") heard.push(event.message);
+  };
+  await similarityMatrix(angular(), layers.slice(0, 2), { ...testContext(1), report }, { embedding });
+  expect(heard).toEqual(["layer 0: so", "layer 1: so"]);
+});
+
 it.each([0, 4, 1.5])("refuses a block of %d among 4 layers", async (size) => {
   await expect(blockSimilarity(angular(), layers, size, testContext(1))).rejects.toMatchObject({
     code: "BLOCK_SIZE_INVALID",

@@ -4,13 +4,17 @@ import { integer } from "../command.js";
 /** The options of every command that looks at calibration text. */
 export interface CalibrationFlags {
   readonly calibration?: string;
-  readonly calibrationTokens?: number;
+  readonly calibrationTokens?: number | "auto";
   readonly selfTemperature?: number;
   readonly window?: number;
 }
 
-/** Adds them to a command. @param use - what the text is for */
-export function withCalibration(command: Command, use: string): Command {
+/**
+ * Adds them to a command.
+ * @param use - what the text is for
+ * @param sized - whether the command can find out by itself how many tokens it needs
+ */
+export function withCalibration(command: Command, use: string, sized = false): Command {
   return command
     .option(
       "--calibration <texts>",
@@ -18,8 +22,8 @@ export function withCalibration(command: Command, use: string): Command {
     )
     .option(
       "--calibration-tokens <tokens>",
-      "use only so many calibration tokens, spread evenly over the texts",
-      integer(2),
+      `use only so many calibration tokens, spread evenly over the texts${sized ? "; auto = as many as the repair gains by" : ""}`,
+      (text: string) => (sized && text === "auto" ? "auto" : integer(2)(text)),
     )
     .option("--self-temperature <number>", "at which self draws its text (default: 1)", positive)
     .option("--window <tokens>", "longest token sequence (default: 512, or the model's context)", integer(2));

@@ -2,7 +2,8 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { preset, presetIds } from "@layerfold/merge";
 import { type Command, InvalidArgumentError } from "commander";
 import { type CommonOptions, command, integer, several } from "../command.js";
-import { compress } from "../compress.js";
+import { type CompressRequest, compress, compressPlans } from "../compress.js";
+import { describePlan, planFacts } from "../describe-plan.js";
 import { createRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 import {
@@ -25,6 +26,7 @@ interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags
   readonly then?: string[];
   readonly embeddingBits?: 4 | 8;
   readonly allowOverlap?: boolean;
+  readonly dryRun?: boolean;
   readonly out?: string;
   readonly force?: boolean;
 }
@@ -46,6 +48,7 @@ export function compressCommand(signal: AbortSignal): Command {
         "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
       ),
       "text that the method looks at",
+      true,
     ),
   )
     .argument("<model>", "checkpoint folder")
@@ -83,21 +86,31 @@ export function compressCommand(signal: AbortSignal): Command {
       embeddingBits,
     )
     .option("--allow-overlap", "measure although the evaluation text also stands in the calibration text")
+    .option(
+      "--dry-run",
+      "print the plans with the shares of layers and parameters that go, and write nothing",
+    )
     .option("--force", "replace a folder that is not empty")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
     .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
       const run = createRun(options, signal);
-      const result = await compress(
-        {
-          ...options,
-          tasks: options.task,
-          model,
-          quantizations,
-          preset: preset(options.method),
-          calibrationTokens: options.calibrationTokens ?? options.maxTokens,
-        },
-        run,
-      );
+      const request: CompressRequest = {
+        ...options,
+        tasks: options.task,
+        model,
+        quantizations,
+        preset: preset(options.method),
+        calibrationTokens: options.calibrationTokens ?? options.maxTokens,
+      };
+      if (options.dryRun) {
+        const { plans, architecture } = await compressPlans(request, run);
+        run.terminal.result(
+          { plans: plans.map((plan) => planFacts(plan, architecture)) },
+          plans.map((plan) => describePlan(plan, architecture)).join("\n"),
+        );
+        return;
+      }
+      const result = await compress(request, run);
       run.terminal.result(
         { rows: result.rows, notes: result.notes },
         [resultTable(result.rows), judgedTable(result.rows)].filter(Boolean).join("\n"),

@@ -7,7 +7,7 @@ import { type CommonOptions, command, integer, several } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
 import { type JudgementRequest, readJudgement } from "../judgement.js";
 import { createRun } from "../run.js";
-import { taskText } from "../table.js";
+import { evaluationTable } from "../table.js";
 
 interface EvalOptions extends CommonOptions {
   readonly perplexity?: readonly string[];
@@ -104,16 +104,16 @@ export function evalCommand(signal: AbortSignal): Command {
           ...(tasks.length > 0 && { tasks }),
           ...(running && { quantized: running }),
         };
-        const onlyText = texts.length === 1;
         const lines = [
-          ...texts.map(
-            ({ text, tokens, begin_token_given: given, ...found }) =>
-              `${onlyText ? "" : `${text}: `}perplexity ${found.perplexity.toFixed(4)} over ${tokens} tokens (begin token ${given ? "given" : "not given"})`,
-          ),
+          texts.length > 1 || tasks.length > 0
+            ? evaluationTable(texts, tasks)
+            : texts.map(
+                ({ perplexity, tokens, begin_token_given: given }) =>
+                  `perplexity ${perplexity.toFixed(4)} over ${tokens} tokens (begin token ${given ? "given" : "not given"})`,
+              )[0],
           running && runningText(running),
           onQuestions &&
             `accuracy ${(onQuestions.accuracy * 100).toFixed(1)} ± ${(onQuestions.stderr * 100).toFixed(1)} % (${onQuestions.correct} of ${onQuestions.count})`,
-          ...tasks.map((task) => `${task.task}: ${taskText(task)} (${task.count} questions)`),
         ];
         run.terminal.result(facts, lines.filter(Boolean).join("\n"));
       } finally {

@@ -34,7 +34,7 @@ export function exportCommand(signal: AbortSignal): Command {
     .action(async (modelPath: string, options: ExportOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const checkpoint = await openModelCheckpoint(modelPath, run);
+      const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       try {
         const { operator, force } = options;
         const weights = isQuantized(checkpoint)

@@ -37,12 +37,15 @@ export function generateCommand(signal: AbortSignal): Command {
       temperature,
       0,
     )
-    .option("--exact", "of a quantised model: float32 products in place of the faster int8 ones")
+    .option(
+      "--exact",
+      "of a quantised model: float32 products in place of the faster int8 ones (slow with 8-bit weights)",
+    )
     .option("--chat", "put the prompt into the model's chat template as a user's message")
     .action(async (modelPath: string, options: GenerateOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const { checkpoint, tokenizer } = await openModel(modelPath, run);
+      const { checkpoint, tokenizer } = await openModel(modelPath, run, { packed: true });
       const generator = await openGenerator(checkpoint, {
         ...(isQuantized(checkpoint) && {
           quantizedWeights: await quantizedWeights(checkpoint, run.ctx.report),

@@ -1,10 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { LayerfoldError, type MergeStrategy, parsePlan, type Repair } from "@layerfold/core";
+import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readCalibration } from "../calibration.js";
+import { describeTrials, sizedCalibration } from "../calibration-size.js";
 import { type CommonOptions, command } from "../command.js";
+import { describePlan, planFacts } from "../describe-plan.js";
 import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
+import { outputOf } from "../outputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -14,7 +18,8 @@ interface MergeOptions extends CommonOptions, CalibrationFlags {
   readonly strategy: string;
   readonly repair?: string;
   readonly force?: boolean;
-  readonly out: string;
+  readonly out?: string;
+  readonly dryRun?: boolean;
 }
 
 export function mergeCommand(signal: AbortSignal): Command {
@@ -25,15 +30,21 @@ export function mergeCommand(signal: AbortSignal): Command {
       "layerfold merge models/foldling/checkpoint --plan plan.json --out folded",
     ),
     "text for the repair",
+    true,
   )
     .argument("<model>", "checkpoint folder")
     .requiredOption("--plan <file>", "plan that `layerfold plan` wrote, or your own")
     .option("--strategy <name>", "how layers become one, or a path to a module", "weighted")
     .option("--repair <name>", "closed-form correction afterwards; needs --calibration")
     .option("--force", "replace a folder that is not empty")
-    .requiredOption("--out <folder>", "checkpoint to write")
+    .option(
+      "--dry-run",
+      "check the plan, print the shares of layers and parameters that go, and write nothing",
+    )
+    .option("--out <folder>", "checkpoint to write")
     .action(async (modelPath: string, options: MergeOptions) => {
       const run = createRun(options, signal);
+      const out = outputOf(options);
       const strategy = await makePlugin<MergeStrategy>(
         "strategy",
         options.strategy,
@@ -43,26 +54,42 @@ export function mergeCommand(signal: AbortSignal): Command {
         ? await makePlugin<Repair>("repair", options.repair, run.settings.of("repair"))
         : undefined;
       run.settings.assertUsed();
-      if (repair && !options.calibration) {
+      if (repair && !options.calibration && out !== undefined) {
         throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {
           wanted: "--calibration FILE",
         });
       }
       const plan = parsePlan(await readJson(options.plan), options.plan);
       // A merge alone looks at no text, so a checkpoint without a tokenizer will do.
-      const { checkpoint, tokenizer } = repair
-        ? await openModel(modelPath, run)
-        : { checkpoint: await openModelCheckpoint(modelPath, run), tokenizer: undefined };
+      const { checkpoint, tokenizer } =
+        repair && out !== undefined
+          ? await openModel(modelPath, run)
+          : { checkpoint: await openModelCheckpoint(modelPath, run), tokenizer: undefined };
       try {
+        if (out === undefined) {
+          checkPlan(plan, checkpoint.architecture);
+          const { architecture } = checkpoint;
+          run.terminal.result(planFacts(plan, architecture), describePlan(plan, architecture));
+          return;
+        }
         const calibration =
           tokenizer && options.calibration
             ? await readCalibration(options.calibration, { checkpoint, tokenizer }, options, run)
             : undefined;
-        const { out, force } = options;
-        const folded = await foldModel(checkpoint, { plan, strategy, repair, calibration, out, force }, run);
+        const { force } = options;
+        const sized =
+          options.calibrationTokens === "auto" && repair && calibration
+            ? await sizedCalibration(checkpoint, plan, { strategy, repair }, calibration, run)
+            : undefined;
+        if (sized) run.terminal.say(describeTrials(sized));
+        const folded = await foldModel(
+          checkpoint,
+          { plan, strategy, repair, calibration: sized?.calibration ?? calibration, out, force },
+          run,
+        );
         run.terminal.result(
-          folded,
-          `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${options.out}`,
+          sized ? { ...folded, calibration_trials: sized.trials } : folded,
+          `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${out}`,
         );
       } finally {
         await checkpoint.close();

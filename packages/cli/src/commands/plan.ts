@@ -1,13 +1,14 @@
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
-import { type Activations, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
+import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
 import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
+import { describePlan, planFacts } from "../describe-plan.js";
 import { gatherEvidence } from "../evidence.js";
 import { openModelCheckpoint } from "../inputs.js";
-import { writeJson } from "../outputs.js";
+import { outputOf, writeJson } from "../outputs.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
@@ -26,7 +27,8 @@ interface PlanOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly measure: string;
   readonly embedding?: string;
   readonly pooling: string;
-  readonly out: string;
+  readonly out?: string;
+  readonly dryRun?: boolean;
 }
 
 export function planCommand(signal: AbortSignal): Command {
@@ -48,9 +50,11 @@ export function planCommand(signal: AbortSignal): Command {
     .option("--measure <name>", "similarity measure, where a matrix has to be made", "npib")
     .option("--embedding <name>", "embedding before the measure")
     .option("--pooling <how>", "samples of a capture made here: last, mean, every:k, all", "last")
-    .requiredOption("--out <file>", "plan to write")
+    .option("--dry-run", "print the plan with the shares of layers and parameters that go, and write nothing")
+    .option("--out <file>", "plan to write")
     .action(async (modelPath: string, options: PlanOptions) => {
       const run = createRun(options, signal);
+      const out = outputOf(options);
       const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
@@ -85,8 +89,13 @@ export function planCommand(signal: AbortSignal): Command {
           run,
         );
         const plan = await Promise.resolve(planner.plan(evidence, options.layers, run.ctx)).finally(close);
-        await writeJson(options.out, plan);
-        run.terminal.result(plan, `${describePlan(plan)} → ${options.out}`);
+        const said = describePlan(plan, checkpoint.architecture);
+        if (out === undefined) {
+          run.terminal.result(planFacts(plan, checkpoint.architecture), said);
+        } else {
+          await writeJson(out, plan);
+          run.terminal.result(plan, `${said} → ${out}`);
+        }
       } finally {
         await checkpoint.close();
       }
@@ -103,10 +112,4 @@ async function loadCapture(folder: string, checkpoint: Checkpoint): Promise<Acti
     got: `${meta.model.slice(0, 12)}…`,
     where: folder,
   });
-}
-
-/** The groups of more than one layer, e.g. `16 → 12 layers: 3+4, 8+9+10+11`. */
-function describePlan(plan: MergePlan): string {
-  const folds = plan.groups.filter((g) => g.layers.length > 1).map((g) => g.layers.join("+"));
-  return `${plan.num_hidden_layers} → ${plan.groups.length} layers: ${folds.join(", ") || "nothing folds"}`;
 }

@@ -1,4 +1,6 @@
-import { openTokenizer } from "@layerfold/checkpoint";
+import { readFile } from "node:fs/promises";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
+import { keptLayer, LayerfoldError, parsePlan } from "@layerfold/core";
 import {
   dequantizeCheckpoint,
   type QuantizedFormat,
@@ -17,9 +19,12 @@ interface QuantizeOptions extends CommonOptions, CalibrationFlags {
   readonly scheme: string;
   readonly format?: QuantizedFormat;
   readonly keepDense?: readonly string[];
+  readonly override?: readonly string[];
   readonly embeddingBits?: 4 | 8;
   readonly activationScales?: string;
   readonly writeActivationScales?: string;
+  readonly reuse?: string;
+  readonly plan?: string;
   readonly force?: boolean;
   readonly out: string;
 }
@@ -67,13 +72,39 @@ export function quantizeCommand(signal: AbortSignal): Command {
       "safetensors of the largest |input| per channel by module, in place of what the calibration text shows",
     )
     .option("--write-activation-scales <file>", "write them, as the scheme's transforms saw them")
+    .option(
+      "--reuse <model>",
+      "quantised checkpoint that MODEL was folded from: what the fold left alone keeps its codes",
+    )
+    .option(
+      "--override <regex=scheme>",
+      "another scheme's bits, groups and rounding for modules whose name matches; may be given often, the first match rules",
+      (value: string, before: string[] = []) => [...before, value],
+    )
+    .option("--plan <file>", "of --reuse: the plan of the fold (default: no layer was removed)")
     .option("--force", "replace a folder that is not empty")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .action(async (modelPath: string, options: QuantizeOptions) => {
       const run = createRun(options, signal);
-      const checkpoint = await openModelCheckpoint(modelPath, run);
+      const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
+      const overrides = [
+        ...(options.keepDense ?? []).map((match) => ({ match })),
+        ...(options.override ?? []).map((text) => {
+          const at = text.lastIndexOf("=");
+          if (at < 1) {
+            throw new LayerfoldError("OPTION_INVALID", "cannot read this override", {
+              wanted: "REGEX=SCHEME, e.g. down_proj=rtn-w8g64",
+              got: text,
+              where: "--override",
+            });
+          }
+          const { quantizer } = makeScheme(text.slice(at + 1), checkpoint, scheme.format, run);
+          return { match: text.slice(0, at), quantizer };
+        }),
+      ];
       run.settings.assertUsed();
+      const origin = options.reuse && (await openModelCheckpoint(options.reuse, run, { packed: true }));
       try {
         const text =
           options.calibration &&
@@ -86,7 +117,16 @@ export function quantizeCommand(signal: AbortSignal): Command {
         const scales = options.activationScales && (await readActivationScales(options.activationScales));
         const { written, log, embeddingBytes, activationScales } = await quantizeModel(
           checkpoint,
-          { ...options, scheme, calibration: text || undefined, activationScales: scales || undefined },
+          {
+            ...options,
+            scheme,
+            overrides,
+            calibration: text || undefined,
+            activationScales: scales || undefined,
+            reuse: origin
+              ? { checkpoint: origin, layers: await keptLayers(checkpoint, options.plan) }
+              : undefined,
+          },
           run,
         );
         if (options.writeActivationScales) {
@@ -99,9 +139,25 @@ export function quantizeCommand(signal: AbortSignal): Command {
             `${mebibytes(embeddingBytes)} of them the embedding's → ${options.out}`,
         );
       } finally {
+        if (origin) await origin.close();
         await checkpoint.close();
       }
     });
+}
+
+/** For each layer of a folded model, the layer of the whole one that it may have kept. */
+async function keptLayers(folded: Checkpoint, planFile: string | undefined): Promise<number[]> {
+  const { blocks } = folded.architecture;
+  if (planFile === undefined) return blocks.map((_, layer) => layer);
+  const { groups } = parsePlan(JSON.parse(await readFile(planFile, "utf8")), planFile);
+  if (groups.length !== blocks.length) {
+    throw new LayerfoldError("PLAN_MISMATCH", "the plan makes another number of layers", {
+      wanted: `${blocks.length}`,
+      got: `${groups.length}`,
+      where: planFile,
+    });
+  }
+  return groups.map((group) => keptLayer(group) ?? group.layers[0]);
 }
 
 export function dequantizeCommand(signal: AbortSignal): Command {
@@ -126,7 +182,7 @@ export function dequantizeCommand(signal: AbortSignal): Command {
       ) => {
         const run = createRun(options, signal);
         run.settings.assertUsed();
-        const checkpoint = await openModelCheckpoint(modelPath, run);
+        const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
         try {
           const written = await dequantizeCheckpoint(checkpoint, options.out, options, run.ctx);
           run.terminal.result(written, `${(written.tensorBytes / 2 ** 20).toFixed(1)} MiB → ${options.out}`);

@@ -1,12 +1,15 @@
 import { loadActivations } from "@layerfold/capture";
 import type { Command } from "commander";
-import { type CommonOptions, command } from "../command.js";
+import { type CommonOptions, command, integer } from "../command.js";
 import { createRun } from "../run.js";
-import { makeComparison, saveSimilarity } from "../similarity.js";
+import { makeComparison, saveBlockSimilarity, saveSimilarity, uncertaintyOf } from "../similarity.js";
 
 interface SimilarityOptions extends CommonOptions {
   readonly measure: string;
   readonly embedding?: string;
+  readonly block?: number;
+  readonly permutations?: number;
+  readonly subsamples?: number;
   readonly out: string;
 }
 
@@ -19,14 +22,33 @@ export function similarityCommand(signal: AbortSignal): Command {
     .argument("<capture>", "folder that `layerfold capture` wrote")
     .option("--measure <name>", "similarity measure, or a path to a module with one", "npib")
     .option("--embedding <name>", "embed every layer first (default: diffusion-map for npib, else identity)")
+    .option(
+      "--block <layers>",
+      "compare only before and after every block of so many layers, as angular distance is published",
+      integer(1),
+    )
+    .option(
+      "--permutations <count>",
+      "add a p-value to every pair: how often shuffled samples are found as alike",
+      integer(1),
+    )
+    .option("--subsamples <count>", "add a 95 % interval to every pair, by so many random halves", integer(2))
     .requiredOption("--out <file>", "JSON file to write; .csv and .svg stand beside it")
     .action(async (capture: string, options: SimilarityOptions) => {
       const run = createRun(options, signal);
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
       const { activations } = await loadActivations(capture);
+      if (options.block !== undefined) {
+        const { block, out } = options;
+        const values = await comparison.compareBlocks(activations.layers, block, run.ctx);
+        const written = await saveBlockSimilarity(out, values, block, comparison);
+        run.terminal.result(written, `${values.length} blocks of ${block}, ${written.measure.id} → ${out}`);
+        return;
+      }
       const similarity = await comparison.compare(activations.layers, run.ctx);
-      const written = await saveSimilarity(options.out, similarity, comparison);
+      const uncertainty = await uncertaintyOf(comparison, activations.layers, options, run.ctx);
+      const written = await saveSimilarity(options.out, similarity, comparison, uncertainty);
       run.terminal.result(
         written,
         `${written.layerCount} × ${written.layerCount} ${written.measure.id} → ${options.out}`,

@@ -1,0 +1,109 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openCheckpoint } from "@layerfold/checkpoint";
+import { afterAll, expect, it } from "vitest";
+import { foldling } from "../src/foldling.js";
+import { json, layerfold } from "./run-command.js";
+
+const { checkpoint, data } = foldling();
+const calibration = join(data, "calibration.jsonl");
+const validation = join(data, "validation.jsonl");
+const scratch = mkdtempSync(join(tmpdir(), "layerfold-quantized-"));
+const at = (name: string) => join(scratch, name);
+afterAll(() => rmSync(scratch, { recursive: true }));
+const short = ["--max-tokens", "1000"];
+const calibrated = ["--calibration", calibration, "--calibration-tokens", "1000"];
+
+it("eval runs a quantised model packed, and says what it simulates", async () => {
+  await json("quantize", checkpoint, "--scheme", "rtn-w4g32", "--embedding-bits", "8", "--out", at("w4"));
+  const packed = await json("eval", at("w4"), "--perplexity", validation, ...short);
+  // 16 layers of 7 linear maps, and the embedding.
+  expect(packed.result.quantized).toEqual({ packed: 113, simulated: 0, simulated_activations: null });
+  await json("quantize", checkpoint, "--scheme", "rtn-w8a8", "--out", at("w8a8"));
+  const { stdout } = await layerfold("eval", at("w8a8"), "--perplexity", validation, ...short);
+  expect(stdout).toContain("112 weights multiplied in their packed form, int8 activations simulated");
+  const text = await json("generate", at("w4"), "--prompt", "Mara", "--max-new-tokens", "3");
+  expect(text.result.tokens).toHaveLength(3);
+  expect((await json("quantize", checkpoint, "--scheme", "rtn-w4", "--embedding-bits", "3")).code).toBe(2);
+});
+
+it("compress --then measures folds by schemes in one table, with sizes", async () => {
+  const out = at("table");
+  const { result } = await json(
+    ...["compress", checkpoint, "--layers", "15", "--method", "drop", "--evaluate", validation, ...short],
+    ...[...calibrated, "--then", "rtn-w4g32,rtn-w8g128", "--out", out],
+  );
+  const rows: Record<string, any>[] = result.rows;
+  const ids = ["dense", "dense-rtn-w4g32", "dense-rtn-w8g128"];
+  ids.push("drop-15", "drop-15-rtn-w4g32", "drop-15-rtn-w8g128", "drop-15-control");
+  expect(rows.map(({ id }) => id)).toEqual(ids);
+  expect(rows.map(({ quantization }) => quantization)).toEqual([
+    ...[null, "rtn-w4g32", "rtn-w8g128"],
+    ...[null, "rtn-w4g32", "rtn-w8g128", null],
+  ]);
+  for (const row of rows) {
+    expect(row.size_ratio).toBeCloseTo(1 - row.tensor_bytes / rows[0].tensor_bytes, 12);
+    expect(row.perplexity).toBeLessThan(4);
+  }
+  expect(rows[4].tensor_bytes).toBeLessThan(rows[1].tensor_bytes);
+  expect(rows[4].size_ratio).toBeGreaterThan(0.7);
+  expect(rows[1].kl_to_dense).toBeGreaterThan(0);
+  for (const scheme of ["rtn-w4g32", "rtn-w8g128"]) expect(readdirSync(out)).toContain(scheme);
+  const { error } = await json(
+    ...["compress", checkpoint, "--layers", "15", "--method", "drop", ...calibrated, "--then", "rtn-w4g100"],
+  );
+  expect(error.code).toBe("GROUP_SIZE_INVALID");
+  expect(error.where).toContain("layers.0.");
+});
+
+it("a quantised model folds, and keeps the codes of what the fold left alone", async () => {
+  await json("quantize", checkpoint, "--scheme", "gptq-w4g32", ...calibrated, "--out", at("whole"));
+  await json("plan", checkpoint, "--layers", "14", "--planner", "reverse", "--out", at("plan.json"));
+  await json("merge", at("whole"), "--plan", at("plan.json"), "--out", at("folded"));
+  const { code } = await json(
+    ...["quantize", at("folded"), "--scheme", "gptq-w4g32", ...calibrated, "--out", at("again")],
+    ...["--reuse", at("whole"), "--plan", at("plan.json")],
+  );
+  expect(code).toBe(0);
+  const [before, after] = [await openCheckpoint(at("whole")), await openCheckpoint(at("again"))];
+  expect(after.architecture.blocks).toHaveLength(14);
+  // Reversed order drops from the end: the first layers are the same.
+  for (const part of ["qweight", "scales", "qzeros"]) {
+    const name = `model.layers.3.mlp.down_proj.${part}`;
+    expect(Buffer.compare(await after.readBytes(name), await before.readBytes(name))).toBe(0);
+  }
+  await before.close();
+  await after.close();
+});
+
+it("modules may stay dense, or take another scheme's grid", async () => {
+  const { result } = await json(
+    ...["quantize", checkpoint, "--scheme", "rtn-w4g32", "--out", at("mixed")],
+    ...["--keep-dense", "layers\\.0\\.", "--override", "down_proj=rtn-w8g128"],
+  );
+  const bitsOf = new Map(result.log.map(({ module, bits }: Record<string, unknown>) => [module, bits]));
+  expect(bitsOf.size).toBe(15 * 7);
+  expect(bitsOf.get("model.layers.1.mlp.down_proj")).toBe(8);
+  expect(bitsOf.get("model.layers.1.mlp.up_proj")).toBe(4);
+  const { result: quality } = await json("eval", at("mixed"), "--perplexity", validation, ...short);
+  expect(quality.quantized.packed).toBe(15 * 7);
+  const wrong = ["quantize", checkpoint, "--scheme", "rtn-w4g32", "--out", at("x"), "--override", "rtn"];
+  expect((await json(...wrong)).error.code).toBe("OPTION_INVALID");
+});
+
+it("activation scales are written as they were seen, and read back", async () => {
+  const quantize = (out: string, ...args: string[]) =>
+    json("quantize", checkpoint, "--scheme", "smoothquant-w8a8", ...calibrated, "--out", at(out), ...args);
+  await quantize("seen", "--write-activation-scales", at("scales.safetensors"));
+  await quantize("read", "--activation-scales", at("scales.safetensors"));
+  const weights = (folder: string) => readFileSync(at(join(folder, "model.safetensors")));
+  expect(weights("read").equals(weights("seen"))).toBe(true);
+});
+
+it("export writes a decoder beside its config and tokenizer", async () => {
+  const { result } = await json("export", checkpoint, "--out", at("onnx"));
+  expect(result.weightBytes).toBeGreaterThan(6e6);
+  expect(readdirSync(at("onnx"))).toEqual(expect.arrayContaining(["config.json", "onnx", "tokenizer.json"]));
+  expect(readdirSync(at("onnx/onnx"))).toEqual(["model.onnx", "model.onnx_data"]);
+});
