@@ -71,6 +71,8 @@ async function readRecipe(file: string): Promise<Recipe> {
 }
 
 export interface Ablation {
+  /** Of the recipe's lists. A planner that looks at no measure fills one row for all measures. */
+  readonly combinations: number;
   readonly cells: readonly AblationCell[];
   /** Folded models that were measured: identical ones once. */
   readonly distinct: number;
@@ -144,8 +146,10 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         resumed++;
         return JSON.parse(before);
       }
-      const directory = join(out, `.fold-${process.pid}`);
+      const directory = join(out, ".fold");
       try {
+        // What a killed run has left.
+        await rm(directory, { recursive: true, force: true });
         await fold(directory);
         const quality = await measureQuality(directory, judgement, undefined, quiet);
         await writeJson(file, quality);
@@ -216,8 +220,9 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       }
     }
 
-    const result: Ablation = { cells, distinct: measured.size, resumed };
-    await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...result });
+    const combinations = comparisons.length * planners.length * perPlanner;
+    const table = { combinations, cells, distinct: measured.size };
+    await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...table });
     await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
     await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
     await writeWholeFile(
@@ -231,7 +236,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         chance: judgement.questions && 1 / judgement.questions[0].choices.length,
       }),
     );
-    return result;
+    return { ...table, resumed };
   } finally {
     await checkpoint.close();
   }

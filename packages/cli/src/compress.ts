@@ -69,6 +69,7 @@ export interface CompressRequest {
   readonly calibrationQuestions?: string;
   /** Default 1. */
   readonly questionWeight?: number;
+  readonly planningTokens?: number;
   readonly pooling?: string;
   /** Schemes by which the dense model and every fold are quantised too, each from the same calibration text. */
   readonly quantizations?: readonly string[];
@@ -418,6 +419,7 @@ async function prepare(
       comparison,
       similarity,
       activations,
+      planningTokens: request.planningTokens,
       calibration,
       answers,
       pooling,

@@ -31,6 +31,8 @@ export interface EvidenceSources {
   /** What a plan's loss weighs beside the text. */
   readonly answers?: WeighedAnswers;
   readonly pooling: Pooling;
+  /** Tokens of the calibration text that plans are tried on; default 16,384. */
+  readonly planningTokens?: number;
   /** What plans are judged with by planners that look at them after fold and repair. */
   readonly fold?: { readonly strategy: MergeStrategy; readonly repair?: Repair };
 }
@@ -82,11 +84,11 @@ export async function gatherEvidence(
   const tokenStatistics = planner.needs.includes("tokenStatistics")
     ? (await capture()).statistics
     : activations?.statistics;
+  const planning = calibration ? spreadSequences(calibration, sources.planningTokens ?? 16_384) : [];
   const losses =
     calibration && planner.needs.includes("evaluate")
-      ? await planLosses(checkpoint, calibration, answers, run)
+      ? await planLosses(checkpoint, planning, answers, run)
       : undefined;
-  const planning = calibration ? planningSequences(calibration) : [];
   const divergences =
     calibration && planner.needs.includes("evaluateDivergence")
       ? await planDivergences(checkpoint, calibration, run)
@@ -124,13 +126,10 @@ export async function gatherEvidence(
   };
 }
 
-/** Planners try hundreds of plans; what they tell apart shows on this many tokens. */
-const planningTokens = 16_384;
-
-/** Sequences spread evenly over the calibration text. */
-function planningSequences(
+/** Sequences spread evenly over the calibration text, about so many tokens; planners try hundreds of plans. */
+function spreadSequences(
   { sequences, tokenCount }: TokenSequences,
-  tokens = planningTokens,
+  tokens: number,
 ): readonly TokenSequence[] {
   const share = Math.max(1, tokenCount / tokens);
   return sequences.filter((_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share));
@@ -191,12 +190,12 @@ function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunConte
 /** The calibration loss of one plan after another, layers dropped. What two plans begin with alike is run once. */
 async function planLosses(
   checkpoint: Checkpoint,
-  calibration: TokenSequences,
+  sequences: readonly TokenSequence[],
   answers: WeighedAnswers | undefined,
   run: Run,
 ) {
   const runner = await openRunner(checkpoint);
-  const judged = judgedTexts(planningSequences(calibration), answers);
+  const judged = judgedTexts(sequences, answers);
   const streamsOf = planStreams(runner, judged.batches, undefined, run.ctx);
   const head = streamHead(runner, judged, { ...run.ctx, report: undefined });
   return {
@@ -217,7 +216,7 @@ const divergenceValues = 2 ** 26;
 async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
-  const sequences = planningSequences(calibration, divergenceTokens);
+  const sequences = spreadSequences(calibration, divergenceTokens);
   const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
   const ids = sequences.map((sequence) => sequence.ids);
   const batches = batchBySize(ids, maxTokensPerBatch).map(({ batch }) => batch);

@@ -48,6 +48,7 @@ export interface QualityTableRequest extends JudgementRequest {
   readonly selfTemperature?: number;
   readonly calibrationQuestions?: string;
   readonly questionWeight?: number;
+  readonly planningTokens?: number;
   readonly pooling?: string;
   readonly allowOverlap?: boolean;
   /** Rows that are done lie here, each under its key, and the table once all are. */
@@ -119,8 +120,16 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const limits = [request.window, request.stride, request.maxTokens, request.beginToken, run.seed];
     const known = cache(request.out, [model, facts, limits]);
     // Other judged texts leave the plans as they are.
-    const { window, questionWeight } = request;
-    const knownPlan = cache(request.out, [model, seen, window, questionWeight, request.pooling, run.seed]);
+    const { window, questionWeight, planningTokens, pooling: pooled } = request;
+    const knownPlan = cache(request.out, [
+      model,
+      seen,
+      window,
+      questionWeight,
+      planningTokens,
+      pooled,
+      run.seed,
+    ]);
     const bench: Bench = {
       checkpoint,
       calibration,
@@ -161,6 +170,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
               calibration,
               answers,
               pooling,
+              planningTokens,
               fold: { strategy, repair },
             },
             run,

@@ -16,7 +16,7 @@ export function ablateCommand(signal: AbortSignal): Command {
       const result = await ablate(recipe, options.out, run);
       run.terminal.result(
         result,
-        `${result.cells.length} cells, ${result.distinct} distinct folded models (${result.resumed} measured before) → ${options.out}`,
+        `${result.combinations} combinations in ${result.cells.length} rows, ${result.distinct} distinct folded models (${result.resumed} measured before) → ${options.out}`,
       );
     });
 }

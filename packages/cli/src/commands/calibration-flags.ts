@@ -33,11 +33,17 @@ export function withCalibration(command: Command, use: string, sized = false): C
 export interface QuestionFlags {
   readonly calibrationQuestions?: string;
   readonly questionWeight?: number;
+  readonly planningTokens?: number;
 }
 
 /** Adds them to a command that plans. */
 export function withQuestions(command: Command): Command {
   return command
+    .option(
+      "--planning-tokens <tokens>",
+      "calibration tokens that planners try plans on (default: 16384); their time grows with it",
+      integer(2),
+    )
     .option(
       "--calibration-questions <file>",
       "multiple-choice questions that planners which try plans weigh beside the text: FILE or FILE[from:to]",

@@ -68,6 +68,7 @@ export function planCommand(signal: AbortSignal): Command {
             checkpoint,
             comparison,
             pooling: parsePooling(options.pooling),
+            planningTokens: options.planningTokens,
             similarity: options.similarity ? await loadSimilarity(options.similarity, layerCount) : undefined,
             activations: options.capture ? await loadCapture(options.capture, checkpoint) : undefined,
             calibration: options.calibration
