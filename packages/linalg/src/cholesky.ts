@@ -31,7 +31,10 @@ function half(size: number): number {
   return Math.ceil(size / (2 * base)) * base;
 }
 
-/** Subtracts a·b (b transposed where asked) from a view in place. */
+/** Rows and columns of a product that is subtracted at a time: the engine copies what it multiplies. */
+const panel = 1024;
+
+/** Subtracts a·b (b transposed where asked) from a view in place; where a·bᵀ is symmetric only from the panels on and below the diagonal. */
 async function subtractProduct(
   target: Float64Matrix,
   a: Float64Matrix,
@@ -39,13 +42,29 @@ async function subtractProduct(
   transposeB: boolean,
   ctx: RunContext,
 ): Promise<void> {
-  throwIfAborted(ctx.signal);
-  const product = (await ctx.engine.matmul(a, b, { transposeB })).data;
   const [rows, columns] = target.shape;
-  for (let i = 0, from = 0; i < rows; i++) {
-    const start = target.offset + i * target.stride[0];
-    for (let j = 0; j < columns; j++, from++) target.data[start + j] -= product[from];
+  const inner = a.shape[1];
+  const symmetric = a === b;
+  for (let top = 0; top < rows; top += panel) {
+    const height = Math.min(panel, rows - top);
+    const left = part(a, top, 0, height, inner);
+    const end = symmetric ? top + height : columns;
+    for (let first = 0; first < end; first += panel) {
+      throwIfAborted(ctx.signal);
+      const width = Math.min(panel, end - first);
+      const right = transposeB ? part(b, first, 0, width, inner) : part(b, 0, first, inner, width);
+      const product = (await ctx.engine.matmul(left, right, { transposeB })).data;
+      for (let i = 0, from = 0; i < height; i++) {
+        const start = target.offset + (top + i) * target.stride[0] + first;
+        for (let j = 0; j < width; j++, from++) target.data[start + j] -= product[from];
+      }
+    }
   }
+}
+
+/** Rows r0 … r0+rows and columns c0 … c0+columns of a matrix whose rows are contiguous. */
+function part(m: Float64Matrix, r0: number, c0: number, rows: number, columns: number): Float64Matrix {
+  return tensor(m.data, [rows, columns], m.stride, m.offset + r0 * m.stride[0] + c0);
 }
 
 /**
@@ -128,8 +147,6 @@ async function solveRows(
   const count = rows.shape[0];
   if (size <= base) return solveRowsBase(lower, rows, plain);
   const h = half(size);
-  const part = (m: Float64Matrix, r0: number, c0: number, r: number, c: number) =>
-    tensor(m.data, [r, c], m.stride, m.offset + r0 * m.stride[0] + c0);
   const first = part(rows, 0, 0, count, h);
   const second = part(rows, 0, h, count, size - h);
   const corner = part(lower, h, 0, size - h, h);

@@ -1,4 +1,11 @@
-import { contiguousData, type Matrix, type RunContext, tensor } from "@layerfold/core";
+import {
+  contiguousData,
+  isLayerfoldError,
+  LayerfoldError,
+  type Matrix,
+  type RunContext,
+  tensor,
+} from "@layerfold/core";
 import { cholesky, choleskySolve } from "./cholesky.js";
 
 /** The normal equations of a linear fit, accumulated in float64. */
@@ -10,7 +17,7 @@ export interface RidgeProblem {
   /** Share of the Gram's mean diagonal: λ = ridge · tr(AᵀA) / features. At least 0. */
   readonly ridge: number;
   /** [features, targets] the solution that λ pulls towards; default zeros. */
-  readonly prior?: Matrix<Float64Array>;
+  readonly prior?: Matrix;
   /** Lends the memory of `gram` and `cross` to the work; both are then spoilt. */
   readonly overwrite?: boolean;
 }
@@ -37,6 +44,12 @@ export async function ridgeLeastSquares(
     const prior = contiguousData(problem.prior);
     for (let i = 0; i < right.length; i++) right[i] += lambda * prior[i];
   }
-  const lower = await cholesky(tensor(gram, [size, size]), ctx, { overwrite: true });
+  const lower = await cholesky(tensor(gram, [size, size]), ctx, { overwrite: true }).catch((error) => {
+    if (!isLayerfoldError(error, "MATRIX_NOT_POSITIVE_DEFINITE")) throw error;
+    throw new LayerfoldError(error.code, "the Gram is singular, and the ridge too small to help", {
+      wanted: `a ridge above ${problem.ridge}, or more samples`,
+      cause: error,
+    });
+  });
   return choleskySolve(lower, tensor(right, problem.cross.shape), ctx);
 }

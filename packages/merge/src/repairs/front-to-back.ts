@@ -1,5 +1,6 @@
 import {
   type BlockView,
+  errorWithin,
   type Hidden,
   keptLayer,
   LayerfoldError,
@@ -106,7 +107,9 @@ export async function* frontToBack(
         },
       };
       const unrepaired = await foldedBlock(index);
-      const filled = await fill(group, unrepaired);
+      const filled = await fill(group, unrepaired).catch((error) => {
+        throw errorWithin(error, `layers ${layers.join(", ")}`);
+      });
       // A fit must not wake what the plan silenced.
       const block = planGroup.without ? withScaledUpdates(filled, 0, planGroup.without) : filled;
       let [before, after, values] = [0, 0, 0];

@@ -50,6 +50,10 @@ export function tokenScales(target: Hidden, weighting: FitOptions["tokenWeightin
 export interface SplitEquations {
   readonly seen: NormalEquations;
   readonly heldOut: NormalEquations;
+  /** Rows of both. */
+  readonly tokens: number;
+  /** What is fitted, for people. */
+  readonly where: string;
 }
 
 /**
@@ -66,10 +70,12 @@ export async function gatherEquations(
 ): Promise<SplitEquations> {
   const seen = emptyEquations(sizes.features, sizes.targets);
   const heldOut = options.ridge.length > 1 ? emptyEquations(sizes.features, sizes.targets) : seen;
+  let tokens = 0;
   for await (const batch of group.batches()) {
     const { features, target } = await observe(batch);
     const { lengths } = batch.target;
     const scales = tokenScales(batch.target, options.tokenWeighting);
+    tokens += scales.length;
     await addRows(
       batch.heldOut ? heldOut : seen,
       gatherRows(features, lengths, scales),
@@ -77,24 +83,34 @@ export async function gatherEquations(
       ctx,
     );
   }
-  return { seen, heldOut };
+  return { seen, heldOut, tokens, where: `layers ${group.layers.join(", ")}` };
 }
 
-/** The equations of all batches, and the ridge that the held-out ones choose. */
+/** The equations of all batches, and the ridge that the held-out ones choose. A singular Gram is reported. */
 export async function settle(
-  { seen, heldOut }: SplitEquations,
-  prior: Matrix<Float64Array>,
-  { ridge }: FitOptions,
+  { seen, heldOut, tokens, where }: SplitEquations,
+  prior: Matrix,
+  { ridge: ridges }: FitOptions,
   ctx: RunContext,
 ): Promise<{ equations: NormalEquations; ridge: number }> {
-  if (seen === heldOut) return { equations: seen, ridge: ridge[0] };
-  return { equations: sumOf(seen, heldOut), ridge: await bestRidge(seen, heldOut, prior, ridge, ctx) };
+  const single = seen === heldOut;
+  const ridge = single ? ridges[0] : await bestRidge(seen, heldOut, prior, ridges, ctx);
+  const features = seen.gram.shape[0];
+  if (tokens < features) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "GRAM_SINGULAR",
+      message: `${where}: ${tokens} calibration tokens for ${features} activations: the Gram is singular, and ridge ${ridge} decides`,
+    });
+  }
+  return { equations: single ? seen : sumOf(seen, heldOut), ridge };
 }
 
 /** [features, targets] float32: the ridge fit towards the prior. Spoils the equations, whose memory it works in. */
 export async function solved(
   equations: NormalEquations,
-  prior: Matrix<Float64Array>,
+  prior: Matrix,
   ridge: number,
   ctx: RunContext,
 ): Promise<Matrix<Float32Array>> {

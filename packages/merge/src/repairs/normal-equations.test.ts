@@ -1,5 +1,6 @@
 import { type Matrix, tensor } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
+import { onnxEngine } from "@layerfold/onnx";
 import { testContext } from "@layerfold/testkit";
 import fc from "fast-check";
 import { expect, it } from "vitest";
@@ -159,4 +160,25 @@ it("gathers the real tokens only, scaled, side by side", () => {
   expect(() => gatherRows([a], Int32Array.of(3, 1), Float64Array.of(1))).toThrow(
     expect.objectContaining({ code: "TENSOR_SHAPE" }),
   );
+});
+
+it("solves for more features than the engine is given at a time", async () => {
+  // G = I + u·uᵀ, so G⁻¹b = b − u·(u·b)/(1 + u·u) (Sherman & Morrison 1950).
+  const size = 2200;
+  const u = normals(11, size, 1).data.map((value) => value / 10);
+  const b = normals(12, size, 1).data;
+  const gram = tensor(new Float64Array(size * size), [size, size]);
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++) gram.data[i * size + j] = u[i] * u[j] + (i === j ? 1 : 0);
+  }
+  const dot = (x: Float64Array, y: Float64Array) => x.reduce((sum, value, i) => sum + value * y[i], 0);
+  const share = dot(u, b) / (1 + dot(u, u));
+  const engine = onnxEngine();
+  const ctx = testContext(1, { engine });
+  const { data } = await ridgeLeastSquares(
+    { gram, cross: tensor(b, [size, 1]), ridge: 0 },
+    { ...ctx, engine },
+  );
+  await engine.close();
+  for (let i = 0; i < size; i++) expect(Math.abs(data[i] - (b[i] - share * u[i]))).toBeLessThan(1e-10);
 });

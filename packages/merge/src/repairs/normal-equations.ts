@@ -180,7 +180,7 @@ export function ofFeatures({ gram, cross }: NormalEquations, features: readonly 
 export async function bestRidge(
   seen: NormalEquations,
   unseen: NormalEquations,
-  prior: Float64Matrix,
+  prior: Matrix,
   ridges: readonly number[],
   ctx: RunContext,
 ): Promise<number> {

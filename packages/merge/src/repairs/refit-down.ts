@@ -1,5 +1,5 @@
 import { type BlockView, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
-import { float64, specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
+import { specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
 import { downOutput, mlpOf } from "./neurons.js";
@@ -36,7 +36,7 @@ export async function refitDown(
     },
     ctx,
   );
-  const prior = float64(transposed(down));
+  const prior = transposed(down);
   const { equations: all, ridge } = await settle(equations, prior, options, ctx);
   const weights = await solved(all, prior, ridge, ctx);
   const refitted = tensor(weights.data, weights.shape);

@@ -1,9 +1,11 @@
 import {
   type BlockView,
   contiguousData,
+  type Diagnostic,
   dropPlan,
   type MergePlan,
   type ModelRunner,
+  type ProgressEvent,
   parsePlan,
   type Repair,
   type RepairedBlock,
@@ -203,6 +205,31 @@ describe("reconstruct", () => {
       const bare = async (group: number) => ({ ...(await model.block(group)), spec: undefined });
       await expect(repaired(reconstruct(), model, dropPlan(4, [0, 1, 2, 3]), bare)).rejects.toMatchObject({
         code: "BLOCK_SPEC_MISSING",
+      });
+      await model.close();
+    });
+  });
+
+  it("says that there are fewer tokens than activations, and where no ridge could help", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const few = opened(tokenBatches(3, 1, 4));
+      const fit = async (options: Parameters<typeof reconstruct>[0]) => {
+        const seen: Diagnostic[] = [];
+        const report = (event: Diagnostic | ProgressEvent) => {
+          if (event.type === "diagnostic") seen.push(event);
+        };
+        const plan = dropPlan(4, [0, 1, 3]);
+        const folded = (group: number) => model.block(plan.groups[group].layers[0]);
+        for await (const _ of reconstruct(options).fit(model, plan, folded, few, { ...ctx, report }));
+        return seen;
+      };
+      const [first] = await fit({ ridge: [1e-3] });
+      expect(first).toMatchObject({ code: "GRAM_SINGULAR", message: expect.stringContaining("ridge 0.001") });
+      await expect(fit({ ridge: [1e-40] })).rejects.toMatchObject({
+        code: "MATRIX_NOT_POSITIVE_DEFINITE",
+        wanted: expect.stringContaining("1e-40"),
+        where: "layers 0",
       });
       await model.close();
     });
