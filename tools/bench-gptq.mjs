@@ -1,5 +1,5 @@
 // GPTQ of a model by `layerfold quantize` and by plain torch (tools/gptq_reference.py), one after the other on this machine: seconds and peak
-// memory. Needs a Python with torch and transformers for the second: LAYERFOLD_PYTHON, else python3; without it the first is still measured.
+// memory, wall and processor time (which a busy machine distorts less). Needs a Python with torch and transformers for the second: LAYERFOLD_PYTHON, else python3; without it the first is still measured.
 // Usage: node tools/bench-gptq.mjs MODEL TEXT [SEQUENCES 128] [LENGTH 512] [GROUP 64]
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,11 +10,13 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const [model, text, sequences = "128", length = "512", group = "64"] = process.argv.slice(2);
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-gptq-"));
-const report = (who, seconds, bytes) =>
-  console.log(`${who}: ${seconds.toFixed(1)} s, peak ${(bytes / 2 ** 30).toFixed(2)} GiB`);
+const report = (who, seconds, processor, bytes) =>
+  console.log(
+    `${who}: ${seconds.toFixed(1)} s (${processor.toFixed(1)} s of processor time), peak ${(bytes / 2 ** 30).toFixed(2)} GiB`,
+  );
 try {
   const tell =
-    "process.on('exit',()=>console.error('@'+process.resourceUsage().maxRSS*1024+' '+process.uptime()))";
+    "process.on('exit',()=>{const r=process.resourceUsage();console.error('@'+r.maxRSS*1024+' '+process.uptime()+' '+(r.userCPUTime+r.systemCPUTime)/1e6)})";
   const ours = spawnSync(
     process.execPath,
     [
@@ -26,11 +28,12 @@ try {
     ],
     { encoding: "utf8" },
   );
-  const measured = /@(\d+) ([\d.]+)/.exec(ours.stderr);
+  const measured = /@(\d+) ([\d.]+) ([\d.]+)/.exec(ours.stderr);
   if (ours.status !== 0 || !measured) throw new Error(ours.stderr);
   // The whole process: reading the text, quantising, and writing the checkpoint.
   const seconds = Number(measured[2]);
-  report("layerfold", seconds, Number(measured[1]));
+  const processor = Number(measured[3]);
+  report("layerfold", seconds, processor, Number(measured[1]));
 
   const python = process.env.LAYERFOLD_PYTHON ?? "python3";
   if (spawnSync(python, ["-c", "import torch, transformers"]).status !== 0) {
@@ -46,9 +49,13 @@ try {
     report(
       `torch ${theirs.torch}, transformers ${theirs.transformers}`,
       theirs.seconds,
+      theirs.processor_seconds,
       theirs.peak_rss_bytes,
     );
-    console.log(`layerfold at ${(theirs.seconds / seconds).toFixed(2)} x its speed`);
+    const times = (a, b) => (a / b).toFixed(2);
+    console.log(
+      `layerfold at ${times(theirs.seconds, seconds)} x its speed, ${times(theirs.processor_seconds, processor)} x by processor time`,
+    );
   }
 } finally {
   rmSync(scratch, { recursive: true, force: true });

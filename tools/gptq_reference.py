@@ -22,7 +22,7 @@ windows = len(stream) // length
 chosen = [i * windows // sequences for i in range(sequences)]
 batch = torch.stack([stream[i * length : (i + 1) * length] for i in chosen])
 
-start = time.perf_counter()
+start, processor = time.perf_counter(), time.process_time()
 
 
 class Hessian:
@@ -127,6 +127,7 @@ print(
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
             "seconds": time.perf_counter() - start,
+            "processor_seconds": time.process_time() - processor,
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
     )

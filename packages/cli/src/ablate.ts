@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
+import { openCheckpoint } from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
@@ -80,9 +81,25 @@ export interface Ablation {
   readonly resumed: number;
 }
 
+/** What is kept of a folded model that was measured. */
+interface Measured {
+  /** Fingerprint of the folded checkpoint. */
+  readonly weights: string;
+  readonly quality: Quality;
+}
+
+async function fingerprintOf(directory: string): Promise<string> {
+  const folded = await openCheckpoint(directory);
+  try {
+    return await folded.fingerprint();
+  } finally {
+    await folded.close();
+  }
+}
+
 /**
- * Runs the grid over one capture. Cells that come to the same folded model (same plan, strategy and repair) are measured once; what is
- * measured is kept in `OUT/measured`, so that an interrupted grid goes on where it stopped.
+ * Runs the grid over one capture. Cells that come to the same folded weights are measured once; what is measured is kept in `OUT/measured`, so
+ * that an interrupted grid goes on where it stopped.
  */
 export async function ablate(recipeFile: string, out: string, run: Run): Promise<Ablation> {
   const recipe = await readRecipe(recipeFile);
@@ -128,7 +145,9 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     const data = await judgementFacts(judged);
 
     let resumed = 0;
-    const measured = new Map<string, Promise<Quality>>();
+    const measured = new Map<string, Promise<Measured>>();
+    /** By weights: different plans and strategies can come to the same model. */
+    const byWeights = new Map<string, Quality>();
     /** Measures a folded model, or takes what an earlier cell or run found. */
     const qualityOf = (facts: unknown, fold: (directory: string) => Promise<unknown>) => {
       const limits = { window, max: recipe.maxTokens };
@@ -139,21 +158,26 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       measured.set(key, known);
       return known;
     };
-    const measure = async (key: string, fold: (directory: string) => Promise<unknown>): Promise<Quality> => {
+    const measure = async (key: string, fold: (directory: string) => Promise<unknown>): Promise<Measured> => {
       const file = join(out, "measured", `${key}.json`);
       const before = await readFile(file, "utf8").catch(() => undefined);
       if (before !== undefined) {
-        resumed++;
-        return JSON.parse(before);
+        const found: Measured = JSON.parse(before);
+        if (!byWeights.has(found.weights)) resumed++;
+        byWeights.set(found.weights, found.quality);
+        return found;
       }
       const directory = join(out, ".fold");
       try {
         // What a killed run has left.
         await rm(directory, { recursive: true, force: true });
         await fold(directory);
-        const quality = await measureQuality(directory, judgement, undefined, quiet);
-        await writeJson(file, quality);
-        return quality;
+        const weights = await fingerprintOf(directory);
+        const quality =
+          byWeights.get(weights) ?? (await measureQuality(directory, judgement, undefined, quiet));
+        byWeights.set(weights, quality);
+        await writeJson(file, { weights, quality });
+        return { weights, quality };
       } finally {
         await rm(directory, { recursive: true, force: true });
       }
@@ -186,7 +210,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
             const plan = await planner.plan(evidence, target, quiet.ctx);
             for (const strategy of strategies) {
               for (const repair of repairs) {
-                const quality = await qualityOf(
+                const { quality } = await qualityOf(
                   [plan.groups, pluginFact(strategy), repair && pluginFact(repair)],
                   (out) => foldModel(checkpoint, { plan, strategy, repair, calibration, out }, quiet),
                 );
@@ -221,7 +245,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     }
 
     const combinations = comparisons.length * planners.length * perPlanner;
-    const table = { combinations, cells, distinct: measured.size };
+    const table = { combinations, cells, distinct: byWeights.size };
     await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...table });
     await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
     await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
@@ -229,7 +253,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       join(out, "report.html"),
       renderAblationReport({
         title: `Ablation on ${recipe.model}`,
-        subtitle: `${cells.length} cells, ${measured.size} distinct folded models`,
+        subtitle: `${cells.length} cells, ${byWeights.size} distinct folded models`,
         cells,
         dense: { accuracy: dense.accuracy },
         similarities,

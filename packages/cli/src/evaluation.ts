@@ -1,9 +1,15 @@
-import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
-import type { LanguageModel } from "@layerfold/core";
-import { klToDense, multipleChoice, perplexity, scoreBenchmark } from "@layerfold/evaluate";
+import { type Checkpoint, openCheckpoint, type Tokenizer } from "@layerfold/checkpoint";
+import type { LanguageModel, RunContext } from "@layerfold/core";
+import {
+  type BenchmarkScore,
+  klToDense,
+  multipleChoice,
+  perplexity,
+  scoreBenchmark,
+} from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
-import type { Judgement } from "./judgement.js";
+import type { JudgedTask, Judgement } from "./judgement.js";
 import type { Run } from "./run.js";
 
 /** How well a model does; single figures are those of the first text and of the questions, null where there are none. */
@@ -76,18 +82,7 @@ export async function qualityOf(
   }
   const answers = questions && (await multipleChoice(model, tokenizer, questions, {}, ctx));
   const onTasks: TaskQuality[] = [];
-  for (const { name, benchmark } of tasks) {
-    const score = await scoreBenchmark(model, tokenizer, benchmark, {}, ctx);
-    onTasks.push({
-      task: name,
-      count: score.acc.count,
-      acc: score.acc.accuracy,
-      acc_stderr: score.acc.stderr,
-      acc_norm: score.acc_norm?.accuracy ?? null,
-      acc_norm_stderr: score.acc_norm?.stderr ?? null,
-      perplexity: score.perplexity ?? null,
-    });
-  }
+  for (const task of tasks) onTasks.push((await taskQuality(model, tokenizer, task, ctx)).quality);
   return {
     perplexity: onTexts[0]?.perplexity ?? null,
     kl_to_dense: kl,
@@ -96,6 +91,26 @@ export async function qualityOf(
     texts: onTexts,
     tasks: onTasks,
   };
+}
+
+/** Asks a benchmark. @returns with each row's chosen answer, where there are choices */
+export async function taskQuality(
+  model: LanguageModel,
+  tokenizer: Tokenizer,
+  { name, benchmark }: JudgedTask,
+  ctx: RunContext,
+): Promise<{ readonly quality: TaskQuality; readonly chosen?: BenchmarkScore["chosen"] }> {
+  const { acc, acc_norm, chosen, ...score } = await scoreBenchmark(model, tokenizer, benchmark, {}, ctx);
+  const quality = {
+    task: name,
+    count: acc.count,
+    acc: acc.accuracy,
+    acc_stderr: acc.stderr,
+    acc_norm: acc_norm?.accuracy ?? null,
+    acc_norm_stderr: acc_norm?.stderr ?? null,
+    perplexity: score.perplexity ?? null,
+  };
+  return { quality, chosen };
 }
 
 /**

@@ -191,7 +191,6 @@ function markdown(): string {
         dense ? (perplexityOf(row) / perplexityOf(dense)).toFixed(3) : "",
         beside,
         (row.tensorBytes / 2 ** 20).toFixed(1),
-        row.seconds.toFixed(0),
       ];
       return `| ${cells.join(" | ")} |`;
     });
@@ -201,8 +200,8 @@ function markdown(): string {
       "",
       `${calibrationTokens} calibration tokens, ${sum(targets)} tokens scored in ${targets.length} windows.`,
       "",
-      "| scheme | perplexity | ÷ unquantised | nats per token beside rtn | MiB of tensors | s to quantise |",
-      "| --- | ---: | ---: | ---: | ---: | ---: |",
+      "| scheme | perplexity | ÷ unquantised | nats per token beside rtn | MiB of tensors |",
+      "| --- | ---: | ---: | ---: | ---: |",
       ...lines,
       "",
     ].join("\n");
@@ -210,8 +209,8 @@ function markdown(): string {
   return [
     "# Quality of quantised models",
     "",
-    "Made by `npx jiti packages/quantize/bench/quality.ts`. Each figure is measured on the files as written, by ONNX Runtime's MatMulNBits over the packed weights (activations of w8a8 simulated in float32). Negative nats",
-    "beside rtn: better than rounding to nearest, with the 95 % interval over paired windows.",
+    "Made by `npx jiti packages/quantize/bench/quality.ts`. Each figure is measured on the files as written, by ONNX",
+    "Runtime's MatMulNBits over the packed weights (activations of w8a8 simulated in float32). Negative nats beside rtn: better than rounding to nearest, with the 95 % interval over paired windows.",
     "",
     `${Object.entries(platform)
       .map(([key, value]) => `${key} ${value}`)

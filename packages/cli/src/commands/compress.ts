@@ -1,3 +1,4 @@
+import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
 import { preset, presetIds } from "@layerfold/merge";
 import { type Command, InvalidArgumentError } from "commander";
@@ -93,6 +94,12 @@ export function compressCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
     .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
+      if (options.embeddingBits && !quantizations) {
+        throw new LayerfoldError("OPTION_INVALID", "nothing is quantised whose embedding could be rounded", {
+          wanted: "--then SCHEME",
+          where: "--embedding-bits",
+        });
+      }
       const run = createRun(options, signal);
       const request: CompressRequest = {
         ...options,

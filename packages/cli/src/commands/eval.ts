@@ -1,10 +1,10 @@
 import { openTokenizer } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { benchmarkIds, multipleChoice, perplexity, scoreBenchmark } from "@layerfold/evaluate";
+import { benchmarkIds, multipleChoice, perplexity } from "@layerfold/evaluate";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command, integer, several } from "../command.js";
-import { openEvaluated } from "../evaluation.js";
+import { openEvaluated, taskQuality } from "../evaluation.js";
 import { type JudgementRequest, readJudgement } from "../judgement.js";
 import { createRun } from "../run.js";
 import { evaluationTable } from "../table.js";
@@ -83,18 +83,9 @@ export function evalCommand(signal: AbortSignal): Command {
         const { questions } = judgement;
         const onQuestions = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
         const tasks = [];
-        for (const { name, benchmark } of judgement.tasks) {
-          const { acc, acc_norm, ...rest } = await scoreBenchmark(model, tokenizer, benchmark, {}, run.ctx);
-          tasks.push({
-            task: name,
-            count: acc.count,
-            acc: acc.accuracy,
-            acc_stderr: acc.stderr,
-            acc_norm: acc_norm?.accuracy ?? null,
-            acc_norm_stderr: acc_norm?.stderr ?? null,
-            perplexity: null,
-            ...rest,
-          });
+        for (const task of judgement.tasks) {
+          const { quality, chosen } = await taskQuality(model, tokenizer, task, run.ctx);
+          tasks.push({ ...quality, ...(chosen && { chosen }) });
         }
         const { text: _, ...first } = texts[0] ?? {};
         const facts = {

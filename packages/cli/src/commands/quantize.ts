@@ -86,6 +86,16 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .action(async (modelPath: string, options: QuantizeOptions) => {
       const run = createRun(options, signal);
+      if (options.plan && !options.reuse) {
+        throw new LayerfoldError(
+          "OPTION_INVALID",
+          "a plan says which codes of another checkpoint are reused",
+          {
+            wanted: "--reuse MODEL",
+            where: "--plan",
+          },
+        );
+      }
       const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
       const overrides = [
