@@ -7,7 +7,9 @@
 import { fork, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { totalmem } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Matrix, type RunContext, tensor } from "@layerfold/core";
 import { npib } from "@layerfold/information";
@@ -49,6 +51,11 @@ function plane(count: number, rho: number, rows: number): Matrix<Float64Array>[]
   return layers;
 }
 
+/** Long runs say where they are. */
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
 async function clock(run: () => unknown): Promise<number> {
   const start = performance.now();
   await run();
@@ -65,7 +72,7 @@ async function best(repetitions: number, run: () => unknown): Promise<number> {
 async function exponent(sizes: readonly number[], run: (size: number) => () => unknown): Promise<number> {
   const x = sizes.map(Math.log);
   const y: number[] = [];
-  for (const size of sizes) y.push(Math.log(await best(3, run(size))));
+  for (const size of sizes) y.push(Math.log(await best(2, run(size))));
   const mean = (values: readonly number[]) => values.reduce((sum, v) => sum + v, 0) / values.length;
   const [mx, my] = [mean(x), mean(y)];
   const along = x.reduce((sum, v, i) => sum + (v - mx) * (y[i] - my), 0);
@@ -131,7 +138,8 @@ async function landmark(): Promise<{ seconds: number; peakBytes: number }> {
 
 /** In a process of its own, so that its peak memory is its own. */
 async function landmarkApart(): Promise<{ seconds: number; peakBytes: number }> {
-  const child = fork(fileURLToPath(import.meta.url), ["--landmark"], { execArgv: process.execArgv });
+  const jiti = join(createRequire(import.meta.url).resolve("jiti/package.json"), "../lib/jiti-cli.mjs");
+  const child = fork(jiti, [fileURLToPath(import.meta.url), "--landmark"]);
   const [found] = await once(child, "message");
   return found as { seconds: number; peakBytes: number };
 }
@@ -151,18 +159,22 @@ async function main(): Promise<void> {
     seconds.mka += mka;
     seconds.gaussian += gaussian;
   }
+  say(`seconds: ${JSON.stringify(seconds)}`);
   const layers = Array.from({ length: layerCount }, (_, l) => distinct[l % 4]);
   const cka = await clock(() => similarityMatrix(linearCka(), layers, ctx));
   // An eighth of the rows on either side and of the features.
   const slice = tensor(distinct[0].data, [samples / 8, features / 8], [features, 1]);
   const plainGram = (await best(2, () => portableEngine().matmul(slice, slice, { transposeB: true }))) * 512;
 
+  say(`linear CKA: ${cka} s`);
+
   const correlations = [0, 0.9, 0.99, 0.999];
   const information: number[] = [];
   for (const rho of correlations) {
     const embedded = plane(layerCount, rho, samples);
-    information.push(await best(3, () => similarityMatrix(npib(), embedded, ctx)));
+    information.push(await best(2, () => similarityMatrix(npib(), embedded, ctx)));
   }
+  say(`NPIB: ${information} s`);
   const [first, second] = plane(2, 0.9, samples);
   const naive = (await best(2, () => naiveInformation(first, second))) * pairCount;
 
@@ -170,6 +182,7 @@ async function main(): Promise<void> {
   const ownSmall = await best(3, () => diffusionMap().fit(small, ctx));
   const plainSmall = await clock(() => plainDiffusionMap(small));
 
+  say(`512 samples: ${ownSmall} s, ml-matrix ${plainSmall} s`);
   const grows = {
     diffusionMap: await exponent([512, 1024, 2048], (n) => {
       const x = tensor(distinct[0].data, [n, features]);
@@ -186,6 +199,7 @@ async function main(): Promise<void> {
   };
   await engine.close();
   const large = await landmarkApart();
+  say(`landmark: ${JSON.stringify(large)}; growth ${JSON.stringify(grows)}`);
   const python = pythonTimes();
 
   const s = (value: number) => `${value.toFixed(value < 10 ? 2 : 1)} s`;
