@@ -232,27 +232,23 @@ const slab = 1024;
  * Solves (L·Lᵀ)·X = B.
  *
  * @param lower - [n, n] from {@link cholesky}
- * @param rightSide - [n, m]; not changed
+ * @param rightSide - [n, m]; not changed unless `overwrite` lends its memory to the result
  * @returns [n, m]
  */
 export async function choleskySolve(
   lower: Float64Matrix,
   rightSide: Float64Matrix,
   ctx: RunContext,
+  options: { readonly overwrite?: boolean } = {},
 ): Promise<Float64Matrix> {
   checkRightSide(lower, rightSide);
   const [size, count] = rightSide.shape;
   const factorRows = rowMajor(lower);
-  const solution = new Float64Array(size * count);
+  const given = contiguousData(rightSide);
+  const solution = options.overwrite ? given : new Float64Array(size * count);
   for (let start = 0; start < count; start += slab) {
     const width = Math.min(slab, count - start);
-    const columns = tensor(
-      rightSide.data,
-      [size, width],
-      rightSide.stride,
-      rightSide.offset + start * rightSide.stride[1],
-    );
-    const rows = transposed(columns);
+    const rows = transposed(tensor(given, [size, width], [count, 1], start));
     await solveRows(factorRows, rows, false, ctx);
     await solveRows(factorRows, rows, true, ctx);
     const solved = transposed(rows).data;

@@ -51,5 +51,5 @@ export async function ridgeLeastSquares(
       cause: error,
     });
   });
-  return choleskySolve(lower, tensor(right, problem.cross.shape), ctx);
+  return choleskySolve(lower, tensor(right, problem.cross.shape), ctx, { overwrite: true });
 }
