@@ -9,7 +9,7 @@ import {
   z,
 } from "@layerfold/core";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
+import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
 import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
 import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
 import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
@@ -43,28 +43,14 @@ export const concatenate = defineRepair({
     heads: z.boolean().default(true),
   }),
   create: (options) => ({
-    fit: (model, plan, folded, calibration, ctx) =>
-      frontToBack(
-        model,
-        plan,
-        calibration(),
-        {
-          needsUpdates: () => false,
-          heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
-          folded,
-          async fill(group, block) {
-            if (group.layers.length === 1) return block;
-            const layers: BlockView[] = [];
-            for (const layer of group.layers) layers.push(await model.block(layer));
-            const place = layers[group.layers.indexOf(group.place)];
-            const withHeads = options.heads
-              ? await cutHeads(model, group, layers, place, options, ctx)
-              : place;
-            return cutNeurons(model, group, layers, withHeads, options, ctx);
-          },
-        },
-        ctx,
-      ),
+    fit: groupByGroup(options, async (model, group, block, fit, ctx) => {
+      if (group.layers.length === 1) return block;
+      const layers: BlockView[] = [];
+      for (const layer of group.layers) layers.push(await model.block(layer));
+      const place = layers[group.layers.indexOf(group.place)];
+      const withHeads = fit.heads ? await cutHeads(model, group, layers, place, fit, ctx) : place;
+      return cutNeurons(model, group, layers, withHeads, fit, ctx);
+    }),
   }),
 });
 

@@ -183,15 +183,16 @@ export function squaredDifference(a: Hidden, b: Hidden): number {
 }
 
 /** A repair's `fit` where each group's block is filled by itself, with the options that least-squares fits share. */
-export function groupByGroup(
-  options: FitOptions,
+export function groupByGroup<Options extends FitOptions>(
+  options: Options,
   fill: (
     model: ModelRunner,
     group: CalibratedGroup,
     block: BlockView,
-    options: FitOptions,
+    options: Options,
     ctx: RunContext,
   ) => Promise<BlockView>,
+  holdsOut = options.ridge.length > 1,
 ): Repair["fit"] {
   return (model, plan, folded, calibration, ctx) =>
     frontToBack(
@@ -200,7 +201,7 @@ export function groupByGroup(
       calibration(),
       {
         needsUpdates: () => false,
-        heldOutEvery: options.ridge.length > 1 ? options.heldOutEvery : 0,
+        heldOutEvery: holdsOut ? options.heldOutEvery : 0,
         folded,
         fill: (group, block) => fill(model, group, block, options, ctx),
       },

@@ -40,9 +40,7 @@ export const linear = defineRepair({
     steps: z.number().int().min(1).default(10),
   }),
   create: (options) => ({
-    fit: groupByGroup(options, (model, group, block, fit, ctx) =>
-      fitMap(model, group, block, { ...options, ...fit }, ctx),
-    ),
+    fit: groupByGroup(options, fitMap),
   }),
 });
 

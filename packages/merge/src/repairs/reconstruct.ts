@@ -1,5 +1,5 @@
 import { defineRepair, z } from "@layerfold/core";
-import { frontToBack } from "./front-to-back.js";
+import { groupByGroup } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
@@ -22,21 +22,13 @@ export const reconstruct = defineRepair({
   summary: "refit every kept block's down projection to the dense stream, front to back",
   optionsSchema: z.strictObject({ ...fitOptions, ...refineOptions }),
   create: (options) => ({
-    fit: (model, plan, folded, calibration, ctx) =>
-      frontToBack(
-        model,
-        plan,
-        calibration(),
-        {
-          needsUpdates: () => false,
-          heldOutEvery: options.ridge.length > 1 || options.refineEpochs > 0 ? options.heldOutEvery : 0,
-          folded,
-          async fill(group, block) {
-            const refitted = await refitDown(model, group, block, options, ctx);
-            return group.layers.length === 1 ? refitted : refineNeurons(model, group, refitted, options, ctx);
-          },
-        },
-        ctx,
-      ),
+    fit: groupByGroup(
+      options,
+      async (model, group, block, fit, ctx) => {
+        const refitted = await refitDown(model, group, block, fit, ctx);
+        return group.layers.length === 1 ? refitted : refineNeurons(model, group, refitted, fit, ctx);
+      },
+      options.ridge.length > 1 || options.refineEpochs > 0,
+    ),
   }),
 });
