@@ -3,12 +3,8 @@ import {
   contiguousData,
   type Diagnostic,
   dropPlan,
-  type MergePlan,
-  type ModelRunner,
   type ProgressEvent,
   parsePlan,
-  type Repair,
-  type RepairedBlock,
   tensor,
 } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
@@ -26,30 +22,7 @@ import {
 import { componentFold } from "./component-fold.js";
 import { linear } from "./linear.js";
 import { reconstruct } from "./reconstruct.js";
-
-const calibration = opened(tokenBatches(3, 6, 20));
-
-async function repaired(
-  repair: Repair,
-  model: ModelRunner,
-  plan: MergePlan,
-  folded: (group: number) => Promise<BlockView> = (group) => model.block(plan.groups[group].layers[0]),
-): Promise<RepairedBlock[]> {
-  const blocks: RepairedBlock[] = [];
-  for await (const block of repair.fit(model, plan, folded, calibration, ctx)) blocks.push(block);
-  expect(blocks.map(({ index }) => index)).toEqual(plan.groups.map((_, index) => index));
-  return blocks;
-}
-
-/** Largest difference of two arrays over the largest value of the second. */
-function relativeDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [difference, size] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference = Math.max(difference, Math.abs(a[i] - b[i]));
-    size = Math.max(size, Math.abs(b[i]));
-  }
-  return difference / size;
-}
+import { relativeDifference, repairedBlocks as repaired } from "./repaired-blocks.test.fixture.js";
 
 const values = (block: BlockView, role: string) => contiguousData(block.tensors.get(role)!);
 const tight = { ridge: [1e-9] };

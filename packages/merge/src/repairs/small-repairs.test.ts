@@ -6,21 +6,12 @@ import {
   type ModelRunner,
   parsePlan,
   type Repair,
-  type RepairedBlock,
   type Tensor,
   tensor,
 } from "@layerfold/core";
 import { openRunner } from "@layerfold/graph";
 import { describe, expect, it } from "vitest";
-import {
-  ctx,
-  families,
-  llama,
-  opened,
-  runnerWithIdleLayer,
-  tokenBatches,
-  withModel,
-} from "../tiny-models.test.fixture.js";
+import { ctx, families, llama, opened, runnerWithIdleLayer, withModel } from "../tiny-models.test.fixture.js";
 import { withTensors } from "./block-linear.js";
 import { channelScale } from "./channel-scale.js";
 import { concatenate } from "./concatenate.js";
@@ -29,35 +20,20 @@ import { hadamardScale } from "./hadamard-scale.js";
 import { linear } from "./linear.js";
 import { magnitude } from "./magnitude.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
+import { batches, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
 import { residualLinear } from "./residual-linear.js";
 import { withScaledUpdates } from "./scaled-updates.js";
 import { searchedWeights } from "./searched-weights.js";
 
-const batches = tokenBatches(3, 6, 20);
-const calibration = opened(batches);
 const plan = dropPlan(4, [0, 1, 3]);
 const tight = { ridge: [1e-12], tokenWeighting: "none" as const };
 
-async function repaired(
+const repaired = (
   repair: Repair,
   model: ModelRunner,
   of: MergePlan = plan,
-  folded: (group: number) => Promise<BlockView> = (group) => model.block(of.groups[group].layers[0]),
-): Promise<RepairedBlock[]> {
-  const blocks: RepairedBlock[] = [];
-  for await (const block of repair.fit(model, of, folded, calibration, ctx)) blocks.push(block);
-  expect(blocks.map(({ index }) => index)).toEqual(of.groups.map((_, index) => index));
-  return blocks;
-}
-
-function relativeDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [difference, size] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference = Math.max(difference, Math.abs(a[i] - b[i]));
-    size = Math.max(size, Math.abs(b[i]));
-  }
-  return difference / size;
-}
+  folded?: (group: number) => Promise<BlockView>,
+) => repairedBlocks(repair, model, of, folded);
 
 const largestChange = (a: BlockView, b: BlockView) =>
   Math.max(
