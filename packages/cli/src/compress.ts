@@ -37,11 +37,11 @@ import {
 } from "./judgement.js";
 import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
 import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
+import { presetParts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
-import { makePlugin } from "./registry.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
-import { type Comparison, makeComparison, similarityFile } from "./similarity.js";
+import { type Comparison, similarityFile } from "./similarity.js";
 import { judgedCells } from "./table.js";
 import { fileSource } from "./text-source.js";
 import { version } from "./version.js";
@@ -277,7 +277,12 @@ export async function compressPlans(
 ): Promise<{ readonly plans: readonly MergePlan[]; readonly architecture: Architecture }> {
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   try {
-    const { planner, evidence, close } = await prepare(request, checkpoint, tokenizer, run);
+    const { planner, evidence, close } = await prepare(
+      { ...request, out: undefined },
+      checkpoint,
+      tokenizer,
+      run,
+    );
     try {
       const plans: MergePlan[] = [];
       for (const target of request.layers) plans.push(await planner.plan(evidence, target, run.ctx));
@@ -354,21 +359,7 @@ async function prepare(
   const { preset } = request;
   const layerCount = checkpoint.architecture.blocks.length;
   for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
-  const planner = await makePlugin<Planner>("planner", preset.planner.id, {
-    ...preset.planner.options,
-    ...run.settings.of("planner"),
-  });
-  const strategy = await makePlugin<MergeStrategy>("strategy", preset.strategy.id, {
-    ...preset.strategy.options,
-    ...run.settings.of("strategy"),
-  });
-  const repair =
-    preset.repair &&
-    (await makePlugin<Repair>("repair", preset.repair.id, {
-      ...preset.repair.options,
-      ...run.settings.of("repair"),
-    }));
-  const comparison = await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run);
+  const { planner, strategy, repair, comparison } = await presetParts(preset, run);
   const schemes = (request.quantizations ?? []).map((name) =>
     makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run),
   );
@@ -409,8 +400,11 @@ async function prepare(
   }
 
   const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));
+  // The report shows the similarity of the layers, whether or not the planner looks at it.
   const activations: Activations | undefined =
-    calibration && (await captureCheckpoint(checkpoint, calibration, pooling, run));
+    calibration && request.out !== undefined
+      ? await captureCheckpoint(checkpoint, calibration, pooling, run)
+      : undefined;
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
   const { evidence, close } = await gatherEvidence(
     planner,

@@ -2,6 +2,7 @@ import { captureActivations, checkpointSource, type Pooling, runnerSource } from
 import { batchBySize, type Checkpoint, type TokenSequence, type TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
+  dropPlan,
   type Evidence,
   type Hidden,
   LayerfoldError,
@@ -93,9 +94,9 @@ export async function gatherEvidence(
     calibration && planner.needs.includes("evaluateDivergence")
       ? await planDivergences(checkpoint, calibration, run)
       : undefined;
-  const repaired =
-    calibration && sources.fold?.repair && planner.needs.includes("evaluateRepaired")
-      ? await repairedLosses(
+  const judgedAfterRepair = async <T>(need: Planner["needs"][number], open: RepairedJudge<T>) =>
+    calibration && sources.fold?.repair && planner.needs.includes(need)
+      ? open(
           checkpoint,
           planning.filter((_, i) => i % judgingEvery !== 0),
           planning.filter((_, i) => i % judgingEvery === 0),
@@ -104,6 +105,8 @@ export async function gatherEvidence(
           run,
         )
       : undefined;
+  const repaired = await judgedAfterRepair("evaluateRepaired", repairedLosses);
+  const foldedGroups = await judgedAfterRepair("evaluateFolded", foldedLosses);
   const evidence: Evidence = {
     layerCount: architecture.blocks.length,
     similarity,
@@ -112,6 +115,7 @@ export async function gatherEvidence(
     evaluate: losses && remembered(losses.lossOf),
     evaluateDivergence: divergences && remembered(divergences.divergenceOf),
     evaluateRepaired: repaired && remembered(repaired.lossOf),
+    evaluateFolded: foldedGroups && remembered(foldedGroups.lossOf),
     ...(calibration && {
       remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
     }),
@@ -122,6 +126,7 @@ export async function gatherEvidence(
       await losses?.close();
       await divergences?.close();
       await repaired?.close();
+      await foldedGroups?.close();
     },
   };
 }
@@ -239,6 +244,19 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
 const judgingEvery = 4;
 
 /**
+ * @param fitted - what the repair sees
+ * @param judging - what it does not
+ */
+type RepairedJudge<T> = (
+  checkpoint: Checkpoint,
+  fitted: readonly TokenSequence[],
+  judging: readonly TokenSequence[],
+  answers: WeighedAnswers | undefined,
+  fold: { readonly strategy: MergeStrategy; readonly repair: Repair },
+  run: Run,
+) => Promise<T>;
+
+/**
  * The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go.
  * @param fitted - what the repair sees
  * @param judging - what it does not
@@ -282,12 +300,89 @@ export async function repairedLosses(
   };
 }
 
+/**
+ * The loss with one group folded and repaired in the dense model, on text that the repair did not see. The dense streams before the last
+ * group are kept, so that from the front to the back each layer runs once on the text that is fitted.
+ */
+async function foldedLosses(
+  checkpoint: Checkpoint,
+  fitted: readonly TokenSequence[],
+  judging: readonly TokenSequence[],
+  answers: WeighedAnswers | undefined,
+  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair: Repair },
+  run: Run,
+) {
+  const runner = await openRunner(checkpoint);
+  const quiet = { ...run.ctx, report: undefined };
+  const layerCount = checkpoint.architecture.blocks.length;
+  const fitting = batchBySize(
+    fitted.map(({ ids }) => ids),
+    tokensPerBatch,
+  ).map(({ batch }) => batch);
+  const judged = judgedTexts(judging, answers);
+  const head = streamHead(runner, judged, quiet);
+  const advance = async (streams: readonly Hidden[], from: number, to: number) => {
+    const moved: Hidden[] = [];
+    for (let hidden of streams) {
+      for (let layer = from; layer < to; layer++) hidden = (await runner.runBlock(layer, hidden)).hidden;
+      moved.push(hidden);
+    }
+    return moved;
+  };
+  const embedded = async (batches: readonly TokenBatch[]) => {
+    const streams: Hidden[] = [];
+    for (const batch of batches) streams.push(await runner.embed(batch));
+    return streams;
+  };
+  let before: { layer: number; fitting: readonly Hidden[]; judged: readonly Hidden[] } | undefined;
+  const streamsBefore = async (layer: number) => {
+    if (!before || before.layer > layer) {
+      before = { layer: 0, fitting: await embedded(fitting), judged: await embedded(judged.batches) };
+    }
+    return (before = {
+      layer,
+      fitting: await advance(before.fitting, before.layer, layer),
+      judged: await advance(before.judged, before.layer, layer),
+    });
+  };
+  return {
+    async lossOf(layers: readonly number[]): Promise<number> {
+      if (layers.length === 0)
+        return head.lossOf(await advance(await embedded(judged.batches), 0, layerCount));
+      const [first] = layers;
+      const end = first + layers.length;
+      const streams = await streamsBefore(first);
+      const rest = Array.from({ length: layerCount }, (_, l) => l).filter((l) => l <= first || l >= end);
+      const plan = dropPlan(layerCount, rest);
+      const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
+      const feed = streams.fitting.values();
+      const part = { ...plan, groups: [plan.groups[first]] };
+      const calibration = async function* () {
+        yield* fitting;
+      };
+      let behind = streams.judged;
+      const embed = async () => feed.next().value!;
+      const repaired = repair.fit({ ...runner, embed }, part, () => blocks(first), calibration, quiet);
+      for await (const { block } of repaired) {
+        behind = await Promise.all(
+          behind.map(async (hidden) => (await runner.runBlock(first, hidden, { replace: block })).hidden),
+        );
+      }
+      return head.lossOf(await advance(behind, end, layerCount));
+    },
+    async close() {
+      await head.close();
+      await runner.close();
+    },
+  };
+}
+
 /** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */
-function remembered<T>(measure: (plan: MergePlan) => Promise<T>): (plan: MergePlan) => Promise<T> {
-  const known = new Map<string, Promise<T>>();
-  return (plan) => {
-    const key = JSON.stringify(plan.groups);
-    const value = known.get(key) ?? measure(plan);
+function remembered<In, Out>(measure: (asked: In) => Promise<Out>): (asked: In) => Promise<Out> {
+  const known = new Map<string, Promise<Out>>();
+  return (asked) => {
+    const key = JSON.stringify(asked);
+    const value = known.get(key) ?? measure(asked);
     known.set(key, value);
     return value;
   };

@@ -11,7 +11,6 @@ import {
   type MergePlan,
   type MergeStrategy,
   type PlanGroup,
-  type Planner,
   type Repair,
 } from "@layerfold/core";
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
@@ -31,10 +30,9 @@ import {
 } from "./judgement.js";
 import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
+import { presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
-import { makePlugin } from "./registry.js";
 import type { Run } from "./run.js";
-import { makeComparison } from "./similarity.js";
 import { fileSource, parseCalibration } from "./text-source.js";
 import { version } from "./version.js";
 
@@ -147,12 +145,16 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const plans: QualityPlan[] = [];
     const layerCount = checkpoint.architecture.blocks.length;
     for (const preset of request.presets) {
-      const parts = await partsOf(preset, run);
+      const parts = await presetParts(preset, run);
       const { planner, comparison } = parts;
       for (const ratio of request.ratios) {
         const removed = Math.min(layerCount - 1, Math.max(1, Math.round(ratio * layerCount)));
         run.terminal.say(`${preset.id}, ${removed} of ${layerCount}`);
-        const judgedBy = planner.needs.includes("evaluateRepaired") ? [parts.strategy, parts.repair] : [];
+        const judgedBy = planner.needs.some(
+          (need) => need === "evaluateRepaired" || need === "evaluateFolded",
+        )
+          ? [parts.strategy, parts.repair]
+          : [];
         const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
         const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
         const { plan, seconds } = await knownPlan(["plan", used, removed], async () => {
@@ -263,19 +265,6 @@ async function knownCalibration(
 async function openReference(checkpoint: Checkpoint) {
   const decoder = await openDecoder(checkpoint);
   return { model: rememberedLogits(decoder, 2 ** 29), close: () => decoder.close() };
-}
-
-async function partsOf(preset: Preset, run: Run) {
-  const options = (kind: "planner" | "strategy" | "repair") => ({
-    ...preset[kind]?.options,
-    ...run.settings.of(kind),
-  });
-  return {
-    planner: await makePlugin<Planner>("planner", preset.planner.id, options("planner")),
-    strategy: await makePlugin<MergeStrategy>("strategy", preset.strategy.id, options("strategy")),
-    repair: preset.repair && (await makePlugin<Repair>("repair", preset.repair.id, options("repair"))),
-    comparison: await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run),
-  };
 }
 
 /** Repairs that fill a group's block from all its layers, and so merge by themselves. */

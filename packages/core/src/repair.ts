@@ -21,6 +21,7 @@ export interface Repair extends Plugin {
   readonly kind: "repair";
   /**
    * @param model - the dense model
+   * @param plan - or consecutive groups of one, where `model.embed` gives the stream before the first of them
    * @param folded - the block that the strategy made for each group
    * @param calibration - opened once for every pass that the repair makes
    */

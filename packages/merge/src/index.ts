@@ -5,6 +5,7 @@ export { foldedRunner } from "./folded-runner.js";
 export { type PlanShares, planShares } from "./plan-shares.js";
 export { planStreams } from "./plan-streams.js";
 export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
+export { bestPartition } from "./planners/best-partition.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";
 export { evolutionary } from "./planners/evolutionary.js";
 export { greedyKl } from "./planners/greedy-kl.js";

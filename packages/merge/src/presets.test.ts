@@ -32,6 +32,7 @@ function drawnEvidence(layerCount: number): Evidence {
     remeasure: async (plan) => symmetric(plan.groups.length, 1),
     evaluate: async () => rng.uniform(),
     evaluateRepaired: async () => rng.uniform(),
+    evaluateFolded: async () => rng.uniform(),
     evaluateDivergence: async () => rng.uniform(),
   };
 }

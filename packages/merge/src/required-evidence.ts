@@ -91,3 +91,12 @@ export function requireJudge(
   const repaired = judge === "repaired-loss" ? " with a repair" : "";
   throw missing(planner, `to try plans${repaired} on a calibration text`);
 }
+
+/** @throws EVIDENCE_MISSING */
+export function requireFoldedLoss(
+  { evaluateFolded }: Evidence,
+  planner: string,
+): (layers: readonly number[]) => Promise<number> {
+  if (evaluateFolded) return evaluateFolded;
+  throw missing(planner, "to try folds with a repair on a calibration text");
+}

@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { type CommonOptions, command, integer, several } from "../command.js";
 import { type CompressRequest, compress, compressPlans } from "../compress.js";
 import { describePlan, planFacts } from "../describe-plan.js";
+import { type ReplacedParts, withParts } from "../preset-parts.js";
 import { createRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 import {
@@ -15,7 +16,7 @@ import {
 } from "./calibration-flags.js";
 import { embeddingBits } from "./quantize.js";
 
-interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
+interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags, ReplacedParts {
   readonly layers: number[];
   readonly method: string;
   readonly evaluate?: readonly string[];
@@ -56,6 +57,14 @@ export function compressCommand(signal: AbortSignal): Command {
     .requiredOption("--layers <counts>", "layers that remain: a number, or a list such as 12,10,9", layerList)
     .option("--method <name>", `preset: ${presetIds.join(", ")}`, "layerfold")
     .option(
+      "--planner <name>",
+      "in the preset's stead: a planner, a path to a module with one, or a plan (FILE.json)",
+    )
+    .option("--strategy <name>", "in the preset's stead: how layers become one")
+    .option("--repair <name>", "in the preset's stead: correction afterwards, or none")
+    .option("--measure <name>", "in the preset's stead: how layers are compared")
+    .option("--embedding <name>", "in the preset's stead: what comes before the measure")
+    .option(
       "--evaluate <text>",
       "text that perplexity is measured on, FILE or FILE[from:to]; must not be the calibration text; may be given often",
       several,
@@ -93,7 +102,8 @@ export function compressCommand(signal: AbortSignal): Command {
     )
     .option("--force", "replace a folder that is not empty")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
-    .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
+    .action(async (model: string, { then: quantizations, ...given }: CompressOptions) => {
+      const { planner, strategy, repair, measure, embedding, ...options } = given;
       if (options.embeddingBits && !quantizations) {
         throw new LayerfoldError("OPTION_INVALID", "nothing is quantised whose embedding could be rounded", {
           wanted: "--then SCHEME",
@@ -106,7 +116,7 @@ export function compressCommand(signal: AbortSignal): Command {
         tasks: options.task,
         model,
         quantizations,
-        preset: preset(options.method),
+        preset: withParts(preset(options.method), { planner, strategy, repair, measure, embedding }),
         calibrationTokens: options.calibrationTokens ?? options.maxTokens,
       };
       if (options.dryRun) {

@@ -1,5 +1,4 @@
-import { readFile } from "node:fs/promises";
-import { LayerfoldError, type MergeStrategy, parsePlan, type Repair } from "@layerfold/core";
+import { LayerfoldError, type MergeStrategy, type Repair } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readCalibration } from "../calibration.js";
@@ -9,6 +8,7 @@ import { describePlan, planFacts } from "../describe-plan.js";
 import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
 import { outputOf } from "../outputs.js";
+import { readPlan } from "../plan-file.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -59,7 +59,7 @@ export function mergeCommand(signal: AbortSignal): Command {
           wanted: "--calibration FILE",
         });
       }
-      const plan = parsePlan(await readJson(options.plan), options.plan);
+      const plan = await readPlan(options.plan);
       // A merge alone looks at no text, so a checkpoint without a tokenizer will do.
       const { checkpoint, tokenizer } =
         repair && out !== undefined
@@ -95,15 +95,4 @@ export function mergeCommand(signal: AbortSignal): Command {
         await checkpoint.close();
       }
     });
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, "utf8"));
-  } catch (cause) {
-    throw new LayerfoldError("PLAN_INVALID", `cannot read the plan: ${(cause as Error).message}`, {
-      where: file,
-      cause,
-    });
-  }
 }

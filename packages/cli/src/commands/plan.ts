@@ -1,6 +1,12 @@
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
-import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
+import {
+  type Activations,
+  LayerfoldError,
+  type MergeStrategy,
+  type Planner,
+  type Repair,
+} from "@layerfold/core";
 import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readAnswers, readCalibration } from "../calibration.js";
@@ -22,6 +28,8 @@ import {
 interface PlanOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly layers: number;
   readonly planner: string;
+  readonly strategy: string;
+  readonly repair?: string;
   readonly similarity?: string;
   readonly capture?: string;
   readonly measure: string;
@@ -45,6 +53,12 @@ export function planCommand(signal: AbortSignal): Command {
     .argument("<model>", "checkpoint folder")
     .requiredOption("--layers <count>", "layers that remain", integer(1))
     .requiredOption("--planner <name>", "planner, or a path to a module with one")
+    .option(
+      "--strategy <name>",
+      "how layers become one, where plans are judged after fold and repair",
+      "drop",
+    )
+    .option("--repair <name>", "correction afterwards, where plans are judged after fold and repair")
     .option("--similarity <file>", "matrix that `layerfold similarity` wrote")
     .option("--capture <folder>", "activations that `layerfold capture` wrote")
     .option("--measure <name>", "similarity measure, where a matrix has to be made", "npib")
@@ -56,6 +70,14 @@ export function planCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       const out = outputOf(options);
       const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
+      const strategy = await makePlugin<MergeStrategy>(
+        "strategy",
+        options.strategy,
+        run.settings.of("strategy"),
+      );
+      const repair = options.repair
+        ? await makePlugin<Repair>("repair", options.repair, run.settings.of("repair"))
+        : undefined;
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
       const checkpoint = await openModelCheckpoint(modelPath, run);
@@ -86,6 +108,7 @@ export function planCommand(signal: AbortSignal): Command {
                   options.questionWeight,
                 )
               : undefined,
+            fold: { strategy, repair },
           },
           run,
         );

@@ -11,6 +11,7 @@ import { portableEngine, seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
+import { bestPartition } from "./best-partition.js";
 import { contiguousBlock } from "./contiguous-block.js";
 import { evolutionary } from "./evolutionary.js";
 import { greedyKl } from "./greedy-kl.js";
@@ -202,6 +203,85 @@ describe("best-adjacent-pair", () => {
     );
     // Equal row means: σ(1/2) = 0.6225.
     expect(plan.groups[0].weights![0]).toBeCloseTo(1 / (1 + Math.exp(-0.5)), 12);
+  });
+});
+
+describe("best-partition", () => {
+  /** Folding the layers from `first` on costs the sum of what their seams cost, on top of a dense loss of 2. */
+  const evidence = (seams: readonly number[], asked: (readonly number[])[] = []): Evidence => ({
+    layerCount: seams.length + 1,
+    compatible: () => true,
+    evaluateFolded: async (layers) => {
+      asked.push(layers);
+      return 2 + layers.slice(1).reduce((sum, layer) => sum + seams[layer - 1], 0) ** 1.5;
+    },
+  });
+
+  it("takes the pairs that cost least together, though the cheapest of all is not among them", async () => {
+    // Seams 0|1 1|2 2|3 3|4: the cheapest seam 2|3 shuts out both of its neighbours.
+    const plan = await bestPartition().plan(evidence([9, 2, 1, 2]), 3, context());
+    expect(plan).toEqual(dropPlan(5, [0, 1, 3]));
+    const one = await bestPartition().plan(evidence([9, 2, 1, 2]), 4, context());
+    expect(one).toEqual(dropPlan(5, [0, 1, 2, 4]));
+  });
+
+  it("is no worse than any other partition", async () => {
+    const sizes = fc.tuple(
+      fc.array(fc.double({ min: 0, max: 5, noNaN: true }), { minLength: 2, maxLength: 6 }),
+      fc.nat(),
+    );
+    await fc.assert(
+      fc.asyncProperty(sizes, async ([seams, draw]) => {
+        const layerCount = seams.length + 1;
+        const target = 2 + (draw % (layerCount - 2 || 1));
+        if (target >= layerCount) return;
+        const given = evidence(seams);
+        const planner = bestPartition({ largestGroup: layerCount });
+        const costOf = async (plan: MergePlan) => {
+          let sum = 0;
+          for (const { layers } of plan.groups) sum += (await given.evaluateFolded!(layers)) - 2;
+          return sum;
+        };
+        const found = await planner.plan(given, target, context());
+        expect(found.groups.length).toBe(target);
+        const least = await costOf(found);
+        for (let mask = 0; mask < 2 ** (layerCount - 2); mask++) {
+          const kept = [0, 1];
+          for (let layer = 2; layer < layerCount; layer++) if ((mask >> (layer - 2)) & 1) kept.push(layer);
+          if (kept.length !== target) continue;
+          expect(least).toBeLessThanOrEqual((await costOf(dropPlan(layerCount, kept))) + 1e-9);
+        }
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("asks for every small group once, from the front to the back, whatever is left standing", async () => {
+    const asked: (readonly number[])[] = [];
+    await bestPartition({ largestGroup: 3 }).plan(evidence([1, 1, 1, 1], asked), 4, context());
+    expect(asked).toEqual([[], [1, 2], [1, 2, 3], [2, 3], [2, 3, 4], [3, 4]]);
+  });
+
+  it("lets groups grow where there is no other way, and says so", async () => {
+    const codes: string[] = [];
+    const report: RunContext["report"] = (event) => event.type === "diagnostic" && codes.push(event.code);
+    const plan = await bestPartition().plan(evidence([1, 1, 1, 1, 1, 1]), 3, context(report));
+    expect(plan.groups.length).toBe(3);
+    expect(codes).toEqual(["GROUPS_GROW"]);
+  });
+
+  it("says what it was not given, and what cannot be", async () => {
+    const blind = { layerCount: 4, compatible: () => true };
+    await expect(bestPartition().plan(blind, 3, context())).rejects.toMatchObject({
+      code: "EVIDENCE_MISSING",
+    });
+    await expect(bestPartition().plan(evidence([1, 1, 1]), 1, context())).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
+    });
+    const strangers = { ...evidence([1, 1, 1]), compatible: (a: number, b: number) => a === b };
+    await expect(bestPartition().plan(strangers, 3, context())).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
+    });
   });
 });
 

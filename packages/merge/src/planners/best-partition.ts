@@ -1,0 +1,104 @@
+import { definePlanner, dropPlan, LayerfoldError, throwIfAborted, z } from "@layerfold/core";
+import { checkTarget, requireFoldedLoss } from "../required-evidence.js";
+
+/**
+ * Folds and repairs every run of two to `largestGroup` neighbours by itself, the rest of the model staying dense, and takes the partition
+ * into as many groups as layers are to stay whose losses, less the dense model's, sum least (dynamic programming over the depth). Where a
+ * greedy search judges layers by what their absence costs, this judges groups by what is left missing once they are folded.
+ *
+ * It takes costs to add up, which they do while folds are small. Ours.
+ *
+ * Needs `evaluateFolded`: about layers · (largestGroup − 1) evaluations, whatever the number of layers that go; other targets cost none.
+ */
+export const bestPartition = definePlanner({
+  id: "best-partition",
+  summary: "fold every small run of layers alone, then take the partition whose losses sum least",
+  optionsSchema: z.strictObject({
+    /** Most layers that one layer may come to stand for. Where too few layers are left for it, it grows, and that is reported. */
+    largestGroup: z.number().int().min(2).default(2),
+    /** First layer of the first group that may fold. */
+    firstLayer: z.number().int().min(0).default(1),
+  }),
+  create: ({ largestGroup, firstLayer }) => ({
+    needs: ["evaluateFolded"],
+    async plan(evidence, targetLayerCount, ctx) {
+      checkTarget(evidence, targetLayerCount);
+      const { layerCount, compatible } = evidence;
+      const evaluate = requireFoldedLoss(evidence, "best-partition");
+      const foldable = layerCount - firstLayer;
+      const places = targetLayerCount - firstLayer;
+      if (places < 1) {
+        throw new LayerfoldError("PLAN_IMPOSSIBLE", "too few layers may go", {
+          wanted: `at least ${firstLayer + 1} layers left`,
+          got: `${targetLayerCount}`,
+          where: "planner best-partition, option firstLayer",
+        });
+      }
+      const limit = Math.max(largestGroup, Math.ceil(foldable / places));
+      if (limit > largestGroup) {
+        ctx.report?.({
+          type: "diagnostic",
+          severity: "warning",
+          code: "GROUPS_GROW",
+          message: `best-partition: ${targetLayerCount} of ${layerCount} layers cannot be left in groups of ${largestGroup}, so up to ${limit} fold into one`,
+        });
+      }
+      /** cost.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
+      const costs = new Map<number, number[]>();
+      const dense = await evaluate([]);
+      // Front to back, so that an evaluator that remembers the streams before the last group runs each layer once.
+      for (let first = firstLayer; first < layerCount; first++) {
+        const row = [Number.POSITIVE_INFINITY, 0];
+        for (let size = 2; size <= limit && first + size <= layerCount; size++) {
+          if (!compatible(first, first + size - 1)) break;
+          throwIfAborted(ctx.signal);
+          row[size] = (await evaluate(Array.from({ length: size }, (_, i) => first + i))) - dense;
+        }
+        costs.set(first, row);
+        ctx.report?.({
+          type: "progress",
+          stage: "plan",
+          done: first + 1 - firstLayer,
+          total: foldable,
+          unit: "layers",
+        });
+      }
+      const firsts = cheapestPartition(costs, firstLayer, layerCount, places);
+      if (!firsts) {
+        throw new LayerfoldError("PLAN_IMPOSSIBLE", "layers that can fold together are too few", {
+          wanted: `${targetLayerCount} layers`,
+          where: "planner best-partition",
+        });
+      }
+      return dropPlan(layerCount, [...Array(firstLayer).keys(), ...firsts]);
+    },
+  }),
+});
+
+/** First layers of the groups of least summed cost that split [firstLayer, layerCount) into `places`; undefined where none does. */
+function cheapestPartition(
+  costs: ReadonlyMap<number, readonly number[]>,
+  firstLayer: number,
+  layerCount: number,
+  places: number,
+): number[] | undefined {
+  type Way = { readonly cost: number; readonly firsts: readonly number[] };
+  /** Cheapest ways to split the layers from an index on, for each number of groups; built from the back. */
+  let ways = new Map<number, Way>([[layerCount, { cost: 0, firsts: [] }]]);
+  for (let place = 0; place < places; place++) {
+    const longer = new Map<number, Way>();
+    for (let first = layerCount - 1; first >= firstLayer; first--) {
+      for (const [size, cost] of costs.get(first)!.entries()) {
+        const rest = ways.get(first + size);
+        if (!rest || cost === Number.POSITIVE_INFINITY) continue;
+        const total = cost + rest.cost;
+        if (total < (longer.get(first)?.cost ?? Number.POSITIVE_INFINITY)) {
+          longer.set(first, { cost: total, firsts: [first, ...rest.firsts] });
+        }
+      }
+    }
+    ways = longer;
+  }
+  const way = ways.get(firstLayer);
+  return way && [...way.firsts];
+}
