@@ -116,7 +116,7 @@ describe("foldCheckpoint", () => {
         const sizes = [...blocks[1].shapes].map(
           ([role, shape]) => [role, shape.reduce((a, b) => a * b)] as const,
         );
-        const inside = sizes.reduce((sum, [role, size]) => sum + (/norm/.test(role) ? 0 : size), 0);
+        const inside = sizes.reduce((sum, [role, size]) => sum + (/^norm/.test(role) ? 0 : size), 0);
         // One attention and one MLP, and both of another layer.
         expect(silentParameterCount).toBe(2 * inside);
         const reopened = await openRunner(written);

@@ -30,7 +30,7 @@ export const llama = {
   tie_word_embeddings: true,
 };
 
-/** Families whose blocks lie in other ways: biases, fused projections, transposed weights, layer norms, scaled updates, parallel halves. */
+/** Families whose blocks lie in other ways: biases, fused projections, transposed weights, layer norms, scaled updates, parallel halves, one norm for both halves, normed queries. */
 export const families: Record<string, Record<string, unknown>> = {
   llama,
   "llama with biases": { ...llama, attention_bias: true, mlp_bias: true },
@@ -70,6 +70,15 @@ export const families: Record<string, Record<string, unknown>> = {
     use_parallel_residual: true,
     rope_parameters: { rope_theta: 10000, rope_type: "default", partial_rotary_factor: 0.25 },
   },
+  phi: {
+    ...llama,
+    model_type: "phi",
+    layer_norm_eps: 1e-5,
+    hidden_act: "gelu_new",
+    partial_rotary_factor: 0.5,
+    tie_word_embeddings: false,
+  },
+  qwen3: { ...llama, model_type: "qwen3", head_dim: 8 },
 };
 
 /** Runs a test on an untrained model of that config, in a folder of its own. */

@@ -1,15 +1,15 @@
-import {
-  type BlockView,
-  defineRepair,
-  LayerfoldError,
-  type ModelRunner,
-  type RunContext,
-  tensor,
-  z,
-} from "@layerfold/core";
+import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
-import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
+import {
+  attentionOf,
+  checkSameAttention,
+  headGroupsOf,
+  headOutputs,
+  headTensors,
+  readsPlainNorm,
+  withQueryKeyNormOf,
+} from "./heads.js";
 import {
   type FitOptions,
   fitOptions,
@@ -48,13 +48,16 @@ const rounds = 4;
  *    `refineNeurons`.
  * 5. A group of one layer has its down projection refitted (`reconstruct`).
  *
+ * Where attention and MLP run side by side, steps 2 and 3 are one fit of both to Z − x. Where queries and keys pass a norm for each head,
+ * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there.
+ *
  * Saliencies are the optimal brain surgeon's (Hassibi & Stork 1993). Ours; nearest relatives: FlattenGPT (arXiv 2602.08858), CoMe
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
  *
  * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
  * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
  *
- * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, attention with query/key norms or beside the MLP
+ * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, attention that normalises queries over all heads
  * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
  */
 export const componentFold = defineRepair({
@@ -93,16 +96,10 @@ export const componentFold = defineRepair({
               let block = place;
               if (foldsHeads(group.layers)) {
                 const headOptions = { ...options, ridge: options.headRidge };
-                block = await foldHeads(
-                  model,
-                  group,
-                  layers,
-                  place,
-                  options.heads === "joint",
-                  headOptions,
-                  ctx,
-                );
+                block = await foldHeads(model, group, layers, place, headOptions, ctx);
               }
+              const done = block !== place && specOf(place).residual === "parallel";
+              if (done) return refineNeurons(model, group, block, options, ctx);
               const filled = options.neurons
                 ? await foldNeurons(model, group, layers, block, options, ctx)
                 : await refitDown(model, group, block, options, ctx);
@@ -115,29 +112,36 @@ export const componentFold = defineRepair({
   },
 });
 
-/** Step 2: the block with the best key/value groups of all layers. */
+interface HeadOptions extends FitOptions {
+  readonly heads: "sum" | "joint" | "none";
+  readonly neurons: boolean;
+}
+
+/** Step 2: the block with the best key/value groups of all layers; in a parallel block, with the best neurons too. */
 async function foldHeads(
   model: ModelRunner,
   group: CalibratedGroup,
   layers: readonly BlockView[],
   place: BlockView,
-  joint: boolean,
-  options: FitOptions,
+  { neurons: choosesNeurons, heads, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
   for (const layer of layers) checkSameAttention(place, layer);
+  const parallel = specOf(place).residual === "parallel";
   const queries = (headCount / keyValueHeadCount) * headSize;
-  const neurons = joint ? joinNeurons(layers.map(neuronsOf)) : undefined;
+  const beside = parallel && !choosesNeurons ? [place] : layers;
+  const neurons = heads === "joint" || parallel ? joinNeurons(beside.map(neuronsOf)) : undefined;
   const prior = stackRows([...layers.map(headOutputs), ...(neurons ? [neurons.down] : [])]);
   const [features, targets] = prior.shape;
   const headFeatures = layers.length * headCount * headSize;
-  const biases = layers.flatMap((layer) => [
-    vectorOf(layer, "attention.output.bias"),
-    ...(joint ? [vectorOf(layer, "mlp.down.bias")] : []),
-  ]);
-  const output = { scale: specOf(place).residualScale ?? 1, bias: sumOfVectors(biases) };
-  const wide = neurons && withNeurons(place, neurons);
+  const outputBias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
+  const downBias = sumOfVectors(beside.map((layer) => vectorOf(layer, "mlp.down.bias")));
+  const output = {
+    scale: specOf(place).residualScale ?? 1,
+    bias: sumOfVectors([outputBias, neurons && downBias]),
+  };
+  const wide = neurons && withNeurons(readsPlainNorm(place), neurons);
   const equations = await gatherEquations(
     group,
     { features, targets },
@@ -146,7 +150,7 @@ async function foldHeads(
       const parts = [];
       for (const candidate of layers) {
         const { taps } = await model.runBlock(group.place, input, {
-          replace: candidate,
+          replace: withQueryKeyNormOf(place, candidate),
           taps: ["attention.heads"],
           tapsOnly: true,
         });
@@ -167,39 +171,51 @@ async function foldHeads(
   );
   const prior64 = float64(prior);
   const { equations: all, ridge } = await settle(equations, prior64, options, ctx);
-  const chosen = await chooseBlocks(
+  const blocks = await chooseBlocks(
     await componentFit(all, prior64, ridge, ctx),
     headFeatures / queries,
     queries,
     keyValueHeadCount,
     ctx,
   );
-  const kept = chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
-  const rest = Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
+  const kept = blocks.chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
+  const rest = parallel
+    ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(place).intermediateSize, ctx)).slice(kept.length)
+    : Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
   const index = [...kept, ...rest];
   const weights = await solved(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
+  const rows = (from: number, to: number) =>
+    tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
   const groups = layers.flatMap(headGroupsOf);
-  const outputs = tensor(weights.data.slice(0, kept.length * targets), [kept.length, targets]);
   const tensors = headTensors(
     place,
-    chosen.map((b) => groups[b]),
-    outputs,
+    blocks.chosen.map((b) => groups[b]),
+    rows(0, kept.length),
   );
-  const outputBias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
-  return withTensors(place, [
+  const filled = withTensors(place, [
     ...tensors,
     ...(outputBias ? [["attention.output.bias", tensor(outputBias)] as const] : []),
   ]);
+  if (!parallel || !neurons) return filled;
+  const chosen = selectNeurons(
+    neurons,
+    rest.map((feature) => feature - headFeatures),
+  );
+  return withDownBias(withNeurons(filled, { ...chosen, down: rows(kept.length, index.length) }), downBias);
 }
 
-/** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay. */
+function withDownBias(block: BlockView, bias: Float32Array | undefined): BlockView {
+  return bias ? withTensors(block, [["mlp.down.bias", tensor(bias)]]) : block;
+}
+
+/** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay; and the fit that is left. */
 async function chooseBlocks(
   fit: ComponentFit,
   blockCount: number,
   width: number,
   count: number,
   ctx: RunContext,
-): Promise<number[]> {
+): Promise<{ readonly chosen: readonly number[]; readonly fit: ComponentFit }> {
   const alive = Array.from({ length: blockCount }, (_, b) => b);
   let current = fit;
   while (alive.length > count) {
@@ -212,7 +228,7 @@ async function chooseBlocks(
     current = await withoutFeatures(current, columns(least.at), ctx);
     alive.splice(least.at, 1);
   }
-  return alive;
+  return { chosen: alive, fit: current };
 }
 
 /** Step 3: the block with the best neurons of all layers. */
@@ -225,14 +241,9 @@ async function foldNeurons(
   ctx: RunContext,
 ): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
-  if (!specOf(block).feedForwardNorm) {
-    throw new LayerfoldError("REPAIR_UNSUPPORTED", "MLP and attention read through one norm", {
-      wanted: "neurons: false",
-      where: `layer ${block.layer} (${block.type})`,
-    });
-  }
   const neurons = joinNeurons(layers.map(neuronsOf));
-  const wide = withNeurons(block, neurons);
+  const plain = readsPlainNorm(block);
+  const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
   const output = { scale: downOutput(block).scale, bias };
   const [features, targets] = neurons.down.shape;
@@ -254,21 +265,25 @@ async function foldNeurons(
   );
   const prior = float64(neurons.down);
   const { equations: all, ridge } = await settle(equations, prior, options, ctx);
-  const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), intermediateSize, ctx);
+  const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), 0, intermediateSize, ctx);
   const down = await solved(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
-  const filled = withNeurons(block, { ...selectNeurons(neurons, chosen), down });
-  return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
+  return withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
 }
 
-/** The features that are left when those of least saliency go in rounds of equal shares. */
-async function chooseFeatures(fit: ComponentFit, count: number, ctx: RunContext): Promise<readonly number[]> {
-  const start = fit.features.length;
+/** The features that are left when all but the first `fixed` go in rounds of equal shares, those of least saliency first. */
+async function chooseFeatures(
+  fit: ComponentFit,
+  fixed: number,
+  count: number,
+  ctx: RunContext,
+): Promise<readonly number[]> {
+  const start = fit.features.length - fixed;
   let current = fit;
   for (let round = 1; round <= rounds; round++) {
     const size = round === rounds ? count : Math.floor(start * (count / start) ** (round / rounds));
-    const saliency = featureSaliency(current);
+    const saliency = featureSaliency(current).fill(Number.POSITIVE_INFINITY, 0, fixed);
     const order = Array.from(saliency.keys()).sort((a, b) => saliency[b] - saliency[a]);
-    const gone = order.slice(size).sort((a, b) => a - b);
+    const gone = order.slice(fixed + size).sort((a, b) => a - b);
     if (round === rounds) {
       const away = new Set(gone);
       return current.features.filter((_, i) => !away.has(i));

@@ -1,7 +1,6 @@
 import {
   type BlockView,
   defineRepair,
-  LayerfoldError,
   type Matrix,
   type ModelRunner,
   type RunContext,
@@ -10,7 +9,15 @@ import {
 } from "@layerfold/core";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
-import { attentionOf, checkSameAttention, headGroupsOf, headOutputs, headTensors } from "./heads.js";
+import {
+  attentionOf,
+  checkSameAttention,
+  headGroupsOf,
+  headOutputs,
+  headTensors,
+  readsPlainNorm,
+  withQueryKeyNormOf,
+} from "./heads.js";
 import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
 import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
 import { componentFit, type NormalEquations, ofFeatures, pickRows } from "./normal-equations.js";
@@ -83,7 +90,7 @@ async function cutHeads(
       const sum = new Float32Array(input.states.data.length);
       for (const candidate of layers) {
         const { taps } = await model.runBlock(group.place, input, {
-          replace: candidate,
+          replace: withQueryKeyNormOf(place, candidate),
           taps: ["attention.heads", "attention.update"],
           tapsOnly: true,
         });
@@ -119,14 +126,10 @@ async function cutNeurons(
   ctx: RunContext,
 ): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
-  if (!specOf(block).feedForwardNorm) {
-    throw new LayerfoldError("REPAIR_UNSUPPORTED", "MLP and attention read through one norm", {
-      where: `layer ${block.layer} (${block.type})`,
-    });
-  }
   const neurons = joinNeurons(layers.map(neuronsOf));
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
-  const wide = withNeurons(block, neurons);
+  const plain = readsPlainNorm(block);
+  const wide = withNeurons(plain, neurons);
   const output = downOutput(wide);
   const [features, targets] = neurons.down.shape;
   const equations = await gatherEquations(
@@ -146,7 +149,7 @@ async function cutNeurons(
     ctx,
   );
   const { chosen, weights } = await cut(equations, neurons.down, 1, intermediateSize, options, ctx);
-  const filled = withNeurons(block, { ...selectNeurons(neurons, chosen), down: weights });
+  const filled = withNeurons(plain, { ...selectNeurons(neurons, chosen), down: weights });
   return bias ? withTensors(filled, [["mlp.down.bias", tensor(bias)]]) : filled;
 }
 

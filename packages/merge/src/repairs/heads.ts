@@ -17,6 +17,7 @@ import {
   transposed,
   weightOf,
   withoutNorm,
+  withTensors,
 } from "./block-linear.js";
 
 /** One key/value head with its query heads, behind a norm of gain 1. */
@@ -32,17 +33,15 @@ export interface HeadGroup {
  * @throws REPAIR_UNSUPPORTED
  */
 export function attentionOf(block: BlockView): AttentionSpec {
-  const { mixer, mixerPostNorm, mixerSumNorm, residual } = specOf(block);
+  const { mixer, mixerPostNorm, mixerSumNorm } = specOf(block);
   const reason =
     mixer.kind !== "attention"
       ? "it has no attention"
-      : mixer.queryKeyNorm
-        ? "queries and keys pass a norm of their own, which the layers do not share"
+      : mixer.queryKeyNorm?.over === "projection"
+        ? "queries and keys pass a norm over all heads"
         : mixerPostNorm || mixerSumNorm
           ? "a norm stands between its output projection and the stream"
-          : residual === "parallel"
-            ? "attention and MLP run side by side"
-            : undefined;
+          : undefined;
   if (mixer.kind !== "attention" || reason !== undefined) {
     throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's heads cannot be folded: ${reason}`, {
       wanted: 'heads: "none"',
@@ -130,6 +129,31 @@ export function headTensors(
     if (bias) result.push([`${role}.bias`, tensor(bias)]);
   }
   return result;
+}
+
+/**
+ * A layer whose queries and keys pass the norms of another block, whose place its heads may take: a block has one gain for all its heads,
+ * and behind it positions are turned, so that it cannot move into the projections.
+ */
+export function withQueryKeyNormOf(place: BlockView, layer: BlockView): BlockView {
+  const { queryKeyNorm } = attentionOf(place);
+  const roles = [queryKeyNorm?.query, queryKeyNorm?.key].flatMap((norm) => [norm?.weight, norm?.bias]);
+  return withTensors(
+    layer,
+    roles.flatMap((role) => {
+      const found = role === undefined ? undefined : place.tensors.get(role);
+      return role !== undefined && found ? [[role, found] as const] : [];
+    }),
+  );
+}
+
+/**
+ * The block, able to take neurons that stand behind a norm of gain 1: where its MLP reads through the attention's norm, that norm's gain
+ * moves into the attention's projections.
+ */
+export function readsPlainNorm(block: BlockView): BlockView {
+  if (specOf(block).feedForwardNorm) return block;
+  return withTensors(block, headTensors(block, headGroupsOf(block), headOutputs(block)));
 }
 
 /** [heads · headSize, hidden]: the output projection, transposed. */
