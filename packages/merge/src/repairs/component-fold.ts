@@ -18,7 +18,15 @@ import {
   settle,
   solved,
 } from "./least-squares.js";
-import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
+import {
+  downOutput,
+  feedForwardOf,
+  joinNeurons,
+  mlpOf,
+  neuronsOf,
+  selectNeurons,
+  withNeurons,
+} from "./neurons.js";
 import {
   blockSaliency,
   type ComponentFit,
@@ -49,7 +57,8 @@ const rounds = 4;
  * 5. A group of one layer has its down projection refitted (`reconstruct`).
  *
  * Where attention and MLP run side by side, steps 2 and 3 are one fit of both to Z − x. Where queries and keys pass a norm for each head,
- * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there.
+ * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there. A mixture of experts keeps
+ * those of that layer, refitted.
  *
  * Saliencies are the optimal brain surgeon's (Hassibi & Stork 1993). Ours; nearest relatives: FlattenGPT (arXiv 2602.08858), CoMe
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
@@ -57,7 +66,7 @@ const rounds = 4;
  * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
  * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
  *
- * @throws REPAIR_UNSUPPORTED for experts, families that normalise what a block adds, attention that normalises queries over all heads
+ * @throws REPAIR_UNSUPPORTED for families that normalise what a block adds, attention that normalises queries over all heads
  * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
  */
 export const componentFold = defineRepair({
@@ -75,7 +84,7 @@ export const componentFold = defineRepair({
   create: (options) => {
     const foldsHeads = (layers: readonly number[]) =>
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
-    const chooses = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
+    const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
       fit: (model, plan, folded, calibration, ctx) =>
         frontToBack(
@@ -84,7 +93,7 @@ export const componentFold = defineRepair({
           calibration(),
           {
             needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
-            heldOutEvery: chooses ? options.heldOutEvery : 0,
+            heldOutEvery: holdsOut ? options.heldOutEvery : 0,
             folded,
             async fill(group, unrepaired) {
               if (group.layers.length === 1) {
@@ -100,7 +109,8 @@ export const componentFold = defineRepair({
               }
               const done = block !== place && specOf(place).residual === "parallel";
               if (done) return refineNeurons(model, group, block, options, ctx);
-              const filled = options.neurons
+              const picksNeurons = options.neurons && feedForwardOf(place).kind === "mlp";
+              const filled = picksNeurons
                 ? await foldNeurons(model, group, layers, block, options, ctx)
                 : await refitDown(model, group, block, options, ctx);
               return refineNeurons(model, group, filled, options, ctx);

@@ -4,6 +4,7 @@ import {
   LayerfoldError,
   type Matrix,
   type MlpSpec,
+  type MoeSpec,
   type Role,
   type Tensor,
   tensor,
@@ -34,28 +35,26 @@ export interface Neurons {
 }
 
 /**
- * The block's MLP, where a linear down projection writes straight to the stream.
- * @throws REPAIR_UNSUPPORTED for experts, and for families that normalise the MLP's output
+ * The block's feed-forward part, where linear down projections write straight to the stream.
+ * @throws REPAIR_UNSUPPORTED for families that normalise what it adds
  */
+export function feedForwardOf(block: BlockView): MlpSpec | MoeSpec {
+  const { feedForward, feedForwardPostNorm, feedForwardSumNorm } = specOf(block);
+  if (!feedForwardPostNorm && !feedForwardSumNorm) return feedForward;
+  throw unsupported(block, "a norm stands between its down projection and the stream");
+}
+
+/** The same, where it is no mixture of experts. @throws REPAIR_UNSUPPORTED */
 export function mlpOf(block: BlockView): MlpSpec {
-  const spec = specOf(block);
-  const { feedForward, feedForwardPostNorm, feedForwardSumNorm } = spec;
-  const reason =
-    feedForward.kind !== "mlp"
-      ? "its experts are chosen token by token"
-      : feedForwardPostNorm || feedForwardSumNorm
-        ? "a norm stands between its down projection and the stream"
-        : undefined;
-  if (feedForward.kind !== "mlp" || reason !== undefined) {
-    throw new LayerfoldError(
-      "REPAIR_UNSUPPORTED",
-      `the block's MLP cannot be refitted in closed form: ${reason}`,
-      {
-        where: `layer ${block.layer} (${block.type})`,
-      },
-    );
-  }
-  return feedForward;
+  const feedForward = feedForwardOf(block);
+  if (feedForward.kind === "mlp") return feedForward;
+  throw unsupported(block, "its experts are chosen token by token");
+}
+
+function unsupported(block: BlockView, reason: string): LayerfoldError {
+  return new LayerfoldError("REPAIR_UNSUPPORTED", `the block's MLP cannot be refitted so: ${reason}`, {
+    where: `layer ${block.layer} (${block.type})`,
+  });
 }
 
 /** Takes an MLP apart, its norm's gain moved into gate and up. */

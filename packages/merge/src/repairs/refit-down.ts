@@ -2,12 +2,13 @@ import { type BlockView, type ModelRunner, type RunContext, tensor } from "@laye
 import { specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
-import { downOutput, mlpOf } from "./neurons.js";
+import { downOutput, feedForwardOf } from "./neurons.js";
+import { refitExperts } from "./refit-experts.js";
 
 /**
  * Refits a block's down projection by ridge least squares, so that the stream behind the block meets the dense model's behind the group:
  * W = argmin ‖A·Wᵀ − (Z − rest)‖² + λ‖W − W₀‖², A the MLP's hidden activations on the folded stream, rest all else that the block
- * leaves in the stream, W₀ the old projection.
+ * leaves in the stream, W₀ the old projection. A mixture of experts is refitted expert by expert; see `refitExperts`.
  */
 export async function refitDown(
   model: ModelRunner,
@@ -16,7 +17,8 @@ export async function refitDown(
   options: FitOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  mlpOf(block);
+  const feedForward = feedForwardOf(block);
+  if (feedForward.kind === "moe") return refitExperts(model, group, block, feedForward, options, ctx);
   const down = weightOf(block, "mlp.down");
   const [targets, features] = down.shape;
   const output = downOutput(block);

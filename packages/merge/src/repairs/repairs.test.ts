@@ -7,6 +7,7 @@ import {
   parsePlan,
   tensor,
 } from "@layerfold/core";
+import { openRunner } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { describe, expect, it } from "vitest";
 import { withoutWeights } from "../compatible-layers.js";
@@ -88,10 +89,7 @@ describe("component-fold", () => {
   });
 
   it("refuses what it cannot fold, naming the layer", async () => {
-    const refused: [Record<string, unknown>, string][] = [
-      [{ ...llama, model_type: "olmo2" }, "a norm"],
-      [{ ...llama, model_type: "mixtral", num_local_experts: 2, num_experts_per_tok: 1 }, "experts"],
-    ];
+    const refused: [Record<string, unknown>, string][] = [[{ ...llama, model_type: "olmo2" }, "a norm"]];
     for (const [config, reason] of refused) {
       await withModel(config, async (checkpoint) => {
         const model = await runnerWithIdleLayer(checkpoint, 1);
@@ -103,6 +101,51 @@ describe("component-fold", () => {
       });
     }
   });
+});
+
+describe("experts", () => {
+  const experts = { num_experts_per_tok: 2, moe_intermediate_size: 20, norm_topk_prob: true };
+  const models: Record<string, Record<string, unknown>> = {
+    mixtral: { ...llama, ...experts, model_type: "mixtral", num_local_experts: 4 },
+    qwen3_moe: { ...llama, ...experts, model_type: "qwen3_moe", head_dim: 8, num_experts: 4 },
+  };
+  it.each(Object.keys(models))(
+    "%s: each learns what the block misses, on the tokens that chose it",
+    async (name) => {
+      await withModel(models[name], async (checkpoint) => {
+        const model = await openRunner(checkpoint);
+        const whole = dropPlan(4, [0, 1, 2, 3]);
+        const rng = seededRng(4);
+        const folded = async (group: number) => {
+          const block = await model.block(group);
+          if (group !== 1) return block;
+          const spoilt = [...block.tensors].map(([role, t]) => {
+            if (!/^experts.*down$/.test(role)) return [role, t] as const;
+            const noisy = Float32Array.from(contiguousData(t), (x) => x + 0.2 * rng.normal());
+            return [role, tensor(noisy, t.shape)] as const;
+          });
+          return { ...block, tensors: new Map(spoilt) };
+        };
+        const same = await repaired(reconstruct(), model, whole);
+        for (const { error } of same) expect(error!.after).toBeLessThan(1e-9);
+        const [, fixed] = await repaired(reconstruct({ ridge: [1e-4] }), model, whole, folded);
+        expect(fixed.error!.before).toBeGreaterThan(1e-3);
+        expect(fixed.error!.after).toBeLessThan(0.5 * fixed.error!.before);
+        const plan = dropPlan(4, [0, 1, 3]);
+        await expect(repaired(reconstruct({ refineEpochs: 1 }), model, plan)).rejects.toMatchObject({
+          code: "REPAIR_UNSUPPORTED",
+          message: expect.stringContaining("experts"),
+        });
+        const [, dropped] = await repaired(reconstruct(), model, plan);
+        const [, merged] = await repaired(componentFold(), model, plan);
+        expect(merged.error!.after).toBeLessThan(dropped.error!.after);
+        expect(values(merged.block, "attention.output")).not.toEqual(
+          values(dropped.block, "attention.output"),
+        );
+        await model.close();
+      });
+    },
+  );
 });
 
 describe("reconstruct", () => {
