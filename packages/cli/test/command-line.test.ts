@@ -606,6 +606,43 @@ it.each([
   expect(readdirSync(scratch)).not.toContain("never");
 });
 
+it("takes other parts in a preset's stead, a plan of one's own among them", async () => {
+  const plan = at("own-plan.json");
+  const small = ["--calibration", `${calibration}[0:12]`];
+  const judging = ["--planner", "best-partition", "--repair", "reconstruct", ...small];
+  await json("plan", checkpoint, "--layers", "14", ...judging, "--out", plan);
+  const { groups } = JSON.parse(readFileSync(plan, "utf8"));
+  // Pairs, and none that holds layer 0.
+  expect(groups[0].layers).toEqual([0]);
+  expect(groups.filter(({ layers }: any) => layers.length === 2)).toHaveLength(2);
+
+  const parts = ["--planner", plan, "--strategy", "weighted", "--repair", "none"];
+  const { result } = await json("compress", checkpoint, "--layers", "14", ...parts, "--questions", questions);
+  expect(result.rows[1]).toMatchObject({
+    label: "layerfold+own-plan.json+weighted+none, 14 layers",
+    planner: "given",
+    strategy: "weighted",
+    repair: null,
+    num_hidden_layers: 14,
+  });
+  const other = await json("compress", checkpoint, "--layers", "12", ...parts);
+  expect(other.error.code).toBe("PLAN_MISMATCH");
+  const missing = await json("compress", checkpoint, "--layers", "14", "--planner", at("nowhere.json"));
+  expect(missing.error.code).toBe("PLAN_INVALID");
+  // Nothing to judge folds with.
+  const blind = await json(
+    "plan",
+    checkpoint,
+    "--layers",
+    "14",
+    "--planner",
+    "best-partition",
+    ...small,
+    "--dry-run",
+  );
+  expect(blind.error.code).toBe("EVIDENCE_MISSING");
+});
+
 it("finds out how much calibration text a repair needs", async () => {
   const plan = at("sized-plan.json");
   await json("plan", checkpoint, "--layers", "15", "--planner", "reverse", "--out", plan);

@@ -90,8 +90,8 @@ export const presets: readonly Preset[] = [
   {
     id: "layerfold",
     summary:
-      "our own: greedy plan by calibration loss, then the best heads and neurons of each group, refitted",
-    planner: { id: "greedy-perplexity", options: { largestGroup: 3 } },
+      "our own: the partition whose folds cost least, each tried alone, then the best heads and neurons of each group, refitted",
+    planner: { id: "best-partition", options: { largestGroup: 3 } },
     strategy: { id: "drop" },
     repair: { id: "component-fold" },
   },
