@@ -40,7 +40,7 @@ export async function sizedCalibration(
   const openTokens = tokensOf(open);
   for (let size = fewestTokens; heldOut.length > 0 && open.length > 0; size *= 2) {
     const fitted = spread(open, size / openTokens);
-    const losses = await repairedLosses(checkpoint, fitted, heldOut, undefined, fold, run);
+    const losses = await repairedLosses({ checkpoint, fitted, judging: heldOut, ...fold }, run);
     const loss = await losses.lossOf(plan).finally(() => losses.close());
     trials.push({ tokens: tokensOf(fitted), loss });
     const won = (trials.at(-2)?.loss ?? Number.POSITIVE_INFINITY) - loss;

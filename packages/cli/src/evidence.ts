@@ -2,6 +2,7 @@ import { captureActivations, checkpointSource, type Pooling, runnerSource } from
 import { batchBySize, type Checkpoint, type TokenSequence, type TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
+  type BlockView,
   dropPlan,
   type Evidence,
   type Hidden,
@@ -94,19 +95,22 @@ export async function gatherEvidence(
     calibration && planner.needs.includes("evaluateDivergence")
       ? await planDivergences(checkpoint, calibration, run)
       : undefined;
-  const judgedAfterRepair = async <T>(need: Planner["needs"][number], open: RepairedJudge<T>) =>
-    calibration && sources.fold?.repair && planner.needs.includes(need)
-      ? open(
+  const { strategy, repair } = sources.fold ?? {};
+  const trial: FoldTrial | undefined =
+    calibration && strategy && repair
+      ? {
           checkpoint,
-          planning.filter((_, i) => i % judgingEvery !== 0),
-          planning.filter((_, i) => i % judgingEvery === 0),
+          fitted: planning.filter((_, i) => i % judgingEvery !== 0),
+          judging: planning.filter((_, i) => i % judgingEvery === 0),
           answers,
-          { ...sources.fold, repair: sources.fold.repair },
-          run,
-        )
+          strategy,
+          repair,
+        }
       : undefined;
-  const repaired = await judgedAfterRepair("evaluateRepaired", repairedLosses);
-  const foldedGroups = await judgedAfterRepair("evaluateFolded", foldedLosses);
+  const repaired =
+    trial && planner.needs.includes("evaluateRepaired") ? await repairedLosses(trial, run) : undefined;
+  const foldedGroups =
+    trial && planner.needs.includes("evaluateFolded") ? await foldedLosses(trial, run) : undefined;
   const evidence: Evidence = {
     layerCount: architecture.blocks.length,
     similarity,
@@ -243,55 +247,44 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
 /** Of the planning text, every so many-th sequence judges and is not fitted to. */
 const judgingEvery = 4;
 
-/**
- * @param fitted - what the repair sees
- * @param judging - what it does not
- */
-type RepairedJudge<T> = (
-  checkpoint: Checkpoint,
-  fitted: readonly TokenSequence[],
-  judging: readonly TokenSequence[],
-  answers: WeighedAnswers | undefined,
-  fold: { readonly strategy: MergeStrategy; readonly repair: Repair },
-  run: Run,
-) => Promise<T>;
+/** What folds are tried on. */
+interface FoldTrial {
+  readonly checkpoint: Checkpoint;
+  /** What the repair sees. */
+  readonly fitted: readonly TokenSequence[];
+  /** What it does not. */
+  readonly judging: readonly TokenSequence[];
+  readonly answers?: WeighedAnswers;
+  readonly strategy: MergeStrategy;
+  readonly repair: Repair;
+}
 
-/**
- * The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go.
- * @param fitted - what the repair sees
- * @param judging - what it does not
- */
-export async function repairedLosses(
-  checkpoint: Checkpoint,
-  fitted: readonly TokenSequence[],
-  judging: readonly TokenSequence[],
-  answers: WeighedAnswers | undefined,
-  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair: Repair },
-  run: Run,
-) {
+async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
   const fitting = batchBySize(
     fitted.map(({ ids }) => ids),
     tokensPerBatch,
-  );
+  ).map(({ batch }) => batch);
   const judged = judgedTexts(judging, answers);
   const head = streamHead(runner, judged, quiet);
   return {
-    async lossOf(plan: MergePlan): Promise<number> {
-      const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
-      let streams = await Promise.all(judged.batches.map((batch) => runner.embed(batch)));
-      const opened = async function* () {
-        for (const { batch } of fitting) yield batch;
-      };
-      for await (const { block } of repair.fit(runner, plan, blocks, opened, quiet)) {
-        const behind: Hidden[] = [];
-        for (const stream of streams) {
-          behind.push((await runner.runBlock(block.layer, stream, { replace: block })).hidden);
-        }
-        streams = behind;
-      }
-      return head.lossOf(streams);
+    runner,
+    quiet,
+    /** Batches that are fitted, and those that judge. */
+    fitting,
+    batches: judged.batches,
+    lossOf: head.lossOf,
+    async embedded(of: readonly TokenBatch[]): Promise<readonly Hidden[]> {
+      const streams: Hidden[] = [];
+      for (const batch of of) streams.push(await runner.embed(batch));
+      return streams;
+    },
+    /** The streams behind one block. */
+    async behind(layer: number, streams: readonly Hidden[], replace?: BlockView): Promise<readonly Hidden[]> {
+      const moved: Hidden[] = [];
+      for (const hidden of streams) moved.push((await runner.runBlock(layer, hidden, { replace })).hidden);
+      return moved;
     },
     async close() {
       await head.close();
@@ -300,81 +293,79 @@ export async function repairedLosses(
   };
 }
 
+/** The same loss after fold and repair, on text that the repair did not see. The folded blocks are run as they come and let go. */
+export async function repairedLosses(request: FoldTrial, run: Run) {
+  const { checkpoint, strategy, repair } = request;
+  const { runner, quiet, fitting, batches, embedded, behind, lossOf, close } = await openTrial(request, run);
+  return {
+    async lossOf(plan: MergePlan): Promise<number> {
+      const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
+      let streams = await embedded(batches);
+      for await (const { block } of repair.fit(runner, plan, blocks, () => each(fitting), quiet)) {
+        streams = await behind(block.layer, streams, block);
+      }
+      return lossOf(streams);
+    },
+    close,
+  };
+}
+
 /**
  * The loss with one group folded and repaired in the dense model, on text that the repair did not see. The dense streams before the last
  * group are kept, so that from the front to the back each layer runs once on the text that is fitted.
  */
-async function foldedLosses(
-  checkpoint: Checkpoint,
-  fitted: readonly TokenSequence[],
-  judging: readonly TokenSequence[],
-  answers: WeighedAnswers | undefined,
-  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair: Repair },
-  run: Run,
-) {
-  const runner = await openRunner(checkpoint);
-  const quiet = { ...run.ctx, report: undefined };
-  const layerCount = checkpoint.architecture.blocks.length;
-  const fitting = batchBySize(
-    fitted.map(({ ids }) => ids),
-    tokensPerBatch,
-  ).map(({ batch }) => batch);
-  const judged = judgedTexts(judging, answers);
-  const head = streamHead(runner, judged, quiet);
+async function foldedLosses(request: FoldTrial, run: Run) {
+  const { checkpoint, strategy, repair } = request;
+  const { runner, quiet, fitting, batches, embedded, behind, lossOf, close } = await openTrial(request, run);
+  const { layerCount } = runner;
   const advance = async (streams: readonly Hidden[], from: number, to: number) => {
-    const moved: Hidden[] = [];
-    for (let hidden of streams) {
-      for (let layer = from; layer < to; layer++) hidden = (await runner.runBlock(layer, hidden)).hidden;
-      moved.push(hidden);
-    }
+    let moved = streams;
+    for (let layer = from; layer < to; layer++) moved = await behind(layer, moved);
     return moved;
   };
-  const embedded = async (batches: readonly TokenBatch[]) => {
-    const streams: Hidden[] = [];
-    for (const batch of batches) streams.push(await runner.embed(batch));
-    return streams;
-  };
-  let before: { layer: number; fitting: readonly Hidden[]; judged: readonly Hidden[] } | undefined;
+  let before: { layer: number; fitting: readonly Hidden[]; judging: readonly Hidden[] } | undefined;
   const streamsBefore = async (layer: number) => {
-    if (!before || before.layer > layer) {
-      before = { layer: 0, fitting: await embedded(fitting), judged: await embedded(judged.batches) };
-    }
-    return (before = {
+    const last =
+      before && before.layer <= layer
+        ? before
+        : { layer: 0, fitting: await embedded(fitting), judging: await embedded(batches) };
+    before = {
       layer,
-      fitting: await advance(before.fitting, before.layer, layer),
-      judged: await advance(before.judged, before.layer, layer),
-    });
+      fitting: await advance(last.fitting, last.layer, layer),
+      judging: await advance(last.judging, last.layer, layer),
+    };
+    return before;
   };
   return {
     async lossOf(layers: readonly number[]): Promise<number> {
-      if (layers.length === 0)
-        return head.lossOf(await advance(await embedded(judged.batches), 0, layerCount));
+      if (layers.length === 0) return lossOf(await advance(await embedded(batches), 0, layerCount));
       const [first] = layers;
       const end = first + layers.length;
       const streams = await streamsBefore(first);
-      const rest = Array.from({ length: layerCount }, (_, l) => l).filter((l) => l <= first || l >= end);
-      const plan = dropPlan(layerCount, rest);
+      const kept = Array.from({ length: layerCount }, (_, l) => l).filter((l) => l <= first || l >= end);
+      const plan = dropPlan(layerCount, kept);
       const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
       const feed = streams.fitting.values();
+      const model = { ...runner, embed: async () => feed.next().value! };
       const part = { ...plan, groups: [plan.groups[first]] };
-      const calibration = async function* () {
-        yield* fitting;
-      };
-      let behind = streams.judged;
-      const embed = async () => feed.next().value!;
-      const repaired = repair.fit({ ...runner, embed }, part, () => blocks(first), calibration, quiet);
-      for await (const { block } of repaired) {
-        behind = await Promise.all(
-          behind.map(async (hidden) => (await runner.runBlock(first, hidden, { replace: block })).hidden),
-        );
+      let judging = streams.judging;
+      for await (const { block } of repair.fit(
+        model,
+        part,
+        () => blocks(first),
+        () => each(fitting),
+        quiet,
+      )) {
+        judging = await behind(first, judging, block);
       }
-      return head.lossOf(await advance(behind, end, layerCount));
+      return lossOf(await advance(judging, end, layerCount));
     },
-    async close() {
-      await head.close();
-      await runner.close();
-    },
+    close,
   };
+}
+
+async function* each<T>(values: Iterable<T>): AsyncGenerator<T> {
+  yield* values;
 }
 
 /** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */

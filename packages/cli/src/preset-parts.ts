@@ -31,6 +31,22 @@ export function withParts(preset: Preset, replaced: ReplacedParts): Preset {
   };
 }
 
+/** The strategy and repair of these names, their options overruled by `--set`. */
+export async function foldParts(
+  { strategy, repair }: Pick<Preset, "strategy" | "repair">,
+  run: Run,
+): Promise<{ readonly strategy: MergeStrategy; readonly repair?: Repair }> {
+  return {
+    strategy: await makePlugin<MergeStrategy>("strategy", strategy.id, {
+      ...strategy.options,
+      ...run.settings.of("strategy"),
+    }),
+    repair:
+      repair &&
+      (await makePlugin<Repair>("repair", repair.id, { ...repair.options, ...run.settings.of("repair") })),
+  };
+}
+
 export interface PresetParts {
   readonly planner: Planner;
   readonly strategy: MergeStrategy;
@@ -38,18 +54,14 @@ export interface PresetParts {
   readonly comparison: Comparison;
 }
 
-/** The plug-ins that a preset names, its options overruled by `--set`. */
+/** The plug-ins that a preset names. */
 export async function presetParts(preset: Preset, run: Run): Promise<PresetParts> {
-  const options = (kind: "planner" | "strategy" | "repair") => ({
-    ...preset[kind]?.options,
-    ...run.settings.of(kind),
-  });
+  const { id, options } = preset.planner;
   return {
-    planner: preset.planner.id.endsWith(".json")
-      ? await plannerFromFile(preset.planner.id)
-      : await makePlugin<Planner>("planner", preset.planner.id, options("planner")),
-    strategy: await makePlugin<MergeStrategy>("strategy", preset.strategy.id, options("strategy")),
-    repair: preset.repair && (await makePlugin<Repair>("repair", preset.repair.id, options("repair"))),
+    planner: id.endsWith(".json")
+      ? await plannerFromFile(id)
+      : await makePlugin<Planner>("planner", id, { ...options, ...run.settings.of("planner") }),
+    ...(await foldParts(preset, run)),
     comparison: await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run),
   };
 }

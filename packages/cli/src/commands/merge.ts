@@ -1,4 +1,4 @@
-import { LayerfoldError, type MergeStrategy, type Repair } from "@layerfold/core";
+import { LayerfoldError } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readCalibration } from "../calibration.js";
@@ -9,7 +9,7 @@ import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
 import { outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
-import { makePlugin } from "../registry.js";
+import { foldParts } from "../preset-parts.js";
 import { createRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
@@ -45,14 +45,10 @@ export function mergeCommand(signal: AbortSignal): Command {
     .action(async (modelPath: string, options: MergeOptions) => {
       const run = createRun(options, signal);
       const out = outputOf(options);
-      const strategy = await makePlugin<MergeStrategy>(
-        "strategy",
-        options.strategy,
-        run.settings.of("strategy"),
+      const { strategy, repair } = await foldParts(
+        { strategy: { id: options.strategy }, repair: options.repair ? { id: options.repair } : undefined },
+        run,
       );
-      const repair = options.repair
-        ? await makePlugin<Repair>("repair", options.repair, run.settings.of("repair"))
-        : undefined;
       run.settings.assertUsed();
       if (repair && !options.calibration && out !== undefined) {
         throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {

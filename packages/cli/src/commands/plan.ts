@@ -1,12 +1,6 @@
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
-import {
-  type Activations,
-  LayerfoldError,
-  type MergeStrategy,
-  type Planner,
-  type Repair,
-} from "@layerfold/core";
+import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
 import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
 import { readAnswers, readCalibration } from "../calibration.js";
@@ -15,6 +9,7 @@ import { describePlan, planFacts } from "../describe-plan.js";
 import { gatherEvidence } from "../evidence.js";
 import { openModelCheckpoint } from "../inputs.js";
 import { outputOf, writeJson } from "../outputs.js";
+import { foldParts } from "../preset-parts.js";
 import { makePlugin } from "../registry.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
@@ -70,14 +65,10 @@ export function planCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       const out = outputOf(options);
       const planner = await makePlugin<Planner>("planner", options.planner, run.settings.of("planner"));
-      const strategy = await makePlugin<MergeStrategy>(
-        "strategy",
-        options.strategy,
-        run.settings.of("strategy"),
+      const { strategy, repair } = await foldParts(
+        { strategy: { id: options.strategy }, repair: options.repair ? { id: options.repair } : undefined },
+        run,
       );
-      const repair = options.repair
-        ? await makePlugin<Repair>("repair", options.repair, run.settings.of("repair"))
-        : undefined;
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
       const checkpoint = await openModelCheckpoint(modelPath, run);

@@ -43,7 +43,7 @@ export const bestPartition = definePlanner({
           message: `best-partition: ${targetLayerCount} of ${layerCount} layers cannot be left in groups of ${largestGroup}, so up to ${limit} fold into one`,
         });
       }
-      /** cost.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
+      /** costs.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
       const costs = new Map<number, number[]>();
       const dense = await evaluate([]);
       // Front to back, so that an evaluator that remembers the streams before the last group runs each layer once.
@@ -81,9 +81,9 @@ function cheapestPartition(
   firstLayer: number,
   layerCount: number,
   places: number,
-): number[] | undefined {
+): readonly number[] | undefined {
   type Way = { readonly cost: number; readonly firsts: readonly number[] };
-  /** Cheapest ways to split the layers from an index on, for each number of groups; built from the back. */
+  /** The cheapest way to split the layers from each index on into `place` groups. */
   let ways = new Map<number, Way>([[layerCount, { cost: 0, firsts: [] }]]);
   for (let place = 0; place < places; place++) {
     const longer = new Map<number, Way>();
@@ -99,6 +99,5 @@ function cheapestPartition(
     }
     ways = longer;
   }
-  const way = ways.get(firstLayer);
-  return way && [...way.firsts];
+  return ways.get(firstLayer)?.firsts;
 }

@@ -102,17 +102,16 @@ export const componentFold = defineRepair({
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));
               const place = layers[group.layers.indexOf(group.place)];
-              let block = place;
-              if (foldsHeads(group.layers)) {
-                const headOptions = { ...options, ridge: options.headRidge };
-                block = await foldHeads(model, group, layers, place, headOptions, ctx);
-              }
-              const done = block !== place && specOf(place).residual === "parallel";
-              if (done) return refineNeurons(model, group, block, options, ctx);
+              const heads = foldsHeads(group.layers);
+              const headOptions = { ...options, ridge: options.headRidge };
+              const block = heads ? await foldHeads(model, group, layers, place, headOptions, ctx) : place;
+              const whole = heads && specOf(place).residual === "parallel";
               const picksNeurons = options.neurons && feedForwardOf(place).kind === "mlp";
-              const filled = picksNeurons
-                ? await foldNeurons(model, group, layers, block, options, ctx)
-                : await refitDown(model, group, block, options, ctx);
+              const filled = whole
+                ? block
+                : picksNeurons
+                  ? await foldNeurons(model, group, layers, block, options, ctx)
+                  : await refitDown(model, group, block, options, ctx);
               return refineNeurons(model, group, filled, options, ctx);
             },
           },

@@ -56,6 +56,15 @@ export interface SplitEquations {
   readonly where: string;
 }
 
+/** Two sets of equations, or one that is both where there is no ridge to choose. */
+export function emptySplit(
+  { features, targets }: { readonly features: number; readonly targets: number },
+  { ridge }: FitOptions,
+): Pick<SplitEquations, "seen" | "heldOut"> {
+  const seen = emptyEquations(features, targets);
+  return { seen, heldOut: ridge.length > 1 ? emptyEquations(features, targets) : seen };
+}
+
 /**
  * Gathers a group's normal equations. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·].
  */
@@ -68,8 +77,7 @@ export async function gatherEquations(
   ) => Promise<{ features: readonly Tensor<Float32Array>[]; target: Tensor<Float32Array> }>,
   ctx: RunContext,
 ): Promise<SplitEquations> {
-  const seen = emptyEquations(sizes.features, sizes.targets);
-  const heldOut = options.ridge.length > 1 ? emptyEquations(sizes.features, sizes.targets) : seen;
+  const { seen, heldOut } = emptySplit(sizes, options);
   let tokens = 0;
   for await (const batch of group.batches()) {
     const { features, target } = await observe(batch);

@@ -1,5 +1,6 @@
 import {
   type BlockView,
+  contiguousData,
   type Matrix,
   type ModelRunner,
   type MoeSpec,
@@ -10,8 +11,8 @@ import {
 } from "@layerfold/core";
 import { selectRows, specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
-import { type FitOptions, missingUpdate, settle, solved, tokenScales } from "./least-squares.js";
-import { addRows, emptyEquations, gatherRows, type NormalEquations } from "./normal-equations.js";
+import { emptySplit, type FitOptions, missingUpdate, settle, solved, tokenScales } from "./least-squares.js";
+import { addRows, gatherRows } from "./normal-equations.js";
 
 /** Float64 values that the experts' Grams of one pass may take together. */
 const gramValues = 2 ** 27;
@@ -33,13 +34,12 @@ export async function refitExperts(
 ): Promise<BlockView> {
   const spec = specOf(block);
   const output = { scale: spec.residualScale ?? 1 };
+  const sizes = { features: intermediateSize, targets: model.hiddenSize };
   const perPass = Math.max(1, Math.floor(gramValues / intermediateSize ** 2));
   const refitted: [Role, ReturnType<typeof stored>][] = [];
   for (let first = 0; first < expertCount; first += perPass) {
     const experts = Array.from({ length: Math.min(perPass, expertCount - first) }, (_, i) => first + i);
-    const fits = new Map(
-      experts.map((expert) => [expert, emptyFit(intermediateSize, model.hiddenSize, options)]),
-    );
+    const fits = new Map(experts.map((expert) => [expert, { ...emptySplit(sizes, options), tokens: 0 }]));
     for await (const { input, target, heldOut } of group.batches()) {
       const { hidden, taps } = await model.runBlock(group.place, input, {
         replace: block,
@@ -66,17 +66,16 @@ export async function refitExperts(
       const nothing = zeros([intermediateSize, model.hiddenSize], "float64");
       const where = `layers ${group.layers.join(", ")}, expert ${expert}`;
       const { equations, ridge } = await settle({ ...fit, where }, nothing, options, ctx);
-      const change = transposed(await solved(equations, nothing, ridge, ctx));
-      refitted.push([role, stored(spec, sum(weightOf(block, role), change))]);
+      const change = contiguousData(transposed(await solved(equations, nothing, ridge, ctx)));
+      const { data, shape } = weightOf(block, role);
+      const sum = tensor(
+        data.map((weight, i) => weight + change[i]),
+        shape,
+      );
+      refitted.push([role, stored(spec, sum)]);
     }
   }
   return withTensors(block, refitted);
-}
-
-function emptyFit(features: number, targets: number, { ridge }: FitOptions) {
-  const seen = emptyEquations(features, targets);
-  const heldOut: NormalEquations = ridge.length > 1 ? emptyEquations(features, targets) : seen;
-  return { seen, heldOut, tokens: 0 };
 }
 
 /** Rows that are not all 0: a token's hidden activations are, in experts that it did not choose. */
@@ -85,16 +84,4 @@ function rowsWithValues({ data, shape }: Matrix<Float32Array>): number[] {
   return Array.from({ length: rows }, (_, r) => r).filter((r) =>
     data.subarray(r * width, (r + 1) * width).some((value) => value !== 0),
   );
-}
-
-/** [outputs, inputs] of both. */
-function sum(a: Matrix<Float32Array>, b: Matrix<Float32Array>): Matrix<Float32Array> {
-  const [rows, columns] = a.shape;
-  const at = ({ data, offset, stride }: Matrix, row: number, column: number) =>
-    data[offset + row * stride[0] + column * stride[1]];
-  const out = new Float32Array(rows * columns);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) out[r * columns + c] = at(a, r, c) + at(b, r, c);
-  }
-  return tensor(out, [rows, columns]);
 }

@@ -89,7 +89,10 @@ describe("component-fold", () => {
   });
 
   it("refuses what it cannot fold, naming the layer", async () => {
-    const refused: [Record<string, unknown>, string][] = [[{ ...llama, model_type: "olmo2" }, "a norm"]];
+    const refused: [Record<string, unknown>, string][] = [
+      [{ ...llama, model_type: "olmo2" }, "a norm stands"],
+      [{ ...llama, model_type: "gemma2", head_dim: 8, query_pre_attn_scalar: 8 }, "a norm stands"],
+    ];
     for (const [config, reason] of refused) {
       await withModel(config, async (checkpoint) => {
         const model = await runnerWithIdleLayer(checkpoint, 1);
