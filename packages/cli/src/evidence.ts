@@ -96,6 +96,10 @@ export async function gatherEvidence(
       ? await planDivergences(checkpoint, calibration, run)
       : undefined;
   const { strategy, repair } = sources.fold ?? {};
+  const outputs =
+    calibration && strategy && planner.needs.includes("compareOutputs")
+      ? await outputCosines(checkpoint, planning, strategy, run)
+      : undefined;
   const trial: FoldTrial | undefined =
     calibration && strategy && repair
       ? {
@@ -120,6 +124,7 @@ export async function gatherEvidence(
     evaluateDivergence: divergences && remembered(divergences.divergenceOf),
     evaluateRepaired: repaired && remembered(repaired.lossOf),
     evaluateFolded: foldedGroups && remembered(foldedGroups.lossOf),
+    compareOutputs: outputs && remembered(outputs.cosineOf),
     ...(calibration && {
       remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
     }),
@@ -131,6 +136,7 @@ export async function gatherEvidence(
       await divergences?.close();
       await repaired?.close();
       await foldedGroups?.close();
+      await outputs?.close();
     },
   };
 }
@@ -242,6 +248,55 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
       await runner.close();
     },
   };
+}
+
+/** Mean cosine of one merged model's last stream after another with the dense model's. */
+async function outputCosines(
+  checkpoint: Checkpoint,
+  sequences: readonly TokenSequence[],
+  strategy: MergeStrategy,
+  run: Run,
+) {
+  const runner = await openRunner(checkpoint);
+  const { batches } = judgedTexts(sequences, undefined);
+  const quiet = { ...run.ctx, report: undefined };
+  let blocks: ReturnType<typeof foldedBlocks>;
+  let asked: MergePlan;
+  const streamsOf = planStreams(runner, batches, (group) => blocks(asked.groups.indexOf(group)), run.ctx);
+  const layers = Array.from({ length: runner.layerCount }, (_, layer) => layer);
+  const dense = await streamsOf(dropPlan(runner.layerCount, layers));
+  return {
+    async cosineOf(plan: MergePlan): Promise<number> {
+      asked = plan;
+      blocks = foldedBlocks(checkpoint, plan, strategy, quiet, runner);
+      const cosine = meanTokenCosine(await streamsOf(plan), dense);
+      return Number.isNaN(cosine) ? -1 : cosine;
+    },
+    close: () => runner.close(),
+  };
+}
+
+/** Over the real tokens. */
+function meanTokenCosine(a: readonly Hidden[], b: readonly Hidden[]): number {
+  let [sum, tokens] = [0, 0];
+  for (const [i, { states, lengths }] of a.entries()) {
+    const [, sequence, width] = states.shape;
+    const other = b[i].states;
+    lengths.forEach((length, row) => {
+      for (let s = 0; s < length; s++, tokens++) {
+        const at = (row * sequence + s) * width;
+        let [dot, left, right] = [0, 0, 0];
+        for (let j = at; j < at + width; j++) {
+          const [x, y] = [states.data[states.offset + j], other.data[other.offset + j]];
+          dot += x * y;
+          left += x * x;
+          right += y * y;
+        }
+        sum += dot / Math.sqrt(left * right);
+      }
+    });
+  }
+  return sum / tokens;
 }
 
 /** Of the planning text, every so many-th sequence judges and is not fitted to. */

@@ -151,7 +151,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
         const removed = Math.min(layerCount - 1, Math.max(1, Math.round(ratio * layerCount)));
         run.terminal.say(`${preset.id}, ${removed} of ${layerCount}`);
         const judgedBy = planner.needs.some(
-          (need) => need === "evaluateRepaired" || need === "evaluateFolded",
+          (need) => need === "evaluateRepaired" || need === "evaluateFolded" || need === "compareOutputs",
         )
           ? [parts.strategy, parts.repair]
           : [];

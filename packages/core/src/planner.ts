@@ -23,6 +23,11 @@ export interface Evidence {
    * repair was not fitted to; no layers = the dense model's. Cheapest when asked from the front to the back.
    */
   evaluateFolded?(layers: readonly number[]): Promise<number>;
+  /**
+   * Mean cosine, over calibration tokens, between the stream that leaves the last layer of the merged model (no repair) and of the dense
+   * one; −1 where the merged model's is no number.
+   */
+  compareOutputs?(plan: MergePlan): Promise<number>;
   /** The similarity matrix among the layers that a plan leaves, measured on the merged model: [groups, groups]. */
   remeasure?(plan: MergePlan): Promise<Matrix>;
 }
@@ -37,6 +42,7 @@ export interface Planner extends Plugin {
     | "evaluateDivergence"
     | "evaluateRepaired"
     | "evaluateFolded"
+    | "compareOutputs"
   )[];
   /** @param targetLayerCount - layers that remain, 1 … layerCount − 1 */
   plan(evidence: Evidence, targetLayerCount: number, ctx: RunContext): Awaitable<MergePlan>;

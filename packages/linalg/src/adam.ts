@@ -8,16 +8,19 @@ export function adam(
   values: Float32Array | Float64Array,
 ): (slope: ArrayLike<number>, learningRate: number) => void {
   const [decay1, decay2, epsilon] = [0.9, 0.999, 1e-8];
-  const first = new Float64Array(values.length);
-  const second = new Float64Array(values.length);
+  // In the values' own precision: a step is bound by memory.
+  const [first, second] = [values.slice().fill(0), values.slice().fill(0)];
   let step = 0;
   return (slope, learningRate) => {
     step++;
     const rate = (learningRate * Math.sqrt(1 - decay2 ** step)) / (1 - decay1 ** step);
     for (let i = 0; i < values.length; i++) {
-      first[i] = decay1 * first[i] + (1 - decay1) * slope[i];
-      second[i] = decay2 * second[i] + (1 - decay2) * slope[i] ** 2;
-      values[i] -= (rate * first[i]) / (Math.sqrt(second[i]) + epsilon);
+      const value = slope[i];
+      const mean = decay1 * first[i] + (1 - decay1) * value;
+      const square = decay2 * second[i] + (1 - decay2) * value * value;
+      first[i] = mean;
+      second[i] = square;
+      values[i] -= (rate * mean) / (Math.sqrt(square) + epsilon);
     }
   };
 }

@@ -34,6 +34,7 @@ function drawnEvidence(layerCount: number): Evidence {
     evaluateRepaired: async () => rng.uniform(),
     evaluateFolded: async () => rng.uniform(),
     evaluateDivergence: async () => rng.uniform(),
+    compareOutputs: async () => rng.uniform(),
   };
 }
 

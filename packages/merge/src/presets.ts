@@ -59,12 +59,11 @@ export const presets: readonly Preset[] = [
   },
   {
     id: "laco",
-    summary: "LaCo's merge: later layers' differences are added to the first of the most similar neighbours",
+    summary:
+      "LaCo: from the tail on, later layers' differences are added to an earlier layer while the output keeps its direction",
     source: "LaCo: Large Language Model Pruning via Layer Collapse, arXiv 2402.11187",
-    planner: { id: "best-adjacent-pair" },
+    planner: { id: "threshold-walk" },
     strategy: { id: "difference-sum" },
-    embedding: { id: "identity" },
-    measure: { id: "cosine" },
   },
   {
     id: "come",

@@ -100,3 +100,12 @@ export function requireFoldedLoss(
   if (evaluateFolded) return evaluateFolded;
   throw missing(planner, "to try folds with a repair on a calibration text");
 }
+
+/** @throws EVIDENCE_MISSING */
+export function requireOutputCosine(
+  { compareOutputs }: Evidence,
+  planner: string,
+): (plan: MergePlan) => Promise<number> {
+  if (compareOutputs) return compareOutputs;
+  throw missing(planner, "to try merges on a calibration text");
+}

@@ -20,6 +20,7 @@ import { lastFirst } from "./last-first.js";
 import { lowestInfluence } from "./lowest-influence.js";
 import { random } from "./random.js";
 import { reverse } from "./reverse.js";
+import { thresholdWalk } from "./threshold-walk.js";
 
 const context = (report?: RunContext["report"]): RunContext => ({
   rng: seededRng(1),
@@ -460,5 +461,57 @@ describe("evolutionary", () => {
     await expect(evolutionary({ firstLayer: 3 }).plan(evidence(), 2, context())).rejects.toMatchObject({
       code: "PLAN_IMPOSSIBLE",
     });
+  });
+});
+
+describe("threshold-walk", () => {
+  /** Merges that join layers 3 and 4 turn the output; all others hardly do. */
+  const evidence: Evidence = {
+    layerCount: 6,
+    compatible: () => true,
+    compareOutputs: async ({ groups }) =>
+      groups.some(({ layers }) => layers.includes(3) && layers.includes(4)) ? 0.1 : 0.9,
+  };
+  const groupsOf = async (options: Parameters<typeof thresholdWalk>[0], of = evidence, target = 4) =>
+    (await thresholdWalk(options).plan(of, target, context())).groups.map(({ layers }) => layers);
+
+  it("walks from the tail, an interval between merges, past those that turn the output", async () => {
+    expect(await groupsOf({ mergedLayers: 2 })).toEqual([[0], [1], [2, 3], [4, 5]]);
+    expect(await groupsOf({ mergedLayers: 4 })).toEqual([[0], [1, 2, 3], [4], [5]]);
+  });
+
+  it("lowers its threshold no further than it must, and says where it stopped", async () => {
+    const messages: string[] = [];
+    const report: RunContext["report"] = (event) => {
+      if (event.type === "diagnostic") messages.push(event.message);
+    };
+    const walk = async (target: number) =>
+      thresholdWalk({ thresholdStep: 0.25 }).plan(evidence, target, context(report));
+    await walk(4);
+    await expect(walk(1)).rejects.toMatchObject({ code: "PLAN_IMPOSSIBLE" });
+    expect(messages).toEqual([expect.stringContaining("0.750")]);
+  });
+
+  it("leaves as many layers as asked for, whatever the outputs are like", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 2, max: 12 }), fc.integer(), async (layerCount, seed) => {
+        const rng = seededRng(seed);
+        const drawn: Evidence = {
+          layerCount,
+          compatible: () => true,
+          compareOutputs: async () => rng.uniform(),
+        };
+        const target = Math.max(1, layerCount - 1);
+        const groups = await groupsOf({ firstLayer: 0, interval: 1 }, drawn, target);
+        expect(groups).toHaveLength(target);
+        expect(groups.flat()).toEqual(Array.from({ length: layerCount }, (_, layer) => layer));
+      }),
+    );
+  });
+
+  it("says when the walk cannot take so many, or has no text to try merges on", async () => {
+    await expect(groupsOf({ firstLayer: 5 })).rejects.toMatchObject({ code: "PLAN_IMPOSSIBLE", got: "6" });
+    const none = { layerCount: 6, compatible: () => true };
+    await expect(groupsOf({}, none)).rejects.toMatchObject({ code: "EVIDENCE_MISSING" });
   });
 });

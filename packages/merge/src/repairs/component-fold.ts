@@ -79,6 +79,10 @@ export const componentFold = defineRepair({
     headRidge: z.array(z.number().positive()).min(1).default([1e-2]),
     /** Choose neurons from all layers; false keeps the kept layer's and refits their down projection. */
     neurons: z.boolean().default(true),
+    /** Heads and neurons are chosen on every so many-th calibration batch; the down projection is then refitted on all of them. */
+    choiceEvery: z.number().int().min(1).default(1),
+    /** Refit the down projection of groups of one layer too; false leaves those layers as they are. */
+    refitSingles: z.boolean().default(true),
     ...refineOptions,
   }),
   create: (options) => {
@@ -97,22 +101,28 @@ export const componentFold = defineRepair({
             folded,
             async fill(group, unrepaired) {
               if (group.layers.length === 1) {
-                return refitDown(model, group, unrepaired, options, ctx);
+                return options.refitSingles ? refitDown(model, group, unrepaired, options, ctx) : unrepaired;
               }
+              const { choiceEvery } = options;
+              const looked = choiceEvery > 1 ? withEvery(choiceEvery, group) : group;
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));
               const place = layers[group.layers.indexOf(group.place)];
+              const { kind } = feedForwardOf(place);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };
-              const block = heads ? await foldHeads(model, group, layers, place, headOptions, ctx) : place;
+              const block = heads ? await foldHeads(model, looked, layers, place, headOptions, ctx) : place;
               const whole = heads && specOf(place).residual === "parallel";
-              const picksNeurons = options.neurons && feedForwardOf(place).kind === "mlp";
+              const picksNeurons = options.neurons && kind === "mlp";
               const filled = whole
                 ? block
                 : picksNeurons
-                  ? await foldNeurons(model, group, layers, block, options, ctx)
-                  : await refitDown(model, group, block, options, ctx);
-              return refineNeurons(model, group, filled, options, ctx);
+                  ? await foldNeurons(model, looked, layers, block, options, ctx)
+                  : await refitDown(model, looked, block, options, ctx);
+              const refined = await refineNeurons(model, group, filled, options, ctx);
+              return refined === filled && looked !== group
+                ? refitDown(model, group, filled, options, ctx)
+                : refined;
             },
           },
           ctx,
@@ -120,6 +130,17 @@ export const componentFold = defineRepair({
     };
   },
 });
+
+/** The group, every so many-th batch of its text. */
+function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
+  return {
+    ...group,
+    async *batches() {
+      let b = 0;
+      for await (const batch of group.batches()) if (b++ % step === 0) yield batch;
+    },
+  };
+}
 
 interface HeadOptions extends FitOptions {
   readonly heads: "sum" | "joint" | "none";

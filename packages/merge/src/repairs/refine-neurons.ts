@@ -1,4 +1,5 @@
 import {
+  type Activation,
   type BlockView,
   type Matrix,
   type ModelRunner,
@@ -8,7 +9,7 @@ import {
   z,
 } from "@layerfold/core";
 import { adam } from "@layerfold/linalg";
-import { activated } from "./activated.js";
+import { activate } from "./activate.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
@@ -172,16 +173,15 @@ async function* eachStep(
 interface Forward {
   /** What the down projection reads, [tokens, neurons]. */
   readonly hidden: Rows;
-  /** activation(z) and its slope, z being what gate gives (up, where there is no gate). */
-  readonly value: Float32Array;
+  /** Its derivative by what the gate gives (up, where there is no gate). */
   readonly slope: Float32Array;
-  /** What up gives, where there is a gate. */
-  readonly factor?: Float32Array;
+  /** Its derivative by what up gives, where there is a gate. */
+  readonly value?: Float32Array;
 }
 
 async function forward(
   { gate, gateBias, up, upBias }: Neurons,
-  activation: Parameters<typeof activated>[1],
+  activation: Activation,
   input: Rows,
   ctx: RunContext,
 ): Promise<Forward> {
@@ -191,18 +191,18 @@ async function forward(
     return data;
   };
   const shape = [input.shape[0], up.shape[0]];
-  const ups = await behind(up, upBias);
-  const { value, slope } = activated(gate ? await behind(gate, gateBias) : ups, activation);
-  if (!gate) return { hidden: tensor(value, shape), value, slope };
-  return {
-    hidden: tensor(
-      value.map((a, i) => a * ups[i]),
-      shape,
-    ),
-    value,
-    slope,
-    factor: ups,
-  };
+  const hidden = await behind(up, upBias);
+  if (!gate) {
+    const slope = activate(hidden, activation);
+    return { hidden: tensor(hidden, shape), slope };
+  }
+  const value = await behind(gate, gateBias);
+  const slope = activate(value, activation);
+  for (let i = 0; i < hidden.length; i++) {
+    slope[i] *= hidden[i];
+    hidden[i] *= value[i];
+  }
+  return { hidden: tensor(hidden, shape), slope, value };
 }
 
 /** Σ weight · ‖y − target‖², and its half slope by y, [tokens, hidden]. */
@@ -228,26 +228,24 @@ async function lossOf(
 /** The loss's half slopes by gate, up and down. */
 async function slopesOf(
   neurons: Neurons,
-  activation: Parameters<typeof activated>[1],
+  activation: Activation,
   rows: Examples,
   ctx: RunContext,
 ): Promise<(Float32Array | undefined)[]> {
   const { engine } = ctx;
   const state = await forward(neurons, activation, rows.input, ctx);
-  const { hidden, value, slope, factor } = state;
+  const { hidden, slope, value } = state;
   const { error } = await lossOf(neurons, state, rows, ctx);
   const byDown = await engine.matmul(hidden, error, { transposeA: true });
   const byHidden = await engine.matmul(error, neurons.down, { transposeB: true });
   const inner = byHidden.data;
-  const byPre = new Float32Array(inner.length);
-  for (let i = 0; i < inner.length; i++) {
-    byPre[i] = inner[i] * slope[i] * (factor ? factor[i] : 1);
-    inner[i] *= value[i];
-  }
-  const pre = await engine.matmul(tensor(byPre, byHidden.shape) as Rows, rows.input, { transposeA: true });
-  if (!factor) return [undefined, pre.data, byDown.data];
+  for (let i = 0; i < inner.length; i++) slope[i] *= inner[i];
+  const behindSlope = tensor(slope, byHidden.shape) as Rows;
+  const bySlope = await engine.matmul(behindSlope, rows.input, { transposeA: true });
+  if (!value) return [undefined, bySlope.data, byDown.data];
+  for (let i = 0; i < inner.length; i++) inner[i] *= value[i];
   const byUp = await engine.matmul(byHidden, rows.input, { transposeA: true });
-  return [pre.data, byUp.data, byDown.data];
+  return [bySlope.data, byUp.data, byDown.data];
 }
 
 function copyOf(neurons: Neurons): Neurons {

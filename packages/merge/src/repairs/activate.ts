@@ -1,15 +1,11 @@
 import type { Activation } from "@layerfold/core";
 
-/** An activation and its derivative, element by element. */
-export function activated(
-  inputs: Float32Array,
-  activation: Activation,
-): { value: Float32Array; slope: Float32Array } {
-  const value = new Float32Array(inputs.length);
-  const slope = new Float32Array(inputs.length);
+/** Puts an activation's values in the place of its inputs, element by element, and returns its derivative. */
+export function activate(values: Float32Array, activation: Activation): Float32Array {
+  const slope = new Float32Array(values.length);
   const formula = formulas[activation];
-  for (let i = 0; i < inputs.length; i++) formula(inputs[i], i, value, slope);
-  return { value, slope };
+  for (let i = 0; i < values.length; i++) formula(values[i], i, values, slope);
+  return slope;
 }
 
 /** Writes f(z) and f′(z) at position i; a pair for every element would cost more than the exponential. */
