@@ -1,4 +1,4 @@
-// Folds, silences and drops layers of every tiny checkpoint and of foldling, and runs every repair on foldling, and lets Python's transformers judge what we wrote: it must load with no
+// Folds, silences and drops layers of every tiny checkpoint and of foldling, runs every strategy and repair on foldling, and lets Python's transformers judge what we wrote: it must load with no
 // missing and no unexpected key, and give our logits. Needs a Python with torch, transformers and safetensors: LAYERFOLD_PYTHON, else python3.
 // Usage: node tools/check-transformers.mjs [CHECKPOINT …]
 import { execFileSync, spawnSync } from "node:child_process";
@@ -69,6 +69,7 @@ function cases(layerCount, types) {
   const alike = types.findIndex((type, l) => l > 0 && type === types[l + 1]);
   const folded = plan(layerCount, [{ layers: [alike, alike + 1], weights: [0.6, 0.4] }]);
   return [
+    ["whole", plan(layerCount, [])],
     ["drop", plan(layerCount, [{ layers: [1, 2], weights: [1, 0] }])],
     [
       "silent",
@@ -87,6 +88,17 @@ function cases(layerCount, types) {
   ];
 }
 
+/** The strategies that look at weights alone, on two neighbours. */
+function strategyCases(layerCount) {
+  const merged = plan(layerCount, [{ layers: [4, 5], weights: [0.6, 0.4] }]);
+  return ["slerp", "difference-sum", "task-arithmetic", "ties", "dare", "breadcrumbs"].map((strategy) => [
+    strategy,
+    merged,
+    "--strategy",
+    strategy,
+  ]);
+}
+
 /** Every repair, on two neighbours of which one goes. */
 function repairCases(layerCount, calibration) {
   const dropped = plan(layerCount, [{ layers: [4, 5], weights: [1, 0] }]);
@@ -102,10 +114,11 @@ function repairCases(layerCount, calibration) {
     ["concatenate", "--set", "repair.importance=leverage"],
     ["reconstruct"],
     ["component-fold"],
+    ["component-fold", "--set", "repair.heads=joint", "--set", "repair.refineEpochs=1"],
   ];
   const text = ["--calibration", calibration, "--calibration-tokens", "2048"];
   return repairs.map(([repair, ...options]) => [
-    [repair, ...options.slice(1)].join(" "),
+    [repair, ...options.filter((option) => option !== "--set")].join(" "),
     dropped,
     "--repair",
     repair,
@@ -132,7 +145,9 @@ try {
     const calibration = join(model, "../data/calibration.jsonl");
     const all = [
       ...cases(layerCount, types),
-      ...(existsSync(calibration) ? repairCases(layerCount, calibration) : []),
+      ...(existsSync(calibration)
+        ? [...strategyCases(layerCount), ...repairCases(layerCount, calibration)]
+        : []),
     ];
     for (const [kind, plan, ...options] of all) {
       const folder = join(scratch, `${name}-${kind}`.replaceAll(/[^\w-]+/g, "-"));
