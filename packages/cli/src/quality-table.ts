@@ -11,6 +11,7 @@ import {
   type MergePlan,
   type MergeStrategy,
   type PlanGroup,
+  type Planner,
   type Repair,
 } from "@layerfold/core";
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
@@ -79,7 +80,7 @@ export interface QualityPlan {
   readonly preset: string;
   readonly removed: number;
   readonly plan: MergePlan;
-  /** That the planner took. */
+  /** That the planner took; what it saw for an earlier ratio of the same preset is not measured anew. */
   readonly seconds: number;
   /** Of each text: merged + repair minus dropped + repair, nats per token, paired by window. Null where nothing could be merged. */
   readonly merging: readonly ({ readonly text: string } & PairedDifference)[] | null;
@@ -146,44 +147,10 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const layerCount = checkpoint.architecture.blocks.length;
     for (const preset of request.presets) {
       const parts = await presetParts(preset, run);
-      const { planner, comparison } = parts;
-      for (const ratio of request.ratios) {
-        const removed = Math.min(layerCount - 1, Math.max(1, Math.round(ratio * layerCount)));
+      run.terminal.say(preset.id);
+      for (const planned of await plansOf(parts)) {
+        const { removed, plan, seconds } = planned;
         run.terminal.say(`${preset.id}, ${removed} of ${layerCount}`);
-        const judgedBy = planner.needs.some(
-          (need) => need === "evaluateRepaired" || need === "evaluateFolded" || need === "compareOutputs",
-        )
-          ? [parts.strategy, parts.repair]
-          : [];
-        const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
-        const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
-        const { plan, seconds } = await knownPlan(["plan", used, removed], async () => {
-          const startedAt = performance.now();
-          const sees = planner.needs.includes("similarity") || planner.needs.includes("tokenStatistics");
-          if (sees) captured ??= captureCheckpoint(checkpoint, calibration, pooling, run);
-          const { strategy, repair } = parts;
-          const activations = await captured;
-          const { evidence, close } = await gatherEvidence(
-            planner,
-            {
-              checkpoint,
-              comparison,
-              activations,
-              calibration,
-              answers,
-              pooling,
-              planningTokens,
-              fold: { strategy, repair },
-            },
-            run,
-          );
-          try {
-            const plan = await planner.plan(evidence, layerCount - removed, run.ctx);
-            return { plan, seconds: (performance.now() - startedAt) / 1000 };
-          } finally {
-            await close();
-          }
-        });
         const four: QualityRow[] = [];
         for (const way of waysOf(plan, parts)) four.push(await measuredRow(preset, removed, way, bench));
         rows.push(...four);
@@ -192,6 +159,47 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       }
     }
     return { dense, rows, plans, notes: notesOf() };
+
+    /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
+    async function plansOf({ planner, comparison, strategy, repair }: Parts) {
+      const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
+      const judgedBy = planner.needs.some((need) => judgingNeeds.includes(need)) ? [strategy, repair] : [];
+      const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
+      let gathered: ReturnType<typeof gatherEvidence> | undefined;
+      const gather = async () => {
+        const sees = planner.needs.includes("similarity") || planner.needs.includes("tokenStatistics");
+        if (sees) captured ??= captureCheckpoint(checkpoint, calibration, pooling, run);
+        const activations = await captured;
+        const fold = { strategy, repair };
+        const sources = {
+          checkpoint,
+          comparison,
+          activations,
+          calibration,
+          answers,
+          pooling,
+          planningTokens,
+          fold,
+        };
+        return gatherEvidence(planner, sources, run);
+      };
+      const found: { removed: number; plan: MergePlan; seconds: number }[] = [];
+      try {
+        for (const ratio of request.ratios) {
+          const removed = Math.min(layerCount - 1, Math.max(1, Math.round(ratio * layerCount)));
+          const planned = await knownPlan(["plan", used, removed], async () => {
+            const startedAt = performance.now();
+            const { evidence } = await (gathered ??= gather());
+            const plan = await planner.plan(evidence, layerCount - removed, run.ctx);
+            return { plan, seconds: (performance.now() - startedAt) / 1000 };
+          });
+          found.push({ removed, ...planned });
+        }
+      } finally {
+        await (await gathered)?.close();
+      }
+      return found;
+    }
 
     function notesOf(): string[] {
       const saw = calibration.facts.map(
@@ -204,6 +212,11 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     await checkpoint.close();
   }
 }
+
+type Parts = Awaited<ReturnType<typeof presetParts>>;
+
+/** Evidence that a planner's fold and repair make. */
+const judgingNeeds: Planner["needs"] = ["evaluateRepaired", "evaluateFolded", "compareOutputs"];
 
 /** What every row is made and measured with. */
 interface Bench {

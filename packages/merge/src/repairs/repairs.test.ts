@@ -69,6 +69,40 @@ describe("component-fold", () => {
     },
   );
 
+  it("leaves layers that stand for themselves as they are, where asked", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await openRunner(checkpoint);
+      const downOf = async (refitSingles: boolean) => {
+        const [, , behind] = await repaired(componentFold({ refitSingles }), model, plan);
+        return values(behind.block, "mlp.down");
+      };
+      const dense = values(await model.block(3), "mlp.down");
+      expect(await downOf(false)).toEqual(dense);
+      expect(await downOf(true)).not.toEqual(dense);
+      await model.close();
+    });
+  });
+
+  it("chooses on a part of the text where asked, and fits down to all of it", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await runnerWithIdleLayer(checkpoint, 2);
+      const exact = componentFold({ ...tight, headRidge: [1e-9], choiceEvery: 2 });
+      const [, folded] = await repaired(exact, model, plan);
+      expect(folded.error!.after).toBeLessThan(1e-7);
+      const dense = await openRunner(checkpoint);
+      const [, all] = await repaired(componentFold({ heads: "none", neurons: false }), dense, plan);
+      const [, part] = await repaired(
+        componentFold({ heads: "none", neurons: false, choiceEvery: 3 }),
+        dense,
+        plan,
+      );
+      // With nothing to choose both are the same least squares over the whole text, the second from a first guess.
+      expect(part.error!.after).toBeLessThan(1.01 * all.error!.after);
+      await dense.close();
+      await model.close();
+    });
+  });
+
   it("leaves the heads of a group that holds layer 0", async () => {
     await withModel(llama, async (checkpoint) => {
       const model = await runnerWithIdleLayer(checkpoint, 3);
