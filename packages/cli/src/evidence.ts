@@ -11,6 +11,7 @@ import {
   type MergePlan,
   type MergeStrategy,
   type ModelRunner,
+  type PlanGroup,
   type Planner,
   type Repair,
   type RunContext,
@@ -18,7 +19,15 @@ import {
 } from "@layerfold/core";
 import { klToDense, perplexity, rememberedLogits } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
-import { compatibleLayers, foldedBlocks, foldedRunner, planStreams, weighted } from "@layerfold/merge";
+import {
+  compatibleLayers,
+  drop,
+  foldedBlocks,
+  foldedRunner,
+  foldGroup,
+  planStreams,
+  weighted,
+} from "@layerfold/merge";
 import { calibrationBatches, tokensPerBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
@@ -202,7 +211,7 @@ function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunConte
   };
 }
 
-/** The calibration loss of one plan after another, layers dropped. What two plans begin with alike is run once. */
+/** The calibration loss of one plan after another, layers dropped or silenced. What two plans begin with alike is run once. */
 async function planLosses(
   checkpoint: Checkpoint,
   sequences: readonly TokenSequence[],
@@ -211,7 +220,7 @@ async function planLosses(
 ) {
   const runner = await openRunner(checkpoint);
   const judged = judgedTexts(sequences, answers);
-  const streamsOf = planStreams(runner, judged.batches, undefined, run.ctx);
+  const streamsOf = planStreams(runner, judged.batches, silenced(runner, run.ctx), run.ctx);
   const head = streamHead(runner, judged, { ...run.ctx, report: undefined });
   return {
     lossOf: async (plan: MergePlan) => head.lossOf(await streamsOf(plan)),
@@ -222,12 +231,17 @@ async function planLosses(
   };
 }
 
+/** Blocks of groups that are no plain drop, in plans of which nothing is merged: those whose halves fall silent. */
+function silenced(runner: ModelRunner, ctx: RunContext) {
+  return (group: PlanGroup) => foldGroup(group, drop(), ctx, runner);
+}
+
 /** A divergence looks at every entry of the vocabulary, and varies less from token to token than a loss does. */
 const divergenceTokens = 4096;
 /** Logits of a batch, of each of two models. */
 const divergenceValues = 2 ** 26;
 
-/** KL(dense ‖ plan) of one plan after another, layers dropped. */
+/** KL(dense ‖ plan) of one plan after another, layers dropped or silenced. */
 async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequences, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
@@ -235,7 +249,7 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
   const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
   const ids = sequences.map((sequence) => sequence.ids);
   const batches = batchBySize(ids, maxTokensPerBatch).map(({ batch }) => batch);
-  const streamsOf = planStreams(runner, batches, undefined, run.ctx);
+  const streamsOf = planStreams(runner, batches, silenced(runner, run.ctx), run.ctx);
   const dense = rememberedLogits(runnerLanguageModel(runner), 2 ** 30);
   const head = streamModel(runner);
   return {
@@ -260,15 +274,12 @@ async function outputCosines(
   const runner = await openRunner(checkpoint);
   const { batches } = judgedTexts(sequences, undefined);
   const quiet = { ...run.ctx, report: undefined };
-  let blocks: ReturnType<typeof foldedBlocks>;
-  let asked: MergePlan;
-  const streamsOf = planStreams(runner, batches, (group) => blocks(asked.groups.indexOf(group)), run.ctx);
+  const merged = (group: PlanGroup) => foldGroup(group, strategy, quiet, runner);
+  const streamsOf = planStreams(runner, batches, merged, run.ctx);
   const layers = Array.from({ length: runner.layerCount }, (_, layer) => layer);
   const dense = await streamsOf(dropPlan(runner.layerCount, layers));
   return {
     async cosineOf(plan: MergePlan): Promise<number> {
-      asked = plan;
-      blocks = foldedBlocks(checkpoint, plan, strategy, quiet, runner);
       const cosine = meanTokenCosine(await streamsOf(plan), dense);
       return Number.isNaN(cosine) ? -1 : cosine;
     },

@@ -2,13 +2,15 @@ import type { Checkpoint } from "@layerfold/checkpoint";
 import {
   type BlockView,
   keptLayer,
+  LayerfoldError,
   type MergePlan,
   type MergeStrategy,
   type ModelRunner,
+  type PlanGroup,
   type RunContext,
 } from "@layerfold/core";
 import { checkPlan } from "./compatible-layers.js";
-import { withScaledUpdates } from "./repairs/scaled-updates.js";
+import { rolesOf, withScaledUpdates } from "./repairs/scaled-updates.js";
 
 /**
  * The block that each group of a plan becomes, made when asked: the kept layer's own where the group's weights are a drop, with zeroed
@@ -27,14 +29,31 @@ export function foldedBlocks(
   source: Pick<ModelRunner, "block"> = checkpoint,
 ): (group: number) => Promise<BlockView> {
   const { groups } = checkPlan(plan, checkpoint.architecture);
-  return async (index) => {
-    const { layers, weights = layers.map(() => 1 / layers.length), without } = groups[index];
-    if (without) return withScaledUpdates(await source.block(layers[0]), 0, without);
-    const kept = keptLayer(groups[index]);
-    if (kept !== undefined) return source.block(kept);
-    const blocks: BlockView[] = [];
-    for (const layer of layers) blocks.push(await source.block(layer));
-    const merged = await strategy.merge(blocks, weights, ctx);
-    return { ...merged, layer: layers[0] };
-  };
+  return (index) => foldGroup(groups[index], strategy, ctx, source);
+}
+
+/** The block that one group becomes; see `foldedBlocks`. */
+export async function foldGroup(
+  group: PlanGroup,
+  strategy: MergeStrategy,
+  ctx: RunContext,
+  source: Pick<ModelRunner, "block">,
+): Promise<BlockView> {
+  const { layers, weights = layers.map(() => 1 / layers.length), without } = group;
+  if (without) {
+    const block = await source.block(layers[0]);
+    for (const part of without) {
+      if ([...block.tensors.keys()].some((role) => rolesOf[part].test(role))) continue;
+      throw new LayerfoldError("PLAN_MISMATCH", `the block has no ${part} that could fall silent`, {
+        where: `layer ${block.layer} (${block.type})`,
+      });
+    }
+    return withScaledUpdates(block, 0, without);
+  }
+  const kept = keptLayer(group);
+  if (kept !== undefined) return source.block(kept);
+  const blocks: BlockView[] = [];
+  for (const layer of layers) blocks.push(await source.block(layer));
+  const merged = await strategy.merge(blocks, weights, ctx);
+  return { ...merged, layer: layers[0] };
 }

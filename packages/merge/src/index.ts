@@ -1,6 +1,6 @@
 export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers.js";
 export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
-export { foldedBlocks } from "./folded-blocks.js";
+export { foldedBlocks, foldGroup } from "./folded-blocks.js";
 export { foldedRunner } from "./folded-runner.js";
 export { type PlanShares, planShares } from "./plan-shares.js";
 export { planStreams } from "./plan-streams.js";
@@ -8,6 +8,7 @@ export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
 export { bestPartition } from "./planners/best-partition.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";
 export { evolutionary } from "./planners/evolutionary.js";
+export { greedyHalves } from "./planners/greedy-halves.js";
 export { greedyKl } from "./planners/greedy-kl.js";
 export { greedyPerplexity } from "./planners/greedy-perplexity.js";
 export { lastFirst } from "./planners/last-first.js";

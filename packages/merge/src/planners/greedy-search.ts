@@ -69,17 +69,9 @@ export async function greedySearch(
         message: `${planner}: ${kept.length - 1} of ${layerCount} layers cannot be left in groups of ${limit - 1}, so up to ${limit} fold into one`,
       });
     }
-    const open = free.filter(fits);
-    const promising = [...open].sort((a, b) => (lastLoss.get(a) ?? 0) - (lastLoss.get(b) ?? 0));
-    const tried = candidateCount === 0 || lastLoss.size === 0 ? open : promising.slice(0, candidateCount);
-    // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
-    for (const layer of tried.sort((a, b) => a - b)) {
-      throwIfAborted(ctx.signal);
-      lastLoss.set(layer, await evaluate(without(layer)));
-    }
-    const gone = tried.reduce((best, layer) => (lastLoss.get(layer)! <= lastLoss.get(best)! ? layer : best));
+    const lossWithout = (layer: number) => evaluate(without(layer));
+    const gone = await leastMissed(free.filter(fits), lastLoss, candidateCount, lossWithout, ctx);
     kept = kept.filter((layer) => layer !== gone);
-    lastLoss.delete(gone);
     ctx.report?.({
       type: "progress",
       stage: "plan",
@@ -89,4 +81,31 @@ export async function greedySearch(
     });
   }
   return dropPlan(layerCount, kept);
+}
+
+/**
+ * One round of a greedy search: the candidate without which the loss is least, which is then forgotten.
+ * @param candidates - numbered from the front to the back
+ * @param lastLoss - what every candidate's loss was when it was last tried; empty before the first round
+ * @param count - how many of the most promising are tried after the first round; 0 = all
+ */
+export async function leastMissed(
+  candidates: readonly number[],
+  lastLoss: Map<number, number>,
+  count: number,
+  lossWithout: (candidate: number) => Promise<number>,
+  ctx: RunContext,
+): Promise<number> {
+  const promising = [...candidates].sort((a, b) => (lastLoss.get(a) ?? 0) - (lastLoss.get(b) ?? 0));
+  const tried = count === 0 || lastLoss.size === 0 ? [...candidates] : promising.slice(0, count);
+  // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
+  for (const candidate of tried.sort((a, b) => a - b)) {
+    throwIfAborted(ctx.signal);
+    lastLoss.set(candidate, await lossWithout(candidate));
+  }
+  const least = tried.reduce((best, candidate) =>
+    lastLoss.get(candidate)! <= lastLoss.get(best)! ? candidate : best,
+  );
+  lastLoss.delete(least);
+  return least;
 }

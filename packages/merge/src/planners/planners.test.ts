@@ -4,6 +4,7 @@ import {
   keptLayer,
   type MergePlan,
   type Planner,
+  parsePlan,
   type RunContext,
   tensor,
 } from "@layerfold/core";
@@ -14,6 +15,7 @@ import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { bestPartition } from "./best-partition.js";
 import { contiguousBlock } from "./contiguous-block.js";
 import { evolutionary } from "./evolutionary.js";
+import { greedyHalves } from "./greedy-halves.js";
 import { greedyKl } from "./greedy-kl.js";
 import { greedyPerplexity } from "./greedy-perplexity.js";
 import { lastFirst } from "./last-first.js";
@@ -460,6 +462,72 @@ describe("evolutionary", () => {
     });
     await expect(evolutionary({ firstLayer: 3 }).plan(evidence(), 2, context())).rejects.toMatchObject({
       code: "PLAN_IMPOSSIBLE",
+    });
+  });
+});
+
+describe("greedy-halves", () => {
+  /** What a plan silences: half 2l is attention of layer l, half 2l + 1 its MLP. */
+  const silentHalves = ({ groups }: MergePlan) =>
+    groups.flatMap((group) => {
+      const gone = group.layers.filter((layer) => layer !== keptLayer(group));
+      if (!group.without) return gone.flatMap((layer) => [2 * layer, 2 * layer + 1]);
+      return group.without.map((part) => 2 * group.layers[0] + (part === "mlp" ? 1 : 0));
+    });
+  const evidenceOfCosts = (costs: readonly number[]): Evidence => ({
+    layerCount: costs.length / 2,
+    compatible: () => true,
+    evaluate: async (plan) => silentHalves(plan).reduce((sum, half) => sum + costs[half], 0),
+  });
+  const planFor = async (costs: readonly number[], target: number, options = {}) =>
+    greedyHalves({ judge: "loss", ...options }).plan(evidenceOfCosts(costs), target, context());
+
+  it("silences what is missed least; a layer that is silent goes into a whole neighbour", async () => {
+    // Layers 0 … 4; both halves of 1, the attention of 3 and the MLP of 4 cost least.
+    const costs = [0, 0, 1, 1, 9, 9, 2, 9, 9, 2];
+    expect((await planFor(costs, 3)).groups).toEqual([
+      { layers: [0, 1], weights: [1, 0] },
+      { layers: [2] },
+      { layers: [3], without: ["attention"] },
+      { layers: [4], without: ["mlp"] },
+    ]);
+    // Between two halves it finds no home, behind a half it goes into the layer behind.
+    expect((await planFor([9, 1, 1, 1, 1, 9], 1, { firstLayer: 0 })).groups).toEqual([
+      { layers: [0], without: ["mlp"] },
+      { layers: [1], without: ["attention", "mlp"] },
+      { layers: [2], without: ["attention"] },
+    ]);
+    expect((await planFor([9, 1, 1, 1, 9, 9, 9, 1], 2, { firstLayer: 0 })).groups).toEqual([
+      { layers: [0], without: ["mlp"] },
+      { layers: [1, 2], weights: [0, 1] },
+      { layers: [3], without: ["mlp"] },
+    ]);
+  });
+
+  it("gives plans that hold, with as many silent halves as the layers had that were to go", async () => {
+    const sizes = fc.integer({ min: 2, max: 9 });
+    await fc.assert(
+      fc.asyncProperty(sizes, fc.nat(), fc.integer(), async (layerCount, drawn, seed) => {
+        const rng = seededRng(seed);
+        const costs = Array.from({ length: 2 * layerCount }, () => rng.uniform());
+        const target = 1 + (drawn % (layerCount - 1));
+        const plan = parsePlan(await planFor(costs, target, { firstLayer: 0 }));
+        const silent = silentHalves(plan).sort((a, b) => costs[a] - costs[b]);
+        const cheapest = costs.map((_, half) => half).sort((a, b) => costs[a] - costs[b]);
+        expect(silent).toEqual(cheapest.slice(0, 2 * (layerCount - target)));
+      }),
+    );
+  });
+
+  it("says what it was not given, and what cannot be", async () => {
+    await expect(planFor([1, 1, 1, 1], 1, { firstLayer: 2 })).rejects.toMatchObject({
+      code: "PLAN_IMPOSSIBLE",
+      wanted: "2 halves",
+      got: "0",
+    });
+    const none = { layerCount: 4, compatible: () => true };
+    await expect(async () => greedyHalves().plan(none, 2, context())).rejects.toMatchObject({
+      code: "EVIDENCE_MISSING",
     });
   });
 });

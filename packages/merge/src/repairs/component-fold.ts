@@ -54,7 +54,7 @@ const rounds = 4;
  * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
  * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target; see
  *    `refineNeurons`.
- * 5. A group of one layer has its down projection refitted (`reconstruct`).
+ * 5. A group of one layer has its down projection refitted (`reconstruct`), unless `refitSingles` is false.
  *
  * Where attention and MLP run side by side, steps 2 and 3 are one fit of both to Z − x. Where queries and keys pass a norm for each head,
  * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there. A mixture of experts keeps

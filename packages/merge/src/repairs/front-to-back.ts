@@ -55,7 +55,7 @@ const judgedBatches = 8;
 /**
  * Goes through a plan's groups from the front: runs the group's dense layers on the dense stream, lets `fill` make the group's block,
  * and runs that on the folded model's own stream. Both streams lie on disk between groups, so memory is a few blocks and one batch,
- * however much calibration text there is.
+ * however much calibration text there is. Layers before the first one that differs from the dense model's stay as they are.
  *
  * @throws CALIBRATION_EMPTY
  */
