@@ -22,6 +22,7 @@ import { openRunner, runnerLanguageModel } from "@layerfold/graph";
 import {
   compatibleLayers,
   drop,
+  eachToken,
   foldedBlocks,
   foldedRunner,
   foldGroup,
@@ -287,24 +288,21 @@ async function outputCosines(
   };
 }
 
-/** Over the real tokens. */
 function meanTokenCosine(a: readonly Hidden[], b: readonly Hidden[]): number {
   let [sum, tokens] = [0, 0];
-  for (const [i, { states, lengths }] of a.entries()) {
-    const [, sequence, width] = states.shape;
-    const other = b[i].states;
-    lengths.forEach((length, row) => {
-      for (let s = 0; s < length; s++, tokens++) {
-        const at = (row * sequence + s) * width;
-        let [dot, left, right] = [0, 0, 0];
-        for (let j = at; j < at + width; j++) {
-          const [x, y] = [states.data[states.offset + j], other.data[other.offset + j]];
-          dot += x * y;
-          left += x * x;
-          right += y * y;
-        }
-        sum += dot / Math.sqrt(left * right);
+  for (const [i, hidden] of a.entries()) {
+    const [own, other] = [hidden.states, b[i].states];
+    const shift = other.offset - own.offset;
+    eachToken(hidden, (start) => {
+      let [dot, left, right] = [0, 0, 0];
+      for (let j = start; j < start + own.shape[2]; j++) {
+        const [x, y] = [own.data[j], other.data[j + shift]];
+        dot += x * y;
+        left += x * x;
+        right += y * y;
       }
+      sum += dot / Math.sqrt(left * right);
+      tokens++;
     });
   }
   return sum / tokens;

@@ -31,7 +31,7 @@ import {
 } from "./judgement.js";
 import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
-import { presetParts } from "./preset-parts.js";
+import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
 import type { Run } from "./run.js";
 import { fileSource, parseCalibration } from "./text-source.js";
@@ -161,7 +161,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     return { dense, rows, plans, notes: notesOf() };
 
     /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
-    async function plansOf({ planner, comparison, strategy, repair }: Parts) {
+    async function plansOf({ planner, comparison, strategy, repair }: PresetParts) {
       const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
       const judgedBy = planner.needs.some((need) => judgingNeeds.includes(need)) ? [strategy, repair] : [];
       const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
@@ -212,8 +212,6 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     await checkpoint.close();
   }
 }
-
-type Parts = Awaited<ReturnType<typeof presetParts>>;
 
 /** Evidence that a planner's fold and repair make. */
 const judgingNeeds: Planner["needs"] = ["evaluateRepaired", "evaluateFolded", "compareOutputs"];

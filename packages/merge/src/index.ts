@@ -20,6 +20,7 @@ export { type Preset, type PresetPart, preset, presetIds, presets } from "./pres
 export { channelScale } from "./repairs/channel-scale.js";
 export { componentFold } from "./repairs/component-fold.js";
 export { concatenate } from "./repairs/concatenate.js";
+export { eachToken } from "./repairs/front-to-back.js";
 export { hadamardScale } from "./repairs/hadamard-scale.js";
 export { linear } from "./repairs/linear.js";
 export { magnitude } from "./repairs/magnitude.js";

@@ -44,10 +44,10 @@ export const greedyHalves = definePlanner({
           where: "planner greedy-halves, option firstLayer",
         });
       }
-      const without = (half: number) => planOf(layerCount, new Set([...speaking].filter((h) => h !== half)));
+      const lossWithout = (half: number) =>
+        evaluate(planOf(layerCount, new Set([...speaking].filter((h) => h !== half))));
       const lastLoss = new Map<number, number>();
       for (let done = 1; done <= count; done++) {
-        const lossWithout = (half: number) => evaluate(without(half));
         speaking.delete(await leastMissed(free(), lastLoss, candidateCount, lossWithout, ctx));
         ctx.report?.({ type: "progress", stage: "plan", done, total: count, unit: "halves" });
       }

@@ -87,14 +87,6 @@ export async function* frontToBack(
     let exact = true;
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
-      const report = () =>
-        ctx.report?.({
-          type: "progress",
-          stage: "repair",
-          done: index + 1,
-          total: plan.groups.length,
-          unit: "blocks",
-        });
       const withUpdates = needsUpdates(layers);
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
@@ -120,7 +112,7 @@ export async function* frontToBack(
       exact &&= layers.length === 1 && (await sameOutput(model, group, unrepaired));
       if (exact) {
         for (let b = 0; b < count; b++) await folded.put(b, await dense.get(b));
-        report();
+        reportRepaired(plan, index, ctx);
         yield { index, block: unrepaired, error: { before: 0, after: 0 } };
         continue;
       }
@@ -142,12 +134,17 @@ export async function* frontToBack(
         after += squaredDifference(hidden, target);
         values += target.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
       }
-      report();
+      reportRepaired(plan, index, ctx);
       yield { index, block, error: { before: before / values, after: after / values } };
     }
   } finally {
     await stores.close();
   }
+}
+
+/** Progress of a repair, once a group's block is done. */
+export function reportRepaired({ groups }: MergePlan, index: number, ctx: RunContext): void {
+  ctx.report?.({ type: "progress", stage: "repair", done: index + 1, total: groups.length, unit: "blocks" });
 }
 
 /** Whether a block gives the dense model's own stream, judged by the first batch. */

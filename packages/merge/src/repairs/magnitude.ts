@@ -7,7 +7,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { eachToken } from "./front-to-back.js";
+import { eachToken, reportRepaired } from "./front-to-back.js";
 import { hiddenStores } from "./hidden-store.js";
 import { withScaledUpdates } from "./scaled-updates.js";
 
@@ -70,13 +70,7 @@ export const magnitude = defineRepair({
               where: `group ${index}`,
             });
           }
-          ctx.report?.({
-            type: "progress",
-            stage: "repair",
-            done: index + 1,
-            total: plan.groups.length,
-            unit: "blocks",
-          });
+          reportRepaired(plan, index, ctx);
           yield { index, block, error: { before, after: error(unit) } };
         }
       } finally {
