@@ -73,22 +73,27 @@ export async function writeCheckpoint(
 }
 
 /**
- * Whether an output folder may be written: it is not there, or empty, or `force` is set and it holds a checkpoint. Anything else in
- * the place of a checkpoint is never deleted.
+ * Whether an output folder may be written: it is not there, or empty, or `force` is set and it holds what may be replaced. Anything else
+ * in its place is never deleted.
+ * @param marks - files by any of which one knows what may be replaced; default: a checkpoint
  * @throws OUTPUT_EXISTS
  */
-export async function refuseOccupied(directory: string, force = false): Promise<void> {
+export async function refuseOccupied(
+  directory: string,
+  force = false,
+  marks: readonly string[] = ["config.json"],
+): Promise<void> {
   const names = await readdir(directory).catch((error) => {
     if (error.code === "ENOENT") return [] as string[];
     throw fileError(error, directory);
   });
-  if (names.length === 0 || (force && names.includes("config.json"))) return;
+  if (names.length === 0 || (force && marks.some((mark) => names.includes(mark)))) return;
   throw new LayerfoldError(
     "OUTPUT_EXISTS",
     force
-      ? "the output folder holds something else than a checkpoint"
+      ? "the output folder holds something else than what would be replaced"
       : "the output folder is not empty; --force replaces it",
-    { where: directory },
+    { ...(force && { wanted: `a folder with ${marks.join(" or ")}` }), where: directory },
   );
 }
 

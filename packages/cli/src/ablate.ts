@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
@@ -26,6 +25,7 @@ import { makePlugin } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
 import { parseCalibration } from "./text-source.js";
+import { keptResults } from "./unfinished.js";
 
 const names = z.array(z.string()).min(1);
 
@@ -148,25 +148,22 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     const measured = new Map<string, Promise<Measured>>();
     /** By weights: different plans and strategies can come to the same model. */
     const byWeights = new Map<string, Quality>();
+    const limits = { window, max: recipe.maxTokens };
+    const known = keptResults(join(out, "measured"), [model, calibration.facts, data, limits, run.seed]);
     /** Measures a folded model, or takes what an earlier cell or run found. */
     const qualityOf = (facts: unknown, fold: (directory: string) => Promise<unknown>) => {
-      const limits = { window, max: recipe.maxTokens };
-      const key = createHash("sha256")
-        .update(JSON.stringify([model, calibration.facts, data, limits, run.seed, facts]))
-        .digest("hex");
-      const known = measured.get(key) ?? measure(key, fold);
-      measured.set(key, known);
-      return known;
+      const key = JSON.stringify(facts);
+      const value = measured.get(key) ?? foundOrMeasured(facts, fold);
+      measured.set(key, value);
+      return value;
     };
-    const measure = async (key: string, fold: (directory: string) => Promise<unknown>): Promise<Measured> => {
-      const file = join(out, "measured", `${key}.json`);
-      const before = await readFile(file, "utf8").catch(() => undefined);
-      if (before !== undefined) {
-        const found: Measured = JSON.parse(before);
-        if (!byWeights.has(found.weights)) resumed++;
-        byWeights.set(found.weights, found.quality);
-        return found;
-      }
+    const foundOrMeasured = async (facts: unknown, fold: (directory: string) => Promise<unknown>) => {
+      const found = await known(facts, () => measure(fold));
+      if (!byWeights.has(found.weights)) resumed++;
+      byWeights.set(found.weights, found.quality);
+      return found;
+    };
+    const measure = async (fold: (directory: string) => Promise<unknown>): Promise<Measured> => {
       const directory = join(out, ".fold");
       try {
         // What a killed run has left.
@@ -176,7 +173,6 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         const quality =
           byWeights.get(weights) ?? (await measureQuality(directory, judgement, undefined, quiet));
         byWeights.set(weights, quality);
-        await writeJson(file, { weights, quality });
         return { weights, quality };
       } finally {
         await rm(directory, { recursive: true, force: true });

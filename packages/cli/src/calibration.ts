@@ -14,6 +14,7 @@ import { type DataFact, textFact } from "./manifest.js";
 import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
 import { parseCalibration, sourceName, type TextSource } from "./text-source.js";
+import type { Known } from "./unfinished.js";
 import { windowFor } from "./window.js";
 
 export interface CalibrationOptions {
@@ -133,6 +134,34 @@ export async function readCalibration(
     facts: parts.map(({ fact }) => fact),
     hasStream: texts.some(({ documents }) => documents?.kind === "stream"),
   };
+}
+
+/**
+ * `readCalibration`, where text that the model makes up itself is made once: that costs more than reading does.
+ * @param known - of this model
+ */
+export async function knownCalibration(
+  text: string,
+  model: CalibratedModel,
+  options: CalibrationOptions,
+  known: Known,
+  run: Run,
+): Promise<Calibration> {
+  const sources = parseCalibration(text);
+  const read = () => readCalibration(sources, model, options, run);
+  if (sources.every(({ file }) => file !== undefined)) return read();
+  const { window, calibrationTokens, selfTemperature } = options;
+  const facts = await calibrationSources(text);
+  return known(["calibration", facts, window, calibrationTokens, selfTemperature, run.seed], read);
+}
+
+/** The texts that a calibration is made of, and their shares. */
+export function calibrationSources(
+  text: string,
+): Promise<readonly (DataFact & { readonly share: number })[]> {
+  return Promise.all(
+    parseCalibration(text).map(async (source) => ({ ...(await textFact(source)), share: source.share })),
+  );
 }
 
 function selfSequences(

@@ -1,8 +1,13 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
-import { type Checkpoint, openCheckpoint, type Question, type Tokenizer } from "@layerfold/checkpoint";
+import {
+  type Checkpoint,
+  openCheckpoint,
+  type Question,
+  refuseOccupied,
+  type Tokenizer,
+} from "@layerfold/checkpoint";
 import {
   type Activations,
   type Architecture,
@@ -13,20 +18,23 @@ import {
   LayerfoldError,
   type Matrix,
   type MergePlan,
-  type MergeStrategy,
-  type Planner,
-  type Repair,
 } from "@layerfold/core";
 import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder } from "@layerfold/graph";
 import { checkTarget, drop, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
-import { type Calibration, describeCalibration, readAnswers, readCalibration } from "./calibration.js";
+import {
+  type Calibration,
+  calibrationSources,
+  describeCalibration,
+  knownCalibration,
+  readAnswers,
+} from "./calibration.js";
 import { describeTrials, sizedCalibration } from "./calibration-size.js";
 import { measureQuality } from "./evaluation.js";
-import { captureCheckpoint, gatherEvidence } from "./evidence.js";
-import { foldModel } from "./fold.js";
+import { captureCheckpoint, gatherEvidence, type WeighedAnswers } from "./evidence.js";
+import { type Fold, foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
   checkOverlap,
@@ -36,14 +44,15 @@ import {
   readJudgement,
 } from "./judgement.js";
 import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
-import { refuseOccupied, writeJson, writeWholeFile } from "./outputs.js";
-import { presetParts } from "./preset-parts.js";
+import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
+import { type PresetParts, presetParts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
-import { type Comparison, similarityFile } from "./similarity.js";
+import { similarityFile } from "./similarity.js";
 import { judgedCells } from "./table.js";
 import { fileSource } from "./text-source.js";
+import { resumable, type Workplace } from "./unfinished.js";
 import { version } from "./version.js";
 
 export interface CompressRequest {
@@ -88,109 +97,169 @@ export interface CompressResult {
   readonly notes: readonly string[];
 }
 
-/** The whole way: dense figures, capture, similarity, and for every target a plan, a fold, its drop control, and their figures. */
+/**
+ * The whole way: dense figures, capture, similarity, and for every target a plan, a fold, its drop control, and their figures. All of it is
+ * done in `OUT.unfinished`, from where an interrupted run goes on; OUT stands in the end, whole.
+ */
 export async function compress(request: CompressRequest, run: Run): Promise<CompressResult> {
-  if (request.out) await refuseOccupied(request.out, request.force);
+  const { out } = request;
+  if (out) await refuseOccupied(out, request.force, ["config.json", "manifest.json"]);
   const { checkpoint, tokenizer } = await openModel(request.model, run);
-  const work = await mkdtemp(join(tmpdir(), "layerfold-"));
-  let stage: Stage | undefined;
+  try {
+    const inputs = await readInputs(request, checkpoint, tokenizer, run);
+    const manifest = out === undefined ? undefined : await manifestOf(request, checkpoint, inputs, run);
+    return await resumable(
+      out,
+      manifest,
+      async (place) => {
+        const stage = await gather(request, checkpoint, inputs, place, run);
+        try {
+          const result = await foldAndMeasure(request, checkpoint, stage, place, run);
+          if (out !== undefined && manifest) {
+            const calibration = stage.calibration?.facts;
+            const data = { ...manifest.data, ...(calibration && { calibration }) };
+            const finished = resultFolder(place.folder);
+            await writeResults(finished, request, { ...manifest, data }, stage, result);
+            await replaceFolder(out, finished);
+          }
+          return result;
+        } finally {
+          await stage.close();
+        }
+      },
+      run,
+    );
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What becomes OUT. */
+function resultFolder(folder: string): string {
+  return join(folder, "result");
+}
+
+async function foldAndMeasure(
+  request: CompressRequest,
+  checkpoint: Checkpoint,
+  stage: Stage,
+  { folder, known, resumed }: Workplace,
+  run: Run,
+): Promise<CompressResult> {
+  const { planner, evidence, strategy, repair, schemes, calibration, judgement } = stage;
+  const { preset } = request;
+  const layerCount = checkpoint.architecture.blocks.length;
+  const rows: ResultRow[] = [];
+  const plans: MergePlan[] = [];
+  const sizes: string[] = [];
   let dense: Decoder | undefined;
   let reference: LanguageModel | undefined;
-  try {
-    stage = await prepare(request, checkpoint, tokenizer, run);
-    const { planner, evidence, strategy, repair, schemes, calibration } = stage;
-    const { judgement } = stage;
-    const rows: ResultRow[] = [];
-    const plans: MergePlan[] = [];
-    const layerCount = checkpoint.architecture.blocks.length;
 
-    const sizes: string[] = [];
-    const sized = async (
-      plan: MergePlan,
-      fold: { readonly strategy: MergeStrategy; readonly repair: Repair },
-      all: Calibration,
-    ) => {
-      const found = await sizedCalibration(checkpoint, plan, fold, all, run);
-      sizes.push(`${plan.groups.length} layers, ${describeTrials(found)}`);
-      run.terminal.say(describeTrials(found));
-      return found.calibration;
-    };
+  /** The calibration that a fold's repair sees. */
+  const fitted = async (plan: MergePlan) => {
+    if (request.calibrationTokens !== "auto" || !repair || !calibration) return calibration;
+    const found = await known(["size", plan.groups.length], () =>
+      sizedCalibration(checkpoint, plan, { strategy, repair }, calibration, run),
+    );
+    sizes.push(`${plan.groups.length} layers, ${describeTrials(found)}`);
+    run.terminal.say(describeTrials(found));
+    return found.calibration;
+  };
 
-    let denseBytes = 0;
-    const measured = async (
-      facts: Pick<ResultRow, "id" | "label" | "method" | "planner" | "strategy" | "repair" | "control"> & {
-        readonly quantization?: string;
-      },
-      fold: () => Promise<Measured>,
-    ): Promise<Measured> => {
+  /** Folds, unless that is done. */
+  const folded = async (id: string, fold: Fold): Promise<Measured> => {
+    const { parameterRatio, seconds } = await known(["fold", id], async () => {
       const startedAt = performance.now();
-      const made = await fold();
-      const { directory, plan, parameterRatio } = made;
-      const { texts, ...quality } = await measureQuality(directory, judgement, rows[0] && reference, run);
-      const remaining = plan?.groups.length ?? layerCount;
-      const bytes = await tensorBytes(directory);
-      denseBytes ||= bytes;
-      rows.push({
-        ...facts,
-        quantization: facts.quantization ?? null,
-        tensor_bytes: bytes,
-        size_ratio: 1 - bytes / denseBytes,
-        removed_layers: plan ? removedLayers(plan) : [],
-        num_hidden_layers: remaining,
-        layer_ratio: 1 - remaining / layerCount,
-        parameter_ratio: parameterRatio,
-        ...quality,
-        perplexity_ratio:
-          quality.perplexity === null
-            ? null
-            : quality.perplexity / (rows[0]?.perplexity ?? quality.perplexity),
-        texts: texts.map(({ text, perplexity }, i) => ({
-          text,
-          perplexity,
-          perplexity_ratio: perplexity / (rows[0]?.texts?.[i].perplexity ?? perplexity),
-        })),
-        seconds: (performance.now() - startedAt) / 1000,
-        peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
-      });
-      return made;
-    };
+      const unfinished = join(folder, `blocks-${id}`);
+      // A folder that stands is of a run that was killed before it could say so.
+      const { parameterRatio } = await foldModel(checkpoint, { ...fold, unfinished, force: true }, run);
+      await rm(unfinished, { recursive: true, force: true });
+      return { parameterRatio, seconds: (performance.now() - startedAt) / 1000 };
+    });
+    return { directory: fold.out, plan: fold.plan, parameterRatio, seconds };
+  };
 
-    /** A row, and one for each scheme by which the model is quantised then. */
-    const measuredAndQuantized = async (
-      facts: Parameters<typeof measured>[0],
-      fold: () => Promise<Measured>,
-      quantizedUnder: string,
-    ) => {
-      const made = await measured(facts, fold);
-      if (schemes.length === 0) return;
-      const model = await openCheckpoint(made.directory);
-      try {
-        for (const scheme of schemes) {
-          run.terminal.say(`${facts.label}, then ${scheme.name}`);
-          const quantized = {
+  const measured = async (
+    facts: Pick<ResultRow, "id" | "label" | "method" | "planner" | "strategy" | "repair" | "control"> & {
+      readonly quantization?: string;
+    },
+    { directory, plan, parameterRatio, seconds }: Measured,
+  ) => {
+    const { bytes, quality, measuring } = await known(["row", facts.id], async () => {
+      const startedAt = performance.now();
+      const quality = await measureQuality(directory, judgement, rows[0] && reference, run);
+      const measuring = (performance.now() - startedAt) / 1000;
+      return { bytes: await tensorBytes(directory), quality, measuring };
+    });
+    const { texts, ...figures } = quality;
+    const remaining = plan?.groups.length ?? layerCount;
+    rows.push({
+      ...facts,
+      quantization: facts.quantization ?? null,
+      tensor_bytes: bytes,
+      size_ratio: 1 - bytes / (rows[0]?.tensor_bytes ?? bytes),
+      removed_layers: plan ? removedLayers(plan) : [],
+      num_hidden_layers: remaining,
+      layer_ratio: 1 - remaining / layerCount,
+      parameter_ratio: parameterRatio,
+      ...figures,
+      perplexity_ratio:
+        figures.perplexity === null ? null : figures.perplexity / (rows[0]?.perplexity ?? figures.perplexity),
+      texts: texts.map(({ text, perplexity }, i) => ({
+        text,
+        perplexity,
+        perplexity_ratio: perplexity / (rows[0]?.texts?.[i].perplexity ?? perplexity),
+      })),
+      seconds: seconds + measuring,
+      peak_rss_bytes: process.resourceUsage().maxRSS * 1024,
+    });
+  };
+
+  /** A row, and one for each scheme by which the model is quantised then. */
+  const measuredAndQuantized = async (
+    facts: Parameters<typeof measured>[0],
+    made: Measured,
+    quantizedUnder: string,
+  ) => {
+    await measured(facts, made);
+    if (schemes.length === 0) return;
+    const model = await openCheckpoint(made.directory);
+    try {
+      for (const scheme of schemes) {
+        run.terminal.say(`${facts.label}, then ${scheme.name}`);
+        const id = `${facts.id}-${scheme.name}`;
+        const directory = join(quantizedUnder, scheme.name);
+        const seconds = await known(["quantized", id], async () => {
+          const startedAt = performance.now();
+          const { embeddingBits } = request;
+          await quantizeModel(
+            model,
+            { scheme, embeddingBits, calibration, out: directory, force: true },
+            run,
+          );
+          return (performance.now() - startedAt) / 1000;
+        });
+        await measured(
+          {
             ...facts,
-            id: `${facts.id}-${scheme.name}`,
+            id,
             label: `  then ${scheme.name}`,
             method: `${facts.method} + ${scheme.name}`,
             quantization: scheme.name,
-          };
-          await measured(quantized, async () => {
-            const out = join(quantizedUnder, scheme.name);
-            const { embeddingBits, force } = request;
-            await quantizeModel(model, { scheme, embeddingBits, calibration, out, force }, run);
-            return { ...made, directory: out };
-          });
-        }
-      } finally {
-        await model.close();
+          },
+          { ...made, directory, seconds },
+        );
       }
-    };
+    } finally {
+      await model.close();
+    }
+  };
 
+  try {
     if (judgement.texts.length > 0) {
       dense = await openDecoder(checkpoint);
       reference = rememberedLogits(dense, 2 ** 29);
     }
-    const { preset } = request;
     await measuredAndQuantized(
       {
         id: "dense",
@@ -201,17 +270,16 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
         repair: null,
         control: null,
       },
-      async () => ({ directory: checkpoint.directory, parameterRatio: 0 }),
-      join(work, "dense"),
+      { directory: checkpoint.directory, parameterRatio: 0, seconds: 0 },
+      join(folder, "dense"),
     );
-
     for (const target of request.layers) {
       run.terminal.say(`${preset.id}: ${layerCount} → ${target} layers`);
       const plan = await planner.plan(evidence, target, run.ctx);
       plans.push(plan);
       const id = `${preset.id}-${target}`;
       const named = { planner: planner.id, method: preset.id };
-      const directory = outputDirectory(request, target) ?? join(work, id);
+      const directory = join(resultFolder(folder), request.layers.length === 1 ? "" : `layers-${target}`);
       await measuredAndQuantized(
         {
           ...named,
@@ -221,21 +289,10 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
           repair: repair?.id ?? null,
           control: null,
         },
-        async () => {
-          const { force } = request;
-          const fitted =
-            request.calibrationTokens === "auto" && repair && calibration
-              ? await sized(plan, { strategy, repair }, calibration)
-              : calibration;
-          const { parameterRatio } = await foldModel(
-            checkpoint,
-            { plan, strategy, repair, calibration: fitted, out: directory, force },
-            run,
-          );
-          return { directory, plan, parameterRatio };
-        },
+        await folded(id, { plan, strategy, repair, calibration: await fitted(plan), out: directory }),
         directory,
       );
+      const control = join(folder, "control");
       await measured(
         {
           ...named,
@@ -245,28 +302,16 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
           repair: null,
           control: id,
         },
-        async () => {
-          const directory = join(work, `${id}-control`);
-          const control = dropControl(plan);
-          const { parameterRatio } = await foldModel(
-            checkpoint,
-            { plan: control, strategy: drop(), out: directory },
-            run,
-          );
-          return { directory, plan: control, parameterRatio };
-        },
+        await folded(`${id}-control`, { plan: dropControl(plan), strategy: drop(), out: control }),
       );
-      await rm(join(work, `${id}-control`), { recursive: true });
+      await rm(control, { recursive: true, force: true });
     }
-
-    const result = { rows, plans, notes: [...stage.notes, ...sizes] };
-    if (request.out) await writeResults(request, checkpoint, stage, result, run);
-    return result;
+    const broken = resumed
+      ? ["A run was broken off and gone on with: seconds count what the last try took."]
+      : [];
+    return { rows, plans, notes: [...stage.notes, ...sizes, ...broken] };
   } finally {
-    await stage?.close();
     await dense?.close();
-    await checkpoint.close();
-    await rm(work, { recursive: true, force: true });
   }
 }
 
@@ -277,10 +322,12 @@ export async function compressPlans(
 ): Promise<{ readonly plans: readonly MergePlan[]; readonly architecture: Architecture }> {
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   try {
-    const { planner, evidence, close } = await prepare(
+    const inputs = await readInputs(request, checkpoint, tokenizer, run);
+    const { planner, evidence, close } = await gather(
       { ...request, out: undefined },
       checkpoint,
-      tokenizer,
+      inputs,
+      { known: (_, make) => make() },
       run,
     );
     try {
@@ -300,6 +347,8 @@ interface Measured {
   readonly directory: string;
   readonly plan?: MergePlan;
   readonly parameterRatio: number;
+  /** That it took to make. */
+  readonly seconds: number;
 }
 
 /** Bytes of a checkpoint's tensors on disk. */
@@ -317,19 +366,15 @@ function removedLayers(plan: MergePlan): number[] {
   });
 }
 
-function outputDirectory({ out, layers }: CompressRequest, target: number): string | undefined {
-  if (!out) return undefined;
-  return layers.length === 1 ? out : join(out, `layers-${target}`);
+/** What a run is made of, but for the calibration text, which the model may have to make up. */
+interface Inputs extends PresetParts {
+  readonly schemes: readonly QuantizationScheme[];
+  readonly judgement: Judgement;
+  readonly answers?: WeighedAnswers;
 }
 
-interface Stage {
-  readonly planner: Planner;
-  readonly strategy: MergeStrategy;
-  readonly repair?: Repair;
-  readonly schemes: readonly QuantizationScheme[];
-  readonly comparison: Comparison;
+interface Stage extends Inputs {
   readonly calibration?: Calibration;
-  readonly judgement: Judgement;
   readonly evidence: Evidence;
   /** Frees what the evidence keeps open. */
   close(): Promise<void>;
@@ -349,39 +394,50 @@ function judgementOf({
   return { texts: evaluate, questions, tasks, window, stride, maxTokens };
 }
 
-/** Reads every input, so that a bad one is found before the first long computation, and gathers the planner's evidence. */
-async function prepare(
+/** Reads every input, so that a bad one is found before the first long computation. */
+async function readInputs(
   request: CompressRequest,
   checkpoint: Checkpoint,
   tokenizer: Tokenizer,
   run: Run,
-): Promise<Stage> {
-  const { preset } = request;
+): Promise<Inputs> {
+  const { preset, calibration } = request;
   const layerCount = checkpoint.architecture.blocks.length;
   for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
-  const { planner, strategy, repair, comparison } = await presetParts(preset, run);
+  const parts = await presetParts(preset, run);
   const schemes = (request.quantizations ?? []).map((name) =>
     makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run),
   );
   run.settings.assertUsed();
-  const calibrated = request.calibration !== undefined;
+  const calibrated = calibration !== undefined;
   for (const scheme of schemes) checkQuantizable(checkpoint, { scheme, calibrated });
-
-  const calibration = request.calibration
-    ? await readCalibration(request.calibration, { checkpoint, tokenizer }, request, run)
-    : undefined;
   const context = checkpoint.architecture.maxPositionEmbeddings;
   const judgement = await readJudgement(judgementOf(request), context, tokenizer, run);
   const answers = request.calibrationQuestions
     ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
     : undefined;
-  const needsCalibration = planner.needs.length > 0 || repair !== undefined;
-  if (needsCalibration && !calibration) {
+  if ((parts.planner.needs.length > 0 || parts.repair) && !calibrated) {
     throw new LayerfoldError("CALIBRATION_MISSING", `the method ${preset.id} needs a calibration text`, {
       wanted: "--calibration FILE",
     });
   }
+  return { ...parts, schemes, judgement, answers };
+}
 
+/** Reads the calibration text and gathers the planner's evidence. */
+async function gather(
+  request: CompressRequest,
+  checkpoint: Checkpoint,
+  inputs: Inputs,
+  { known }: Pick<Workplace, "known">,
+  run: Run,
+): Promise<Stage> {
+  const { planner, comparison, strategy, repair, judgement, answers } = inputs;
+  const { tokenizer } = judgement;
+  const calibration =
+    request.calibration === undefined
+      ? undefined
+      : await knownCalibration(request.calibration, { checkpoint, tokenizer }, request, known, run);
   const notes: string[] = [];
   const warn = (message: string) => {
     notes.push(message);
@@ -418,57 +474,54 @@ async function prepare(
       answers,
       pooling,
       fold: { strategy, repair },
+      known,
     },
     run,
   );
-  return {
-    planner,
-    strategy,
-    repair,
-    schemes,
-    comparison,
-    calibration,
-    judgement,
-    evidence,
-    close,
-    similarity,
-    notes,
-  };
+  return { ...inputs, calibration, evidence, close, similarity, notes };
 }
 
-async function writeResults(
+/** What it takes to repeat the run, and all that its results depend on. */
+async function manifestOf(
   request: CompressRequest,
   checkpoint: Checkpoint,
-  stage: Stage,
-  { rows, plans, notes }: CompressResult,
+  { planner, strategy, repair, schemes, comparison }: Inputs,
   run: Run,
-): Promise<void> {
-  const out = request.out!;
+): Promise<Manifest> {
   const { model, preset, out: _, force: __, ...given } = request;
-  const manifest: Manifest = {
+  return {
     layerfold: version,
     command: "compress",
     arguments: { ...given, method: preset.id },
     seed: run.seed,
     model: { name: modelName(model), sha256: await checkpoint.fingerprint() },
     data: {
-      ...(stage.calibration && { calibration: stage.calibration.facts }),
+      ...(request.calibration && { calibration: await calibrationSources(request.calibration) }),
       ...(request.calibrationQuestions && {
         calibrationQuestions: await textFact(fileSource(request.calibrationQuestions)),
       }),
       ...(await judgementFacts(judgementOf(request))),
     },
     plugins: [
-      stage.planner,
-      stage.strategy,
-      ...(stage.repair ? [stage.repair] : []),
-      ...stage.schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
-      stage.comparison.measure,
-      stage.comparison.embedding,
+      planner,
+      strategy,
+      ...(repair ? [repair] : []),
+      ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
+      comparison.measure,
+      comparison.embedding,
     ].map(pluginFact),
     platform: platformFact(),
   };
-  const single = request.layers.length === 1;
+}
+
+async function writeResults(
+  out: string,
+  { model, preset, layers }: CompressRequest,
+  manifest: Manifest,
+  stage: Stage,
+  { rows, plans, notes }: CompressResult,
+): Promise<void> {
+  const single = layers.length === 1;
   for (const plan of plans) {
     await writeJson(join(out, single ? "plan.json" : `plan-${plan.groups.length}.json`), plan);
   }

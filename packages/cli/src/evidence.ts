@@ -32,6 +32,7 @@ import {
 import { calibrationBatches, tokensPerBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
+import type { Known } from "./unfinished.js";
 
 /** Where a planner's evidence may come from; what is absent is made from the calibration text when the planner asks for it. */
 export interface EvidenceSources {
@@ -47,6 +48,8 @@ export interface EvidenceSources {
   readonly planningTokens?: number;
   /** What plans are judged with by planners that look at them after fold and repair. */
   readonly fold?: { readonly strategy: MergeStrategy; readonly repair?: Repair };
+  /** Keeps what plans were found to be worth; all other sources are the same whenever it is asked. */
+  readonly known?: Known;
 }
 
 /** Answered questions, and what their loss weighs beside the text's. */
@@ -125,18 +128,31 @@ export async function gatherEvidence(
     trial && planner.needs.includes("evaluateRepaired") ? await repairedLosses(trial, run) : undefined;
   const foldedGroups =
     trial && planner.needs.includes("evaluateFolded") ? await foldedLosses(trial, run) : undefined;
+  const { known = (_, make) => make() } = sources;
+  /** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */
+  const remembered = <In, Out>(name: string, measure: (asked: In) => Promise<Out>) => {
+    const asked = new Map<string, Promise<Out>>();
+    return (of: In) => {
+      const key = JSON.stringify(of);
+      const value = asked.get(key) ?? known(["evidence", name, of], () => measure(of));
+      asked.set(key, value);
+      return value;
+    };
+  };
   const evidence: Evidence = {
     layerCount: architecture.blocks.length,
     similarity,
     tokenStatistics,
     compatible: (a, b) => compatibleLayers(architecture, a, b),
-    evaluate: losses && remembered(losses.lossOf),
-    evaluateDivergence: divergences && remembered(divergences.divergenceOf),
-    evaluateRepaired: repaired && remembered(repaired.lossOf),
-    evaluateFolded: foldedGroups && remembered(foldedGroups.lossOf),
-    compareOutputs: outputs && remembered(outputs.cosineOf),
+    evaluate: losses && remembered("loss", losses.lossOf),
+    evaluateDivergence: divergences && remembered("divergence", divergences.divergenceOf),
+    evaluateRepaired: repaired && remembered("repaired", repaired.lossOf),
+    evaluateFolded: foldedGroups && remembered("folded", foldedGroups.lossOf),
+    compareOutputs: outputs && remembered("outputs", outputs.cosineOf),
     ...(calibration && {
-      remeasure: remembered((plan) => remeasured(checkpoint, plan, calibration, pooling, comparison, run)),
+      remeasure: remembered("similarity", (plan: MergePlan) =>
+        remeasured(checkpoint, plan, calibration, pooling, comparison, run),
+      ),
     }),
   };
   return {
@@ -430,17 +446,6 @@ async function foldedLosses(request: FoldTrial, run: Run) {
 
 async function* each<T>(values: Iterable<T>): AsyncGenerator<T> {
   yield* values;
-}
-
-/** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */
-function remembered<In, Out>(measure: (asked: In) => Promise<Out>): (asked: In) => Promise<Out> {
-  const known = new Map<string, Promise<Out>>();
-  return (asked) => {
-    const key = JSON.stringify(asked);
-    const value = known.get(key) ?? measure(asked);
-    known.set(key, value);
-    return value;
-  };
 }
 
 /** The similarity matrix of the folded model's own layers, run in memory. */

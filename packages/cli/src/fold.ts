@@ -15,6 +15,8 @@ export interface Fold {
   /** Folder to write. */
   readonly out: string;
   readonly force?: boolean;
+  /** See `FoldRequest`. */
+  readonly unfinished?: string;
 }
 
 /** `foldCheckpoint`, with the dense model open for as long as a repair needs it. */

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { fileError } from "@layerfold/checkpoint";
 import type { Plugin } from "@layerfold/core";
 import type { TextSource } from "./text-source.js";
 
@@ -35,10 +36,12 @@ export interface DataFact {
   readonly range?: string;
 }
 
-/** SHA-256 of a file, hex. */
+/** SHA-256 of a file, hex. @throws FILE_MISSING, FILE_DENIED */
 export async function fileFingerprint(file: string): Promise<string> {
   const hash = createHash("sha256");
-  await pipeline(createReadStream(file), hash);
+  await pipeline(createReadStream(file), hash).catch((error) => {
+    throw fileError(error, file);
+  });
   return hash.digest("hex");
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
 
@@ -20,19 +20,11 @@ export function writeJson(file: string, value: unknown): Promise<void> {
   return writeWholeFile(file, `${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** @throws OUTPUT_EXISTS when the folder holds something and `force` is not set */
-export async function refuseOccupied(folder: string, force = false): Promise<void> {
-  const names = await readdir(folder).catch((error) => {
-    if (error.code === "ENOENT") return [];
-    throw new LayerfoldError("OUTPUT_EXISTS", `cannot write there: ${error.message}`, {
-      where: folder,
-      cause: error,
-    });
-  });
-  if (names.length === 0 || force) return;
-  throw new LayerfoldError("OUTPUT_EXISTS", "the output folder is not empty; --force replaces it", {
-    where: folder,
-  });
+/** Puts a finished folder in the place of another, which goes. */
+export async function replaceFolder(target: string, finished: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  await rm(target, { recursive: true, force: true });
+  await rename(finished, target);
 }
 
 /** Where a command writes to; nowhere with `--dry-run`. @throws OUTPUT_MISSING */

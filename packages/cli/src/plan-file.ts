@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { definePlanner, LayerfoldError, type MergePlan, type Planner, parsePlan, z } from "@layerfold/core";
+import { fileFingerprint } from "./manifest.js";
 
 /** @throws PLAN_INVALID */
 export async function readPlan(file: string): Promise<MergePlan> {
@@ -21,7 +22,7 @@ export async function plannerFromFile(file: string): Promise<Planner> {
   const planner = definePlanner({
     id: "given",
     summary: "the plan in a file",
-    optionsSchema: z.strictObject({ file: z.string() }),
+    optionsSchema: z.strictObject({ file: z.string(), sha256: z.string() }),
     create: () => ({
       needs: [],
       plan({ layerCount }, targetLayerCount) {
@@ -34,5 +35,5 @@ export async function plannerFromFile(file: string): Promise<Planner> {
       },
     }),
   });
-  return planner({ file });
+  return planner({ file, sha256: await fileFingerprint(file) });
 }

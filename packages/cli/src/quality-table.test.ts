@@ -54,7 +54,9 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   // Dense, the plan, four rows.
   expect(kept).toHaveLength(6);
   const written = () => kept.map((name) => statSync(join(out, "rows", name)).mtimeMs);
-  const [gone] = kept.filter((name) => readFileSync(join(out, "rows", name), "utf8").includes('"plan"'));
+  const [gone] = kept.filter((name) =>
+    readFileSync(join(out, "rows", name), "utf8").includes("num_hidden_layers"),
+  );
   await rm(join(out, "rows", gone));
   const before = kept
     .filter((name) => name !== gone)

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
@@ -17,7 +16,7 @@ import {
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, type Preset, reconstruct, weighted } from "@layerfold/merge";
-import { type CalibratedModel, type Calibration, readAnswers, readCalibration } from "./calibration.js";
+import { type Calibration, knownCalibration, readAnswers } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence } from "./evidence.js";
 import { foldModel } from "./fold.js";
@@ -34,7 +33,8 @@ import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
 import type { Run } from "./run.js";
-import { fileSource, parseCalibration } from "./text-source.js";
+import { fileSource } from "./text-source.js";
+import { type Known, keptResults } from "./unfinished.js";
 import { version } from "./version.js";
 
 export interface QualityTableRequest extends JudgementRequest {
@@ -104,7 +104,14 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const context = checkpoint.architecture.maxPositionEmbeddings;
     const judgement = await readJudgement(request, context, tokenizer, run);
     const model = await checkpoint.fingerprint();
-    const calibration = await knownCalibration(request, { checkpoint, tokenizer }, model, run);
+    const kept = (shared: unknown) => keptResults(join(request.out, "rows"), shared);
+    const calibration = await knownCalibration(
+      request.calibration,
+      { checkpoint, tokenizer },
+      request,
+      kept([model]),
+      run,
+    );
     const { flattered, fresh } = checkOverlap(calibration, judgement, request.allowOverlap ?? false);
     const answers = request.calibrationQuestions
       ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
@@ -117,18 +124,10 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     };
     const facts = { ...seen, ...(await judgementFacts(request)) };
     const limits = [request.window, request.stride, request.maxTokens, request.beginToken, run.seed];
-    const known = cache(request.out, [model, facts, limits]);
+    const known = kept([model, facts, limits]);
     // Other judged texts leave the plans as they are.
     const { window, questionWeight, planningTokens, pooling: pooled } = request;
-    const knownPlan = cache(request.out, [
-      model,
-      seen,
-      window,
-      questionWeight,
-      planningTokens,
-      pooled,
-      run.seed,
-    ]);
+    const knownPlan = kept([model, seen, window, questionWeight, planningTokens, pooled, run.seed]);
     const bench: Bench = {
       checkpoint,
       calibration,
@@ -226,51 +225,6 @@ interface Bench {
   dense(): Promise<{ readonly model: LanguageModel }>;
   readonly out: string;
   readonly run: Run;
-}
-
-type Known = <T>(key: unknown, make: () => Promise<T>) => Promise<T>;
-
-/** Results by what they depend on, kept in a folder: a run that is broken off loses only what it was at. */
-function cache(out: string, shared: unknown): Known {
-  return async <T>(key: unknown, make: () => Promise<T>) => {
-    const hash = createHash("sha256")
-      .update(JSON.stringify([version, shared, key]))
-      .digest("hex");
-    const file = join(out, "rows", `${hash.slice(0, 32)}.json`);
-    const before = await readFile(file, "utf8").catch(() => undefined);
-    if (before !== undefined) return JSON.parse(before) as T;
-    const made = await make();
-    await writeJson(file, made);
-    return made;
-  };
-}
-
-/** The calibration, of which text that the model draws itself is kept: it costs more than reading does. */
-async function knownCalibration(
-  request: QualityTableRequest,
-  model: CalibratedModel,
-  fingerprint: string,
-  run: Run,
-): Promise<Calibration> {
-  const sources = parseCalibration(request.calibration);
-  const read = () => readCalibration(sources, model, request, run);
-  if (sources.every(({ file }) => file !== undefined)) return read();
-  const { window, calibrationTokens, selfTemperature, out } = request;
-  const facts = await Promise.all(
-    sources.map(async (source) => ({ ...(await textFact(source)), share: source.share })),
-  );
-  const known = cache(out, [fingerprint, facts, window, calibrationTokens, selfTemperature, run.seed]);
-  const { sequences, ...rest } = await known(["calibration"], async () => {
-    const made = await read();
-    return {
-      ...made,
-      sequences: made.sequences.map(({ ids, scoredFrom }) => ({ ids: [...ids], scoredFrom })),
-    };
-  });
-  return {
-    ...rest,
-    sequences: sequences.map(({ ids, scoredFrom }) => ({ ids: Int32Array.from(ids), scoredFrom })),
-  };
 }
 
 async function openReference(checkpoint: Checkpoint) {

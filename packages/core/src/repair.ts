@@ -24,6 +24,8 @@ export interface Repair extends Plugin {
    * @param plan - or consecutive groups of one, where `model.embed` gives the stream before the first of them
    * @param folded - the block that the strategy made for each group
    * @param calibration - opened once for every pass that the repair makes
+   * @param finished - a group's block as an earlier call with the same arguments gave it, before it was broken off: it need not be fitted
+   * anew, but is given again
    */
   fit(
     model: ModelRunner,
@@ -31,6 +33,7 @@ export interface Repair extends Plugin {
     folded: (group: number) => Promise<BlockView>,
     calibration: () => AsyncIterable<TokenBatch>,
     ctx: RunContext,
+    finished?: (group: number) => Promise<BlockView | undefined>,
   ): AsyncIterable<RepairedBlock>;
 }
 

@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import {
@@ -15,6 +15,7 @@ import { type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
 import { foldedBlocks } from "./folded-blocks.js";
 import { foldedRunner } from "./folded-runner.js";
 import { planStreams } from "./plan-streams.js";
+import { componentFold } from "./repairs/component-fold.js";
 import { reconstruct } from "./repairs/reconstruct.js";
 import { drop } from "./strategies/drop.js";
 import { tensorwise } from "./strategies/tensorwise.js";
@@ -209,6 +210,70 @@ describe("foldCheckpoint", () => {
       expect(await code(dropPlan(4, [0, 2]))).toBe("OUTPUT_EXISTS");
       expect(await code(dropPlan(4, [0, 2]), { force: true })).toBe("folded");
     });
+  });
+
+  it.each([
+    ["reconstruct", reconstruct()],
+    ["component-fold", componentFold({ refineEpochs: 1, heldOutEvery: 2 })],
+  ])("goes on with %s where it was broken off, to the same bytes", async (_, repair) => {
+    await withModel(
+      llama,
+      async (checkpoint, folder) => {
+        const runner = await openRunner(checkpoint);
+        const plan = parsePlan({
+          version: 1,
+          num_hidden_layers: 4,
+          groups: [{ layers: [0] }, { layers: [1, 2], weights: [1, 0] }, { layers: [3] }],
+        });
+        const batches = tokenBatches(4, 4, 12);
+        const runs: number[] = [];
+        const watched = {
+          ...runner,
+          runBlock: (...given: Parameters<ModelRunner["runBlock"]>) => {
+            runs[runs.length - 1]++;
+            return runner.runBlock(...given);
+          },
+        };
+        const foldTo = (out: string, unfinished?: string, breakAfter = Number.POSITIVE_INFINITY) => {
+          const interruption = new AbortController();
+          runs.push(0);
+          return foldCheckpoint(
+            checkpoint,
+            plan,
+            {
+              strategy: drop(),
+              repair,
+              runner: watched,
+              calibration: async function* () {
+                yield* batches;
+              },
+              out: join(folder, out),
+              unfinished: unfinished && join(folder, unfinished),
+            },
+            {
+              ...ctx,
+              signal: interruption.signal,
+              report(event) {
+                if (event.type === "progress" && event.stage === "repair" && event.done === breakAfter) {
+                  interruption.abort();
+                }
+              },
+            },
+          );
+        };
+        const whole = await foldTo("whole");
+        await expect(foldTo("resumed", "blocks", 2)).rejects.toMatchObject({ code: "INTERRUPTED" });
+        expect((await readdir(folder)).sort()).toEqual(["blocks", "dense", "whole"]);
+        expect((await readdir(join(folder, "blocks"))).sort()).toEqual(["0.safetensors", "1.safetensors"]);
+        const resumed = await foldTo("resumed", "blocks");
+        expect(runs[2]).toBeLessThan(runs[0]);
+        expect(resumed.errors).toEqual(whole.errors);
+        const bytes = (out: string) => readFile(join(folder, out, "model.safetensors"));
+        expect((await bytes("resumed")).equals(await bytes("whole"))).toBe(true);
+        await runner.close();
+      },
+      "bfloat16",
+    );
   });
 
   it("refuses values that the element type cannot hold", async () => {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import {
   type Checkpoint,
@@ -25,6 +25,7 @@ import {
   type RunContext,
   type TokenBatch,
 } from "@layerfold/core";
+import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
 import { checkPlan } from "./compatible-layers.js";
 import { foldedBlocks } from "./folded-blocks.js";
 import { planShares } from "./plan-shares.js";
@@ -44,6 +45,11 @@ export interface FoldRequest {
   /** Replace a folder that is not empty. */
   readonly force?: boolean;
   readonly maxShardBytes?: number;
+  /**
+   * Folder for repaired blocks, which stay there. What an earlier call with the same arguments left when it was broken off is not fitted
+   * anew. Absent: a folder beside `out` that is removed at the end.
+   */
+  readonly unfinished?: string;
 }
 
 export interface FoldedCheckpoint extends WrittenCheckpoint {
@@ -80,7 +86,7 @@ export async function foldCheckpoint(
   const foldedConfig = keepLayers(family, config, places, ctx.report);
   await refuseOccupied(request.out, request.force);
 
-  const scratch = request.repair && (await scratchBeside(request.out));
+  const scratch = request.repair && (request.unfinished ?? (await scratchBeside(request.out)));
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch
@@ -98,7 +104,8 @@ export async function foldCheckpoint(
       } else {
         for (const [role, name] of architecture.blocks[places[index]].tensors) {
           const { dtype, shape } = checkpoint.tensors.get(name)!;
-          const bytes = async () => encoded(await blockOf(index), role, shape, dtype);
+          const bytes = async () =>
+            encodeFloats(checkedValues(await blockOf(index), role, shape, dtype), dtype);
           tensors.push({ name: rename(name), dtype, shape, bytes });
         }
       }
@@ -121,7 +128,7 @@ export async function foldCheckpoint(
       errors: repaired?.errors ?? [],
     };
   } finally {
-    if (scratch) await rm(scratch, { recursive: true, force: true });
+    if (scratch && scratch !== request.unfinished) await rm(scratch, { recursive: true, force: true });
   }
 }
 
@@ -132,7 +139,7 @@ async function scratchBeside(out: string): Promise<string> {
   return mkdtemp(join(parent, ".layerfold-repair-"));
 }
 
-/** Runs the repair and lays every block down, already encoded, in the scratch folder. */
+/** Runs the repair and lays every block down in the scratch folder, as it came: a repair that goes on must see the same values. */
 async function spillRepaired(
   checkpoint: Checkpoint,
   plan: MergePlan,
@@ -148,17 +155,20 @@ async function spillRepaired(
     });
   }
   const { architecture, family } = checkpoint;
+  await mkdir(scratch, { recursive: true });
+  const fileOf = (group: number) => join(scratch, `${group}.safetensors`);
+  const finished = (group: number) => readBlock(fileOf(group), architecture);
   const tensors: TensorSource[][] = plan.groups.map(() => []);
   const errors: { index: number; before: number; after: number }[] = [];
-  for await (const { index, block, error } of repair.fit(runner, plan, folded, calibration, ctx)) {
+  for await (const { index, block, error } of repair.fit(runner, plan, folded, calibration, ctx, finished)) {
     if (error) errors.push({ index, ...error });
     for (const [role, name] of architecture.blocks[block.layer].tensors) {
       const { dtype, shape } = checkpoint.tensors.get(name)!;
-      const file = join(scratch, `${index}.${role}`);
-      await writeFile(file, encoded(block, role, shape, dtype));
-      const source = { name: renamedTensor(family, name, index)!, dtype, shape, bytes: () => readFile(file) };
-      tensors[index].push(source);
+      checkedValues(block, role, shape, dtype);
+      const bytes = async () => encodeFloats(await readBlockTensor(fileOf(index), role), dtype);
+      tensors[index].push({ name: renamedTensor(family, name, index)!, dtype, shape, bytes });
     }
+    await writeBlock(fileOf(index), block);
   }
   const missing = tensors.findIndex((sources) => sources.length === 0);
   if (missing >= 0) {
@@ -195,7 +205,8 @@ function remembered(make: (group: number) => Promise<BlockView>): (group: number
   };
 }
 
-function encoded(block: BlockView, role: string, shape: readonly number[], dtype: DType): Uint8Array {
+/** What stands for a tensor of the checkpoint. */
+function checkedValues(block: BlockView, role: string, shape: readonly number[], dtype: DType) {
   const value = block.tensors.get(role);
   const where = `layer ${block.layer}, ${role}`;
   if (!value || value.shape.join() !== shape.join()) {
@@ -214,7 +225,7 @@ function encoded(block: BlockView, role: string, shape: readonly number[], dtype
       where,
     });
   }
-  return encodeFloats(data, dtype);
+  return data;
 }
 
 function countSilent({ architecture }: Checkpoint, groups: MergePlan["groups"]): number {

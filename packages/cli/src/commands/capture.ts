@@ -7,14 +7,13 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
-import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openTokenizer, refuseOccupied } from "@layerfold/checkpoint";
 import { type ActivationSource, LayerfoldError, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { readCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { calibrationBatches, openModelCheckpoint } from "../inputs.js";
 import { fileFingerprint } from "../manifest.js";
-import { refuseOccupied } from "../outputs.js";
 import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -56,7 +55,7 @@ export function captureCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       run.settings.assertUsed();
       const pooling = parsePooling(options.pooling);
-      await refuseOccupied(options.out, options.force);
+      await refuseOccupied(options.out, options.force, ["activations.json"]);
       const file = options.calibration ?? options.input;
       if (file === undefined || (options.calibration && options.input)) {
         throw new LayerfoldError("CALIBRATION_MISSING", "nothing to run through the model", {

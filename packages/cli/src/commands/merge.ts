@@ -1,16 +1,20 @@
+import { join } from "node:path";
+import { refuseOccupied } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
-import { readCalibration } from "../calibration.js";
+import { calibrationSources, knownCalibration } from "../calibration.js";
 import { describeTrials, sizedCalibration } from "../calibration-size.js";
 import { type CommonOptions, command } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
+import { pluginFact } from "../manifest.js";
 import { outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
 import { foldParts } from "../preset-parts.js";
 import { createRun } from "../run.js";
+import { resumable } from "../unfinished.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
 interface MergeOptions extends CommonOptions, CalibrationFlags {
@@ -68,23 +72,45 @@ export function mergeCommand(signal: AbortSignal): Command {
           run.terminal.result(planFacts(plan, architecture), describePlan(plan, architecture));
           return;
         }
-        const calibration =
-          tokenizer && options.calibration
-            ? await readCalibration(options.calibration, { checkpoint, tokenizer }, options, run)
-            : undefined;
-        const { force } = options;
-        const sized =
-          options.calibrationTokens === "auto" && repair && calibration
-            ? await sizedCalibration(checkpoint, plan, { strategy, repair }, calibration, run)
-            : undefined;
-        if (sized) run.terminal.say(describeTrials(sized));
-        const folded = await foldModel(
-          checkpoint,
-          { plan, strategy, repair, calibration: sized?.calibration ?? calibration, out, force },
+        await refuseOccupied(out, options.force);
+        const { folded, trials } = await resumable(
+          // Only a repair takes long enough to be worth keeping.
+          repair && out,
+          repair && {
+            command: "merge",
+            model: await checkpoint.fingerprint(),
+            plan,
+            plugins: [strategy, repair].map(pluginFact),
+            calibration: options.calibration && (await calibrationSources(options.calibration)),
+            options: [options.window, options.calibrationTokens, options.selfTemperature],
+            seed: run.seed,
+          },
+          async ({ folder, known }) => {
+            const all =
+              tokenizer && options.calibration
+                ? await knownCalibration(options.calibration, { checkpoint, tokenizer }, options, known, run)
+                : undefined;
+            const sized =
+              options.calibrationTokens === "auto" && repair && all
+                ? await known(["size"], () =>
+                    sizedCalibration(checkpoint, plan, { strategy, repair }, all, run),
+                  )
+                : undefined;
+            if (sized) run.terminal.say(describeTrials(sized));
+            const calibration = sized?.calibration ?? all;
+            const { force } = options;
+            const unfinished = join(folder, "blocks");
+            const folded = await foldModel(
+              checkpoint,
+              { plan, strategy, repair, calibration, out, force, unfinished },
+              run,
+            );
+            return { folded, trials: sized?.trials };
+          },
           run,
         );
         run.terminal.result(
-          sized ? { ...folded, calibration_trials: sized.trials } : folded,
+          trials ? { ...folded, calibration_trials: trials } : folded,
           `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${out}`,
         );
       } finally {

@@ -90,7 +90,7 @@ export const componentFold = defineRepair({
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
-      fit: (model, plan, folded, calibration, ctx) =>
+      fit: (model, plan, folded, calibration, ctx, finished) =>
         frontToBack(
           model,
           plan,
@@ -99,6 +99,7 @@ export const componentFold = defineRepair({
             needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
             heldOutEvery: holdsOut ? options.heldOutEvery : 0,
             folded,
+            finished,
             async fill(group, unrepaired) {
               if (group.layers.length === 1) {
                 return options.refitSingles ? refitDown(model, group, unrepaired, options, ctx) : unrepaired;

@@ -45,6 +45,8 @@ export interface FrontToBackOptions {
   readonly heldOutEvery: number;
   /** The block that a group's strategy made. */
   readonly folded: (group: number) => Promise<BlockView>;
+  /** A group's repaired block, where an earlier run has left it. */
+  readonly finished?: (group: number) => Promise<BlockView | undefined>;
   /** The repaired block. */
   readonly fill: (group: CalibratedGroup, block: BlockView) => Promise<BlockView>;
 }
@@ -63,7 +65,7 @@ export async function* frontToBack(
   model: ModelRunner,
   plan: MergePlan,
   calibration: AsyncIterable<TokenBatch>,
-  { needsUpdates, heldOutEvery, folded: foldedBlock, fill }: FrontToBackOptions,
+  { needsUpdates, heldOutEvery, folded: foldedBlock, finished, fill }: FrontToBackOptions,
   ctx: RunContext,
 ): AsyncIterable<RepairedBlock> {
   const stores = await hiddenStores();
@@ -87,7 +89,8 @@ export async function* frontToBack(
     let exact = true;
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
-      const withUpdates = needsUpdates(layers);
+      const known = await finished?.(index);
+      const withUpdates = !known && needsUpdates(layers);
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
         await runDense(model, layers, dense, withUpdates ? updates : undefined, b);
@@ -116,11 +119,14 @@ export async function* frontToBack(
         yield { index, block: unrepaired, error: { before: 0, after: 0 } };
         continue;
       }
-      const filled = await fill(group, unrepaired).catch((error) => {
-        throw errorWithin(error, `layers ${layers.join(", ")}`);
-      });
-      // A fit must not wake what the plan silenced.
-      const block = planGroup.without ? withScaledUpdates(filled, 0, planGroup.without) : filled;
+      const filled = async () => {
+        const block = await fill(group, unrepaired).catch((error) => {
+          throw errorWithin(error, `layers ${layers.join(", ")}`);
+        });
+        // A fit must not wake what the plan silenced.
+        return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;
+      };
+      const block = known ?? (await filled());
       let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
@@ -211,7 +217,7 @@ export function groupByGroup<Options extends FitOptions>(
   ) => Promise<BlockView>,
   holdsOut = options.ridge.length > 1,
 ): Repair["fit"] {
-  return (model, plan, folded, calibration, ctx) =>
+  return (model, plan, folded, calibration, ctx, finished) =>
     frontToBack(
       model,
       plan,
@@ -220,6 +226,7 @@ export function groupByGroup<Options extends FitOptions>(
         needsUpdates: () => false,
         heldOutEvery: holdsOut ? options.heldOutEvery : 0,
         folded,
+        finished,
         fill: (group, block) => fill(model, group, block, options, ctx),
       },
       ctx,

@@ -26,7 +26,7 @@ export const searchedWeights = defineRepair({
     norms: normPolicy,
   }),
   create: ({ ratios, tokenWeighting, norms }) => ({
-    fit: (model, plan, folded, calibration, ctx) =>
+    fit: (model, plan, folded, calibration, ctx, finished) =>
       frontToBack(
         model,
         plan,
@@ -35,6 +35,7 @@ export const searchedWeights = defineRepair({
           needsUpdates: () => false,
           heldOutEvery: 0,
           folded,
+          finished,
           async fill({ layers, place, batches }, block) {
             if (layers.length === 1) return block;
             const blocks: BlockView[] = [];

@@ -1,0 +1,81 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { preset } from "@layerfold/merge";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { type CompressRequest, compress } from "./compress.js";
+import { foldling } from "./foldling.js";
+import { createRun, type Run } from "./run.js";
+
+const { checkpoint, data } = foldling();
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "compress-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A run that is interrupted once progress of a stage has come so many times. */
+function broken(stage: string, times: number): Run {
+  const interruption = new AbortController();
+  const run = createRun({ quiet: true }, interruption.signal);
+  let seen = 0;
+  return {
+    ...run,
+    ctx: {
+      ...run.ctx,
+      report(event) {
+        if (event.type === "progress" && event.stage === stage && ++seen === times) interruption.abort();
+      },
+    },
+  };
+}
+
+it("goes on where it was interrupted: the same plans, weights and figures, and nothing left behind", async () => {
+  const request = (name: string): CompressRequest => ({
+    model: checkpoint,
+    layers: [15, 14],
+    preset: {
+      ...preset("sleb"),
+      repair: { id: "channel-scale" },
+    },
+    calibration: `${join(data, "calibration.jsonl")}[0:6]`,
+    planningTokens: 64,
+    evaluate: [`${join(data, "validation.jsonl")}[0:2]`],
+    out: join(folder, name),
+  });
+  const whole = await compress(request("whole"), createRun({ quiet: true }));
+  // In the second fold's repair, whose first 5 blocks are done.
+  await expect(compress(request("resumed"), broken("repair", 15 + 5))).rejects.toMatchObject({
+    code: "INTERRUPTED",
+  });
+  expect((await readdir(folder)).sort()).toEqual(["resumed.unfinished", "whole"]);
+  const repaired: number[] = [];
+  const run = createRun({ quiet: true });
+  const resumed = await compress(request("resumed"), {
+    ...run,
+    ctx: {
+      ...run.ctx,
+      report(event) {
+        if (event.type === "progress" && event.stage === "repair") repaired.push(event.total);
+      },
+    },
+  });
+  // The first fold was not made again.
+  expect(new Set(repaired)).toEqual(new Set([14]));
+  expect((await readdir(folder)).sort()).toEqual(["resumed", "whole"]);
+
+  expect(resumed.plans).toEqual(whole.plans);
+  const figures = ({ rows }: typeof whole) => rows.map(({ seconds: _, peak_rss_bytes: __, ...row }) => row);
+  expect(figures(resumed)).toEqual(figures(whole));
+  expect(resumed.notes.slice(0, -1)).toEqual(whole.notes);
+  expect(resumed.notes.at(-1)).toContain("broken off");
+  const files = await readdir(join(folder, "whole"), { recursive: true });
+  expect(await readdir(join(folder, "resumed"), { recursive: true })).toEqual(files);
+  for (const file of files.filter((name) => name.endsWith("model.safetensors"))) {
+    const bytes = (name: string) => readFile(join(folder, name, file));
+    expect((await bytes("resumed")).equals(await bytes("whole")), file).toBe(true);
+  }
+  const manifest = async (name: string) =>
+    JSON.parse(await readFile(join(folder, name, "manifest.json"), "utf8"));
+  expect(await manifest("resumed")).toEqual(await manifest("whole"));
+});
