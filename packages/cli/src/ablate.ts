@@ -15,7 +15,7 @@ import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
 import { readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
-import { captureCheckpoint, gatherEvidence } from "./evidence.js";
+import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import { checkOverlap, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
@@ -72,7 +72,10 @@ async function readRecipe(file: string): Promise<Recipe> {
 }
 
 export interface Ablation {
-  /** Of the recipe's lists. A planner that looks at no measure fills one row for all measures. */
+  /**
+   * Of the recipe's lists. A planner that looks at no measure fills one row for all measures, one that judges folds after repair none
+   * where nothing is repaired.
+   */
   readonly combinations: number;
   readonly cells: readonly AblationCell[];
   /** Folded models that were measured: identical ones once. */
@@ -185,9 +188,17 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     const activations = await captureCheckpoint(checkpoint, calibration, pooling, run);
     const similarities: { measure: string; matrix: Matrix }[] = [];
     const cells: AblationCell[] = [];
-    const perPlanner = repairs.length * strategies.length * recipe.layers.length;
-    const looking = planners.filter((p) => p.needs.includes("similarity")).length;
-    const total = perPlanner * (looking * comparisons.length + (planners.length - looking));
+    const ways = strategies.flatMap((strategy) => repairs.map((repair) => ({ strategy, repair })));
+    /** The ways to carry out a planner's plans, in sets that come to the same plan. */
+    const waysOf = (planner: Planner) => {
+      const judges = judgesBy(planner);
+      if (!judges) return [ways];
+      return ways.filter(({ repair }) => judges === "strategy" || repair).map((way) => [way]);
+    };
+    const total = planners.reduce((sum, planner) => {
+      const measures = planner.needs.includes("similarity") ? comparisons.length : 1;
+      return sum + waysOf(planner).flat().length * recipe.layers.length * measures;
+    }, 0);
 
     for (const [index, comparison] of comparisons.entries()) {
       const similarity = await comparison.compare(activations.layers, quiet.ctx);
@@ -196,16 +207,16 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         const looks = planner.needs.includes("similarity");
         // A planner that looks at no measure plans the same under each.
         if (!looks && index > 0) continue;
-        const { evidence, close } = await gatherEvidence(
-          planner,
-          { checkpoint, comparison, similarity, activations, calibration, pooling },
-          quiet,
-        );
-        try {
-          for (const target of recipe.layers) {
-            const plan = await planner.plan(evidence, target, quiet.ctx);
-            for (const strategy of strategies) {
-              for (const repair of repairs) {
+        for (const together of waysOf(planner)) {
+          const { evidence, close } = await gatherEvidence(
+            planner,
+            { checkpoint, comparison, similarity, activations, calibration, pooling, fold: together[0] },
+            quiet,
+          );
+          try {
+            for (const target of recipe.layers) {
+              const plan = await planner.plan(evidence, target, quiet.ctx);
+              for (const { strategy, repair } of together) {
                 const { quality } = await qualityOf(
                   [plan.groups, pluginFact(strategy), repair && pluginFact(repair)],
                   (out) => foldModel(checkpoint, { plan, strategy, repair, calibration, out }, quiet),
@@ -233,14 +244,14 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
                 });
               }
             }
+          } finally {
+            await close();
           }
-        } finally {
-          await close();
         }
       }
     }
 
-    const combinations = comparisons.length * planners.length * perPlanner;
+    const combinations = comparisons.length * planners.length * ways.length * recipe.layers.length;
     const table = { combinations, cells, distinct: byWeights.size };
     await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...table });
     await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));

@@ -59,6 +59,12 @@ export interface WeighedAnswers {
   readonly weight: number;
 }
 
+/** Whether a planner's evidence, and so its plan, depends on how the plan will be carried out: on the strategy, or on the repair too. */
+export function judgesBy({ needs }: Planner): "strategy" | "repair" | undefined {
+  if (needs.includes("evaluateRepaired") || needs.includes("evaluateFolded")) return "repair";
+  return needs.includes("compareOutputs") ? "strategy" : undefined;
+}
+
 /** Captures a calibration text through a checkpoint. */
 export async function captureCheckpoint(
   checkpoint: Checkpoint,

@@ -10,7 +10,6 @@ import {
   type MergePlan,
   type MergeStrategy,
   type PlanGroup,
-  type Planner,
   type Repair,
 } from "@layerfold/core";
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
@@ -18,7 +17,7 @@ import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, type Preset, reconstruct, weighted } from "@layerfold/merge";
 import { type Calibration, knownCalibration, readAnswers } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
-import { captureCheckpoint, gatherEvidence } from "./evidence.js";
+import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
@@ -162,7 +161,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
     async function plansOf({ planner, comparison, strategy, repair }: PresetParts) {
       const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
-      const judgedBy = planner.needs.some((need) => judgingNeeds.includes(need)) ? [strategy, repair] : [];
+      const judgedBy = judgesBy(planner) ? [strategy, repair] : [];
       const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
       let gathered: ReturnType<typeof gatherEvidence> | undefined;
       const gather = async () => {
@@ -211,9 +210,6 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     await checkpoint.close();
   }
 }
-
-/** Evidence that a planner's fold and repair make. */
-const judgingNeeds: Planner["needs"] = ["evaluateRepaired", "evaluateFolded", "compareOutputs"];
 
 /** What every row is made and measured with. */
 interface Bench {

@@ -458,6 +458,27 @@ it("ablate measures identical folds once, and goes on where it stopped", async (
   expect((await json("ablate", recipe, "--out", at("grid"))).error.code).toBe("RECIPE_INVALID");
 });
 
+it("ablate lets planners judge folds by the strategy and repair of each cell", async () => {
+  const recipe = at("judging.yaml");
+  const grid = {
+    ...{ model: checkpoint, calibration, evaluate: validation, maxTokens: 1000, calibrationTokens: 1000 },
+    ...{
+      planners: ["best-partition", "threshold-walk"],
+      strategies: ["weighted"],
+      repairs: ["none", "channel-scale"],
+    },
+    layers: [15],
+  };
+  writeFileSync(recipe, JSON.stringify(grid));
+  const { result } = await json("ablate", recipe, "--out", at("judging"));
+  // Where nothing is repaired, best-partition has nothing to judge by.
+  expect(result.cells.map(({ planner, repair }: any) => [planner, repair])).toEqual([
+    ["best-partition", "channel-scale"],
+    ["threshold-walk", null],
+    ["threshold-walk", "channel-scale"],
+  ]);
+});
+
 it("capture takes a user's own ONNX decoder, told where its residual stream is", async () => {
   // Two "blocks" x + f(x) with f(x) = x and f(x) = 2x: after them the stream is twice and six times the embedding.
   const graph = graphBuilder();
