@@ -232,11 +232,13 @@ async function foldAndMeasure(
         const seconds = await known(["quantized", id], async () => {
           const startedAt = performance.now();
           const { embeddingBits } = request;
+          const unfinished = join(folder, `codes-${id}`);
           await quantizeModel(
             model,
-            { scheme, embeddingBits, calibration, out: directory, force: true },
+            { scheme, embeddingBits, calibration, out: directory, force: true, unfinished },
             run,
           );
+          await rm(unfinished, { recursive: true, force: true });
           return (performance.now() - startedAt) / 1000;
         });
         await measured(

@@ -30,6 +30,8 @@ export interface Quantization {
   /** Folder to write; the log of every module's loss goes to quantization-log.csv in it. */
   readonly out: string;
   readonly force?: boolean;
+  /** See `QuantizeCheckpointOptions`. */
+  readonly unfinished?: string;
 }
 
 /** A scheme by its name; `--set quantizer.OPTION` reaches the method that the name begins with. */
@@ -45,7 +47,7 @@ export function makeScheme(
 /** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */
 export async function quantizeModel(
   checkpoint: Checkpoint,
-  { scheme, embeddingBits, calibration, overrides = [], activationScales, reuse, out, force }: Quantization,
+  { scheme, embeddingBits, calibration, overrides = [], out, ...options }: Quantization,
   run: Pick<Run, "ctx">,
 ): Promise<QuantizedCheckpoint> {
   checkQuantizable(checkpoint, { scheme, overrides, calibrated: calibration !== undefined });
@@ -56,13 +58,11 @@ export async function quantizeModel(
       runner,
       out,
       {
+        ...options,
         scheme,
         overrides,
-        activationScales,
-        reuse,
         ...(embeddingBits && { embedding: embeddingQuantizer(scheme, embeddingBits) }),
         calibration: calibration && (() => calibrationBatches(calibration)),
-        force,
       },
       run.ctx,
     );

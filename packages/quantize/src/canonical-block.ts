@@ -44,6 +44,7 @@ function changed(block: BlockView, spec: BlockSpec, sign: 1 | -1): BlockView {
   return { ...block, tensors };
 }
 
-function swapped({ data, shape, stride, offset }: Tensor): Tensor {
+/** Rows for columns; a view. */
+export function swapped({ data, shape, stride, offset }: Tensor): Tensor {
   return tensor(data, [shape[1], shape[0]], [stride[1], stride[0]], offset);
 }

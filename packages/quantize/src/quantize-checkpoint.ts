@@ -25,6 +25,7 @@ import { packAwq } from "./awq-format.js";
 import { linearRoles } from "./canonical-block.js";
 import { packCompressedTensors } from "./compressed-tensors-format.js";
 import { packGptq } from "./gptq-format.js";
+import { readLayer, writeLayer } from "./layer-file.js";
 import type { PackedTensor } from "./packed-tensor.js";
 import { compressedTensorsLayout, type ModuleFacts, quantizationConfig } from "./quantization-config.js";
 import {
@@ -42,6 +43,11 @@ export interface QuantizeCheckpointOptions extends QuantizeOptions {
    * may not know quantised embeddings.
    */
   readonly embedding?: Quantizer;
+  /**
+   * Folder for finished layers, which stay there: what an earlier call with the same arguments left when it was broken off is not
+   * quantised anew. Absent: a folder beside the target that is removed at the end.
+   */
+  readonly unfinished?: string;
   /** Replace a folder that is not empty. */
   readonly force?: boolean;
 }
@@ -71,7 +77,7 @@ export async function quantizeCheckpoint(
   options: QuantizeCheckpointOptions,
   ctx: RunContext,
 ): Promise<QuantizedCheckpoint> {
-  const { scheme, embedding, force } = options;
+  const { scheme, embedding, unfinished, force } = options;
   if (checkpoint.config.quantization_config != null) {
     throw new LayerfoldError(
       "CHECKPOINT_QUANTIZED",
@@ -89,10 +95,13 @@ export async function quantizeCheckpoint(
   }
   const target = resolve(directory);
   await refuseOccupied(target, force);
-  const parts = join(dirname(target), `.${basename(target)}.${process.pid}.layers`);
+  const parts = unfinished ?? join(dirname(target), `.${basename(target)}.${process.pid}.layers`);
+  const { blocks } = checkpoint.architecture;
+  const codesOf = (layer: number) => join(parts, `${layer}.codes`);
+  const finished = unfinished ? (layer: number) => readLayer(codesOf(layer), blocks[layer]) : undefined;
   const files: SafetensorsFile[] = [];
   try {
-    await rm(parts, { recursive: true, force: true });
+    if (!unfinished) await rm(parts, { recursive: true, force: true });
     await mkdir(parts, { recursive: true });
     const log: QuantizationRecord[] = [];
     const activationScales = new Map<string, Float64Array>();
@@ -101,11 +110,12 @@ export async function quantizeCheckpoint(
     const embeddings = await embeddingTensors(checkpoint, embedding, ctx);
     // A tied head is no linear map of the file, but readers make one of the embedding.
     const dense = head.tied ? ["lm_head"] : embedding ? [] : [head.weight.replace(/\.weight$/, "")];
-    for await (const layer of quantizeLayers(checkpoint, runner, options, ctx)) {
-      const spec = checkpoint.architecture.blocks[layer.layer];
+    for await (const layer of quantizeLayers(checkpoint, runner, { ...options, finished }, ctx)) {
+      const spec = blocks[layer.layer];
       const file = join(parts, `${layer.layer}.safetensors`);
       await writeSafetensors(file, layerTensors(checkpoint, spec, layer, scheme), {}, ctx.signal);
       files.push(await openSafetensors(file));
+      if (unfinished) await writeLayer(codesOf(layer.layer), layer);
       log.push(...layer.records);
       for (const [name, scales] of layer.activationScales) activationScales.set(name, scales);
       for (const role of linearRoles(spec)) {
@@ -152,7 +162,7 @@ export async function quantizeCheckpoint(
     return { written, log, embeddingBytes: embeddings.byteCount, activationScales };
   } finally {
     for (const file of files) await file.close();
-    await rm(parts, { recursive: true, force: true });
+    if (!unfinished) await rm(parts, { recursive: true, force: true });
   }
 }
 

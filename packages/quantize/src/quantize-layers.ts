@@ -51,6 +51,8 @@ export interface QuantizeOptions {
     /** For each layer, the layer of `checkpoint` that it may have kept. */
     readonly layers: readonly number[];
   };
+  /** A layer as an earlier call with the same arguments gave it before it was broken off: it is given again, and nothing fitted. */
+  readonly finished?: (layer: number) => Promise<QuantizedLayer | undefined>;
 }
 
 /** What became of one linear map. */
@@ -107,7 +109,9 @@ export async function* quantizeLayers(
       stream && runner ? { runner, stream } : undefined,
       ctx,
     );
-    yield await work.quantize(plans[layer], options);
+    const quantized = (await options.finished?.(layer)) ?? (await work.quantize(plans[layer], options));
+    await work.advance(quantized.block);
+    yield quantized;
   }
   ctx.report?.({
     type: "progress",
@@ -245,15 +249,17 @@ class BlockWork {
       }
       block = { ...block, tensors };
     }
-    const stored = storedBlock(block, spec);
-    if (this.model) {
-      const { runner, stream } = this.model;
-      for (const [i, hidden] of stream.entries()) {
-        throwIfAborted(ctx.signal);
-        stream[i] = (await runner.runBlock(layer, hidden, { replace: stored })).hidden;
-      }
+    return { layer, block: storedBlock(block, spec), quantized, records, activationScales: usedScales };
+  }
+
+  /** Moves the calibration stream behind the quantised block. */
+  async advance(block: BlockView): Promise<void> {
+    if (!this.model) return;
+    const { runner, stream } = this.model;
+    for (const [i, hidden] of stream.entries()) {
+      throwIfAborted(this.ctx.signal);
+      stream[i] = (await runner.runBlock(this.layer, hidden, { replace: block })).hidden;
     }
-    return { layer, block: stored, quantized, records, activationScales: usedScales };
   }
 
   /** What the linear maps of these roles read when the model runs with `block` in its place. */

@@ -373,3 +373,59 @@ describe("quantizeCheckpoint", () => {
     );
   });
 });
+
+const gpt2 = {
+  model_type: "gpt2",
+  architectures: ["GPT2LMHeadModel"],
+  dtype: "float32",
+  n_embd: 64,
+  n_layer: 2,
+  n_head: 4,
+  n_positions: 128,
+  vocab_size: 50,
+  activation_function: "gelu_new",
+};
+
+describe.each([
+  ["llama", config, "awq-w4g32", "compressed-tensors"],
+  ["gpt2", gpt2, "gptq-w4g32", "gptq"],
+] as const)("broken off, %s", (family, ofFamily, scheme, format) => {
+  it("goes on after the layers that are done, to the same bytes", async () => {
+    const at = (name: string) => join(folder, `${family}-${name}`);
+    await writeCheckpoint(at("dense"), { config: ofFamily, tensors: randomTensors(ofFamily, rng) });
+    const dense = await openCheckpoint(at("dense"));
+    const own = await openRunner(dense);
+    const quantize = (out: string, unfinished?: string, breakAt?: number) => {
+      const interruption = new AbortController();
+      let tapped = 0;
+      const watched: ModelRunner = {
+        ...own,
+        runBlock(...given) {
+          if (given[2]?.taps?.length) tapped++;
+          return own.runBlock(...given);
+        },
+      };
+      const report: RunContext["report"] = (event) => {
+        if (event.type === "progress" && event.stage === "quantize" && event.done === breakAt)
+          interruption.abort();
+      };
+      const options = { scheme: schemeOf(scheme, { dtype: dense.dtype, format }), calibration, unfinished };
+      const done = quantizeCheckpoint(dense, watched, out, options, {
+        ...ctx,
+        report,
+        signal: interruption.signal,
+      });
+      return done.then(({ log }) => ({ log: log.map(({ seconds: _, ...record }) => record), tapped }));
+    };
+    const whole = await quantize(at("whole"));
+    await expect(quantize(at("resumed"), at("layers"), 1)).rejects.toMatchObject({ code: "INTERRUPTED" });
+    const resumed = await quantize(at("resumed"), at("layers"));
+    expect(resumed.log).toEqual(whole.log);
+    // Nothing was looked at in the layer that was done.
+    expect(resumed.tapped).toBe(whole.tapped / 2);
+    const bytes = (name: string) => readFile(join(at(name), "model.safetensors"));
+    expect((await bytes("resumed")).equals(await bytes("whole"))).toBe(true);
+    await own.close();
+    await dense.close();
+  });
+});

@@ -1,18 +1,22 @@
 import { readFile } from "node:fs/promises";
-import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
+import { join } from "node:path";
+import { type Checkpoint, openTokenizer, refuseOccupied } from "@layerfold/checkpoint";
 import { keptLayer, LayerfoldError, parsePlan } from "@layerfold/core";
 import {
   dequantizeCheckpoint,
+  type ModuleOverride,
   type QuantizedFormat,
   readActivationScales,
   writeActivationScales,
 } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { readCalibration } from "../calibration.js";
+import { calibrationSources, knownCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
+import { fileFingerprint, pluginFact } from "../manifest.js";
 import { makeScheme, quantizeModel } from "../quantize-model.js";
 import { createRun } from "../run.js";
+import { resumable } from "../unfinished.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
 interface QuantizeOptions extends CommonOptions, CalibrationFlags {
@@ -98,7 +102,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
       }
       const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
-      const overrides = [
+      const overrides: readonly ModuleOverride[] = [
         ...(options.keepDense ?? []).map((match) => ({ match })),
         ...(options.override ?? []).map((text) => {
           const at = text.lastIndexOf("=");
@@ -116,26 +120,53 @@ export function quantizeCommand(signal: AbortSignal): Command {
       run.settings.assertUsed();
       const origin = options.reuse && (await openModelCheckpoint(options.reuse, run, { packed: true }));
       try {
-        const text =
-          options.calibration &&
-          (await readCalibration(
-            options.calibration,
-            { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
-            options,
-            run,
-          ));
-        const scales = options.activationScales && (await readActivationScales(options.activationScales));
-        const { written, log, embeddingBytes, activationScales } = await quantizeModel(
-          checkpoint,
-          {
-            ...options,
-            scheme,
-            overrides,
-            calibration: text || undefined,
-            activationScales: scales || undefined,
-            reuse: origin
-              ? { checkpoint: origin, layers: await keptLayers(checkpoint, options.plan) }
-              : undefined,
+        await refuseOccupied(options.out, options.force);
+        const file = (name: string | undefined) => name && fileFingerprint(name);
+        const { written, log, embeddingBytes, activationScales } = await resumable(
+          // Rounding alone is done in no time.
+          options.calibration && options.out,
+          options.calibration && {
+            command: "quantize",
+            model: await checkpoint.fingerprint(),
+            scheme: [scheme.name, scheme.format, scheme.trueSequential],
+            plugins: [...scheme.transforms, scheme.quantizer].map(pluginFact),
+            overrides: overrides.map(({ match, quantizer }) => [match, quantizer && pluginFact(quantizer)]),
+            embeddingBits: options.embeddingBits,
+            activationScales: await file(options.activationScales),
+            reuse: origin && (await origin.fingerprint()),
+            plan: await file(options.plan),
+            calibration: await calibrationSources(options.calibration),
+            options: [options.window, options.calibrationTokens, options.selfTemperature],
+            seed: run.seed,
+          },
+          async ({ folder, known }) => {
+            const calibration = options.calibration
+              ? await knownCalibration(
+                  options.calibration,
+                  { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
+                  options,
+                  known,
+                  run,
+                )
+              : undefined;
+            const scales = options.activationScales && (await readActivationScales(options.activationScales));
+            return quantizeModel(
+              checkpoint,
+              {
+                scheme,
+                overrides,
+                embeddingBits: options.embeddingBits,
+                calibration,
+                activationScales: scales || undefined,
+                reuse: origin
+                  ? { checkpoint: origin, layers: await keptLayers(checkpoint, options.plan) }
+                  : undefined,
+                out: options.out,
+                force: options.force,
+                unfinished: join(folder, "layers"),
+              },
+              run,
+            );
           },
           run,
         );
