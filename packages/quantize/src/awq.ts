@@ -13,9 +13,9 @@ import {
   z,
 } from "@layerfold/core";
 import { dequantize } from "./dequantize.js";
-import { fitGrid, type GridRule, gridOptions, resolveGroupSize, roundHalfEven } from "./grid.js";
+import { fitGrid, type GridRule, gridOfRange, gridOptions, resolveGroupSize, roundHalfEven } from "./grid.js";
 import { roundToNearest } from "./rtn.js";
-import { multipliedColumns, rescaled, type ScaleGroup, scaleGroups } from "./scale-group.js";
+import { rescaled, type ScaleGroup, scaleGroups } from "./scale-group.js";
 
 /**
  * AWQ (Lin et al., arXiv 2306.00978): scales up the input channels that large activations multiply, so that rounding hurts them less.
@@ -154,16 +154,37 @@ async function roundingError(
 ): Promise<number> {
   let error = 0;
   for (const weight of weights) {
-    const rounded = dequantize(roundToNearest(multipliedColumns(weight, scales), groupSize, rule)).data;
-    const values = contiguousData(weight);
-    for (let i = 0; i < rounded.length; ) {
-      for (let j = 0; j < scales.length; j++, i++) rounded[i] = rounded[i] / scales[j] - values[i];
-    }
-    const product = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(rounded, weight.shape), gram);
+    const change = roundingChange(weight, scales, groupSize, rule);
+    const product = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(change, weight.shape), gram);
     const right = contiguousData(product);
-    for (let i = 0; i < rounded.length; i++) error += rounded[i] * right[i];
+    for (let i = 0; i < change.length; i++) error += change[i] * right[i];
   }
   return error;
+}
+
+/** Q(W·s)/s − W, row-major: as multiplying, rounding, dequantising and dividing would give it, in one pass. */
+function roundingChange(
+  weight: Tensor,
+  scales: Float64Array,
+  groupSize: number,
+  rule: GridRule,
+): Float32Array {
+  const values = contiguousData(weight);
+  const columns = scales.length;
+  const size = resolveGroupSize(columns, groupSize);
+  const top = 2 ** rule.bits - 1;
+  const change = new Float32Array(values.length);
+  const scaled = new Float32Array(size);
+  for (let start = 0; start < values.length; start += size) {
+    const first = start % columns;
+    for (let i = 0; i < size; i++) scaled[i] = values[start + i] * scales[first + i];
+    const { scale, zeroPoint } = fitGrid(scaled, 0, size, rule);
+    for (let i = 0; i < size; i++) {
+      const code = Math.min(Math.max(roundHalfEven(Math.fround(scaled[i] / scale)) + zeroPoint, 0), top);
+      change[start + i] = Math.fround(scale * (code - zeroPoint)) / scales[first + i] - values[start + i];
+    }
+  }
+  return change;
 }
 
 /**
@@ -185,21 +206,23 @@ async function clipped(
   const candidates = Math.floor(options.depth * options.steps + 1e-9) + 1;
   const limitOf = (largest: number, candidate: number) => largest * (1 - candidate / options.steps);
   const top = 2 ** rule.bits - 1;
-  const values = new Float64Array(size);
   const change = new Float32Array(candidates * rows * size);
   for (let first = 0; first < columns; first += size) {
     // [candidates, rows, size]: what each candidate range changes in each row's group.
     for (let row = 0; row < rows; row++) {
       const start = row * columns + first;
-      const largest = largestMagnitude(out, start, size);
+      const { minimum, maximum } = rangeOf(out, start, size);
+      const largest = Math.max(-minimum, maximum);
       for (let candidate = 0; candidate < candidates; candidate++) {
         const limit = limitOf(largest, candidate);
-        for (let i = 0; i < size; i++) values[i] = Math.min(Math.max(out[start + i], -limit), limit);
-        const { scale, zeroPoint } = fitGrid(values, 0, size, rule);
+        const [low, high] = [Math.max(minimum, -limit), Math.min(maximum, limit)];
+        const { scale, zeroPoint } = gridOfRange(low, high, rule);
         const to = (candidate * rows + row) * size;
         for (let i = 0; i < size; i++) {
-          const code = Math.min(Math.max(roundHalfEven(values[i] / scale) + zeroPoint, 0), top);
-          change[to + i] = scale * (code - zeroPoint) - out[start + i];
+          const value = out[start + i];
+          const within = Math.min(Math.max(value, low), high);
+          const code = Math.min(Math.max(roundHalfEven(within / scale) + zeroPoint, 0), top);
+          change[to + i] = scale * (code - zeroPoint) - value;
         }
       }
     }
@@ -219,7 +242,8 @@ async function clipped(
         }
       }
       const start = row * columns + first;
-      const limit = limitOf(largestMagnitude(out, start, size), best);
+      const { minimum, maximum } = rangeOf(out, start, size);
+      const limit = limitOf(Math.max(-minimum, maximum), best);
       for (let i = start; i < start + size; i++) out[i] = Math.min(Math.max(out[i], -limit), limit);
     }
   }
@@ -236,10 +260,13 @@ async function clipped(
   return tensor(out, weight.shape);
 }
 
-function largestMagnitude(values: Float32Array, start: number, length: number): number {
-  let largest = 0;
-  for (let i = start; i < start + length; i++) largest = Math.max(largest, Math.abs(values[i]));
-  return largest;
+function rangeOf(values: Float32Array, start: number, length: number): { minimum: number; maximum: number } {
+  let [minimum, maximum] = [values[start], values[start]];
+  for (let i = start + 1; i < start + length; i++) {
+    if (values[i] < minimum) minimum = values[i];
+    if (values[i] > maximum) maximum = values[i];
+  }
+  return { minimum, maximum };
 }
 
 /** Of each output, the mean squared change when `values` are rounded in place of `original`. */

@@ -60,7 +60,6 @@ export function fitGrid(
   end: number,
   rule: GridRule,
 ): { scale: number; zeroPoint: number } {
-  const top = 2 ** rule.bits - 1;
   let minimum = Number.POSITIVE_INFINITY;
   let maximum = Number.NEGATIVE_INFINITY;
   let sum = 0;
@@ -73,6 +72,16 @@ export function fitGrid(
   if (!Number.isFinite(sum)) {
     throw new LayerfoldError("WEIGHT_NOT_FINITE", "a weight is not a finite number", { got: `${sum}` });
   }
+  return gridOfRange(minimum, maximum, rule);
+}
+
+/** The same from a group's least and largest weight. */
+export function gridOfRange(
+  minimum: number,
+  maximum: number,
+  rule: GridRule,
+): { scale: number; zeroPoint: number } {
+  const top = 2 ** rule.bits - 1;
   const middle = 2 ** (rule.bits - 1);
   if (minimum === 0 && maximum === 0) return { scale: 1, zeroPoint: middle };
   if (rule.symmetric) {
@@ -81,13 +90,11 @@ export function fitGrid(
       zeroPoint: middle,
     };
   }
-  if (rule.rangeIncludesZero) {
-    minimum = Math.min(minimum, 0);
-    maximum = Math.max(maximum, 0);
-  }
+  const low = rule.rangeIncludesZero ? Math.min(minimum, 0) : minimum;
+  const high = rule.rangeIncludesZero ? Math.max(maximum, 0) : maximum;
   // AWQ's floor on the range, so that a constant group has a scale.
-  const scale = storedScale(Math.max(maximum - minimum, 1e-5) / top, rule.scaleDtype);
-  const zeroPoint = Math.min(Math.max(roundHalfEven(-minimum / scale), rule.smallestZeroPoint), top);
+  const scale = storedScale(Math.max(high - low, 1e-5) / top, rule.scaleDtype);
+  const zeroPoint = Math.min(Math.max(roundHalfEven(-low / scale), rule.smallestZeroPoint), top);
   return { scale, zeroPoint };
 }
 
