@@ -1,4 +1,5 @@
 export { adam } from "./adam.js";
+export { addGram } from "./add-gram.js";
 export { type CenteredPoints, centerPoints, columnMean, requireFinite } from "./centered-points.js";
 export { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
 export { gram } from "./gram.js";

@@ -7,7 +7,9 @@ import {
   type Tap,
   type Tensor,
   tensor,
+  zeros,
 } from "@layerfold/core";
+import { addGram } from "@layerfold/linalg";
 
 /** The value inside a block that a linear map reads. */
 export function inputTap(role: Role): Tap {
@@ -23,7 +25,7 @@ export function inputTap(role: Role): Tap {
  * orders of magnitude below the damping that every user of the Gram matrix adds.
  */
 export function statisticsAccumulator(width: number) {
-  const gram = new Float64Array(width * width);
+  const gram = zeros([width, width], "float64");
   const absoluteMaximum = new Float64Array(width);
   const absoluteSum = new Float64Array(width);
   let tokenCount = 0;
@@ -34,9 +36,7 @@ export function statisticsAccumulator(width: number) {
      */
     async add(values: Tensor<Float32Array>, lengths: Int32Array, ctx: RunContext): Promise<void> {
       const tokens = realTokens(values, lengths, width);
-      const product = await ctx.engine.matmul<Matrix<Float32Array>>(tokens, tokens, { transposeA: true });
-      const update = contiguousData(product);
-      for (let i = 0; i < gram.length; i++) gram[i] += update[i];
+      await addGram(gram, tokens, ctx);
       const { data } = tokens;
       for (let i = 0; i < data.length; ) {
         for (let j = 0; j < width; j++, i++) {
@@ -50,7 +50,7 @@ export function statisticsAccumulator(width: number) {
     finish(): CalibrationStatistics {
       return {
         tokenCount,
-        gram: tensor(gram, [width, width]),
+        gram,
         absoluteMaximum,
         absoluteMean: absoluteSum.map((sum) => sum / tokenCount),
       };

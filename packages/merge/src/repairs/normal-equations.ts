@@ -1,5 +1,5 @@
 import { LayerfoldError, type Matrix, type RunContext, type Tensor, tensor, zeros } from "@layerfold/core";
-import { ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
+import { addGram, ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
 
 type Float64Matrix = Matrix<Float64Array>;
 
@@ -15,13 +15,8 @@ export function emptyEquations(features: number, targets: number): NormalEquatio
   return { gram: zeros([features, features], "float64"), cross: zeros([features, targets], "float64") };
 }
 
-/** Columns of the Gram that are made at a time. */
-const panelWidth = 768;
-const tile = 16;
-
 /**
- * Adds one batch, in place. A batch's products are made in its own precision and summed in float64. Of the Gram only the panels on and
- * above the diagonal are multiplied, and mirrored.
+ * Adds one batch, in place. A batch's products are made in its own precision and summed in float64.
  * @param features - [rows, features]
  * @param target - [rows, targets] of the same dtype
  */
@@ -31,25 +26,7 @@ export async function addRows(
   target: Matrix,
   ctx: RunContext,
 ): Promise<void> {
-  const [rows, size] = features.shape;
-  const columns = (start: number, count: number): Matrix =>
-    tensor(features.data, [rows, count], features.stride, features.offset + start * features.stride[1]);
-  for (let start = 0; start < size; start += panelWidth) {
-    const count = Math.min(panelWidth, size - start);
-    const rest = size - start;
-    const panel = await ctx.engine.matmul(columns(start, count), columns(start, rest), { transposeA: true });
-    // Tile by tile, so that neither the panel nor the mirrored half is read across all its rows for one value each.
-    for (let top = 0; top < count; top += tile) {
-      const bottom = Math.min(top + tile, count);
-      for (let j = top; j < rest; j++) {
-        for (let i = top; i < Math.min(bottom, j + 1); i++) {
-          const value = panel.data[i * rest + j];
-          gram.data[(start + i) * size + start + j] += value;
-          if (j > i) gram.data[(start + j) * size + start + i] += value;
-        }
-      }
-    }
-  }
+  await addGram(gram, features, ctx);
   const product = await ctx.engine.matmul(features, target, { transposeA: true });
   for (let i = 0; i < cross.data.length; i++) cross.data[i] += product.data[i];
 }
