@@ -1,5 +1,5 @@
 // Folds, silences and drops layers of every tiny checkpoint and of foldling, runs every strategy and repair on foldling, and lets Python's transformers judge what we wrote: it must load with no
-// missing and no unexpected key, and give our logits. Needs a Python with torch, transformers and safetensors: LAYERFOLD_PYTHON, else python3.
+// missing and no unexpected key, and give our logits; quantised too, where compressed-tensors is installed. Needs a Python with torch, transformers and safetensors: LAYERFOLD_PYTHON, else python3.
 // Usage: node tools/check-transformers.mjs [CHECKPOINT …]
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -127,10 +127,23 @@ function repairCases(layerCount, calibration) {
   ]);
 }
 
+/**
+ * Quantised as compressed-tensors files, where its Python package is there to read them. None with zero points: its 0.20.0 makes room for
+ * unpacked ones when transformers loads a model, and then refuses the packed ones that it writes itself.
+ */
+const schemes =
+  spawnSync(python, ["-c", "import compressed_tensors"]).status === 0
+    ? ["rtn-w4g32", "gptq-w4g128", "gptq-awq-w4g128", "rtn-w8a8", "smoothquant-w8a8"]
+    : [];
+
 /** Refusals that belong to a family, not to a mistake. */
 const refusals = ["CONFIG_CANNOT_EXPRESS", "NORM_NOT_FOLDABLE", "UPDATE_NOT_SCALABLE"];
 
 const jobs = [];
+function judge(name, folder, input, depth) {
+  layerfold("trace", folder, "--input", input, "--out", `${folder}.trace.safetensors`);
+  jobs.push({ name, folder, input, trace: `${folder}.trace.safetensors`, depth });
+}
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-transformers-"));
 try {
   for (const model of models) {
@@ -160,8 +173,22 @@ try {
         console.log(`      ${name} ${kind}: refused, ${code}`);
         continue;
       }
-      layerfold("trace", folder, "--input", input, "--out", `${folder}.trace.safetensors`);
-      jobs.push({ name: `${name} ${kind}`, folder, input, trace: `${folder}.trace.safetensors` });
+      judge(`${name} ${kind}`, folder, input);
+    }
+    if (!existsSync(calibration)) continue;
+    for (const scheme of schemes) {
+      const folder = join(scratch, `${name}-${scheme}`);
+      const text = ["--calibration", calibration, "--calibration-tokens", "2048"];
+      layerfold(
+        ...["quantize", model, "--scheme", scheme, "--format", "compressed-tensors"],
+        ...text,
+        "--out",
+        folder,
+      );
+      // Rounded activations amplify what float32 sums differ by: a token's largest value stands at a tie (±127.5 steps) where it is negative, and one
+      // that rounds the other way changes all that follow; transformers in float64 differs from itself in float32 by as much. So what leaves
+      // the first block, where every linear map rounds, is compared, for most tokens; a wrong rule would show in all of them.
+      judge(`${name} ${scheme}`, folder, input, scheme.endsWith("a8") ? 1 : undefined);
     }
   }
   const judged = spawnSync(python, [join(root, "tools/load_with_transformers.py")], {

@@ -7,7 +7,7 @@ import {
   perplexity,
   scoreBenchmark,
 } from "@layerfold/evaluate";
-import { openDecoder } from "@layerfold/graph";
+import { type Decoder, openDecoder } from "@layerfold/graph";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
 import type { JudgedTask, Judgement } from "./judgement.js";
 import type { Run } from "./run.js";
@@ -122,7 +122,7 @@ export async function openEvaluated(
   run: Run,
 ): Promise<{
   checkpoint: Checkpoint;
-  model: LanguageModel;
+  model: Decoder;
   /** Of a quantised checkpoint. */
   running?: RunningSummary;
   close(): Promise<void>;

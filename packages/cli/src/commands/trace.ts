@@ -1,16 +1,15 @@
 import { writeSafetensors } from "@layerfold/checkpoint";
 import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layerfold/core";
-import { openDecoder } from "@layerfold/graph";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
-import { openModelCheckpoint } from "../inputs.js";
+import { openEvaluated } from "../evaluation.js";
 import { createRun } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 
 export function traceCommand(signal: AbortSignal): Command {
   return command(
     "trace",
-    "Write the residual stream after every block, and the logits, for given token ids.",
+    "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
     "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
   )
     .argument("<model>", "checkpoint folder")
@@ -25,8 +24,7 @@ export function traceCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
-      const checkpoint = await openModelCheckpoint(model, run);
-      const decoder = await openDecoder(checkpoint);
+      const { checkpoint, model: decoder, close } = await openEvaluated(await run.modelFolder(model), run);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;
         const { rows, batchSize, sequenceLength } = await readTokenRows(
@@ -60,8 +58,7 @@ export function traceCommand(signal: AbortSignal): Command {
           `${facts.layers} layers, [${batchSize}, ${sequenceLength}] tokens → ${options.out}`,
         );
       } finally {
-        await decoder.close();
-        await checkpoint.close();
+        await close();
       }
     });
 }
