@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openCheckpoint } from "@layerfold/checkpoint";
+import { openCheckpoint, openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
 import { afterAll, expect, it } from "vitest";
 import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
@@ -26,6 +26,30 @@ it("eval runs a quantised model packed, and says what it simulates", async () =>
   const text = await json("generate", at("w4"), "--prompt", "Mara", "--max-new-tokens", "3");
   expect(text.result.tokens).toHaveLength(3);
   expect((await json("quantize", checkpoint, "--scheme", "rtn-w4", "--embedding-bits", "3")).code).toBe(2);
+});
+
+it("trace runs a quantised model in its bits, rounded activations too", async () => {
+  const input = at("ids.safetensors");
+  const row = (name: string, value: (i: number) => number) => ({
+    name,
+    dtype: "int64" as const,
+    shape: [1, 8],
+    bytes: () => new Uint8Array(BigInt64Array.from({ length: 8 }, (_, i) => BigInt(value(i))).buffer),
+  });
+  await writeSafetensors(input, [row("input_ids", (i) => 3 + 7 * i), row("attention_mask", () => 1)]);
+  await json("quantize", checkpoint, "--scheme", "rtn-w8a8", "--out", at("rounded"));
+  await json("dequantize", at("rounded"), "--dtype", "float32", "--out", at("weights-only"));
+  const logits = async (model: string) => {
+    await json("trace", at(model), "--input", input, "--out", at(`${model}.safetensors`));
+    const trace = await openSafetensors(at(`${model}.safetensors`));
+    const { data } = await trace.read("logits");
+    await trace.close();
+    return data;
+  };
+  const [rounded, exact] = [await logits("rounded"), await logits("weights-only")];
+  const largest = rounded.reduce((most, value, i) => Math.max(most, Math.abs(value - exact[i])), 0);
+  expect(largest).toBeGreaterThan(1e-3);
+  expect(largest).toBeLessThan(1);
 });
 
 it("compress --then measures folds by schemes in one table, with sizes", async () => {
