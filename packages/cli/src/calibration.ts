@@ -150,9 +150,16 @@ export async function knownCalibration(
   const sources = parseCalibration(text);
   const read = () => readCalibration(sources, model, options, run);
   if (sources.every(({ file }) => file !== undefined)) return read();
-  const { window, calibrationTokens, selfTemperature } = options;
-  const facts = await calibrationSources(text);
-  return known(["calibration", facts, window, calibrationTokens, selfTemperature, run.seed], read);
+  return known(["calibration", ...(await calibrationIdentity(text, options, run))], read);
+}
+
+/** All that a calibration of a model depends on. */
+export async function calibrationIdentity(
+  text: string,
+  { window, calibrationTokens, selfTemperature }: CalibrationOptions,
+  { seed }: Pick<Run, "seed">,
+): Promise<readonly unknown[]> {
+  return [await calibrationSources(text), window, calibrationTokens, selfTemperature, seed];
 }
 
 /** The texts that a calibration is made of, and their shares. */

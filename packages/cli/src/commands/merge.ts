@@ -3,7 +3,7 @@ import { refuseOccupied } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
-import { calibrationSources, knownCalibration } from "../calibration.js";
+import { calibrationIdentity, knownCalibration } from "../calibration.js";
 import { describeTrials, sizedCalibration } from "../calibration-size.js";
 import { type CommonOptions, command } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
@@ -81,8 +81,8 @@ export function mergeCommand(signal: AbortSignal): Command {
             model: await checkpoint.fingerprint(),
             plan,
             plugins: [strategy, repair].map(pluginFact),
-            calibration: options.calibration && (await calibrationSources(options.calibration)),
-            options: [options.window, options.calibrationTokens, options.selfTemperature],
+            calibration:
+              options.calibration && (await calibrationIdentity(options.calibration, options, run)),
             seed: run.seed,
           },
           async ({ folder, known }) => {

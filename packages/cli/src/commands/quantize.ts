@@ -10,7 +10,7 @@ import {
   writeActivationScales,
 } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { calibrationSources, knownCalibration } from "../calibration.js";
+import { calibrationIdentity, knownCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
 import { fileFingerprint, pluginFact } from "../manifest.js";
@@ -135,8 +135,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
             activationScales: await file(options.activationScales),
             reuse: origin && (await origin.fingerprint()),
             plan: await file(options.plan),
-            calibration: await calibrationSources(options.calibration),
-            options: [options.window, options.calibrationTokens, options.selfTemperature],
+            calibration: await calibrationIdentity(options.calibration, options, run),
             seed: run.seed,
           },
           async ({ folder, known }) => {
