@@ -11,7 +11,7 @@ export interface ScaleGroup {
   readonly consumers: readonly Role[];
   /** Channels. */
   readonly width: number;
-  /** Whether a norm's gain takes the scales: they cost nothing and SmoothQuant uses no others. */
+  /** Whether a norm's gain takes the scales. */
   readonly throughNorm: boolean;
 }
 

@@ -10,10 +10,11 @@ import { rescaled, type ScaleGroup, scaleGroups } from "./scale-group.js";
 
 /**
  * SmoothQuant (Xiao et al., arXiv 2211.10438, eq. 4): moves the activations' outliers into the weights,
- * s_j = max|X_j|^strength / max|W_·j|^(1 − strength), ≥ 1e-5. Norm gains are divided by s, the projections that read them multiplied;
- * the output and down projections are not smoothed.
+ * s_j = max|X_j|^strength / max|W_·j|^(1 − strength), ≥ 1e-5. Norm gains are divided by s, the projections that read them multiplied.
+ * The paper stops there. With `inner`, what the down projection reads is smoothed too, through the up projection of a gated MLP, and what
+ * the output projection reads through the value projection where every value head has its own query head: both as free as through a norm.
  *
- * Needs `absoluteMaximum` of the inputs of attention and MLP.
+ * Needs `absoluteMaximum` of the inputs of the smoothed projections.
  *
  * @throws STATISTICS_MISSING
  */
@@ -23,12 +24,14 @@ export const smoothquant = defineWeightTransform({
   optionsSchema: z.strictObject({
     /** The paper's α: 0 leaves all difficulty with the activations, 1 moves all of it to the weights. */
     strength: z.number().min(0).max(1).default(0.5),
+    /** Smooth the inputs of output and down projections too; false: the paper's method. */
+    inner: z.boolean().default(true),
   }),
-  create: ({ strength }) => ({
+  create: ({ strength, inner }) => ({
     fit(block, statistics) {
       let smoothed = block;
       for (const group of scaleGroups(block)) {
-        if (!group.throughNorm) continue;
+        if (!group.throughNorm && !inner) continue;
         const activation = statistics.get(group.consumers[0])?.absoluteMaximum;
         if (!activation) {
           throw new LayerfoldError("STATISTICS_MISSING", "smoothquant needs the largest activations", {

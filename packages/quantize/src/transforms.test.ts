@@ -68,7 +68,7 @@ describe("statisticsAccumulator", () => {
 
 describe("smoothquant", () => {
   it("balances activations and weights by equation 4", async () => {
-    const smoothed = await smoothquant({ strength: 0.5 }).fit(block, statistics, ctx);
+    const smoothed = await smoothquant({ strength: 0.5, inner: false }).fit(block, statistics, ctx);
     const activation = statistics.get("mlp.gate")?.absoluteMaximum ?? new Float64Array();
     for (let j = 0; j < width; j++) {
       const column = ["mlp.gate", "mlp.up"].flatMap((role) =>
@@ -84,6 +84,22 @@ describe("smoothquant", () => {
       ).toBeCloseTo(1, 5);
     }
     expect(weight(smoothed, "mlp.down")).toBe(weight(block, "mlp.down"));
+  });
+
+  it("smooths what the down projection reads through the up projection", async () => {
+    const [paper, inner] = [
+      await smoothquant({ strength: 0.5, inner: false }).fit(block, statistics, ctx),
+      await smoothquant({ strength: 0.5 }).fit(block, statistics, ctx),
+    ];
+    const activation = statistics.get("mlp.down")?.absoluteMaximum ?? new Float64Array();
+    const [down, up] = [weight(block, "mlp.down"), weight(paper, "mlp.up")].map(contiguousData);
+    const [smoothedDown, smoothedUp] = [weight(inner, "mlp.down"), weight(inner, "mlp.up")].map(contiguousData);
+    for (let j = 0; j < hidden; j++) {
+      const column = Array.from({ length: width }, (_, row) => Math.abs(down[row * hidden + j]));
+      const scale = Math.sqrt(activation[j] / Math.max(...column));
+      expect(smoothedDown[j] / (down[j] * scale)).toBeCloseTo(1, 5);
+      expect(smoothedUp[j * width] / (up[j * width] / scale)).toBeCloseTo(1, 5);
+    }
   });
 
   it("refuses to run without the largest activations", async () => {
