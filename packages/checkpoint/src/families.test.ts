@@ -62,7 +62,7 @@ describe("architectureOf", () => {
 
   it("names the known model types, and the nearest", () => {
     expect(() => familyOf({ model_type: "lama" })).toThrow(code("ARCHITECTURE_UNKNOWN"));
-    expect(() => familyOf({ model_type: "lama" })).toThrow(/did you mean llama\?.*falcon, gemma2/);
+    expect(() => familyOf({ model_type: "lama" })).toThrow(/Did you mean "llama"\?.*falcon, gemma2/);
     expect(() => familyOf({})).toThrow(code("CONFIG_INVALID"));
   });
 

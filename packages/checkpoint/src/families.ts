@@ -1,6 +1,5 @@
 import type { Architecture } from "@layerfold/core";
-import { LayerfoldError } from "@layerfold/core";
-import { closest, distance } from "fastest-levenshtein";
+import { LayerfoldError, suggestion } from "@layerfold/core";
 import { readConfig } from "./config-reader.js";
 import { falcon } from "./families/falcon.js";
 import { gemma2 } from "./families/gemma2.js";
@@ -59,9 +58,7 @@ export function familyOf(config: ModelConfig): Family {
   const family = families.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (family) return family;
   const known = knownModelTypes();
-  const nearest = closest(modelType, known);
-  const hint = distance(modelType, nearest) <= 2 ? `; did you mean ${nearest}?` : "";
-  throw new LayerfoldError("ARCHITECTURE_UNKNOWN", `unknown architecture${hint}`, {
+  throw new LayerfoldError("ARCHITECTURE_UNKNOWN", `unknown architecture${suggestion(modelType, known)}`, {
     wanted: `a model_type among ${known.join(", ")}`,
     got: modelType,
     where: "config.json, model_type",

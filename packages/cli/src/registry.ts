@@ -1,11 +1,10 @@
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { LayerfoldError, type Plugin, type PluginFactory } from "@layerfold/core";
+import { LayerfoldError, type Plugin, type PluginFactory, suggestion } from "@layerfold/core";
 import * as information from "@layerfold/information";
 import * as manifold from "@layerfold/manifold";
 import * as merge from "@layerfold/merge";
 import * as similarity from "@layerfold/similarity";
-import { suggestion } from "./suggest.js";
 
 type AnyFactory = PluginFactory<Plugin>;
 
@@ -39,7 +38,7 @@ export async function makePlugin<P extends Plugin>(
   const factory = builtIns.find((candidate) => candidate.kind === kind && candidate.id === name);
   if (!factory) {
     const known = knownIds(kind);
-    throw new LayerfoldError("PLUGIN_UNKNOWN", `no ${kind} of this name.${suggestion(name, known)}`, {
+    throw new LayerfoldError("PLUGIN_UNKNOWN", `no ${kind} of this name${suggestion(name, known)}`, {
       wanted: `${known.join(", ")}, or a path to a module`,
       got: name,
     });

@@ -1,6 +1,5 @@
 import { expect, it } from "vitest";
 import { parseSettings } from "./settings.js";
-import { suggestion } from "./suggest.js";
 
 it("reads JSON where it is JSON, else text", () => {
   const settings = parseSettings([
@@ -26,9 +25,4 @@ it("refuses a kind that nothing was made of", () => {
 
 it("refuses what is no setting", () => {
   expect(() => parseSettings(["alpha=1"])).toThrow(expect.objectContaining({ code: "OPTION_INVALID" }));
-});
-
-it("suggests only what is near", () => {
-  expect(suggestion("cosin", ["cosine", "angular"])).toContain("cosine");
-  expect(suggestion("wasserstein", ["cosine", "angular"])).toBe("");
 });

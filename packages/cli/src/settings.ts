@@ -1,5 +1,4 @@
-import { LayerfoldError } from "@layerfold/core";
-import { suggestion } from "./suggest.js";
+import { LayerfoldError, suggestion } from "@layerfold/core";
 
 /** What `--set KIND.OPTION=VALUE` asked for, by kind of plug-in. */
 export interface Settings {
@@ -38,7 +37,7 @@ export function parseSettings(assignments: readonly string[]): Settings {
         if (used.has(kind)) continue;
         throw new LayerfoldError(
           "OPTION_UNKNOWN",
-          `this command makes no such plug-in.${suggestion(kind, [...used])}`,
+          `this command makes no such plug-in${suggestion(kind, [...used])}`,
           {
             wanted: [...used].join(", ") || "no --set at all",
             got: kind,

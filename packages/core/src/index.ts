@@ -56,6 +56,7 @@ export {
 export { defineRepair, type Repair, type RepairedBlock } from "./repair.js";
 export { defineSimilarity, type SimilarityMeasure, type SimilarityTraits } from "./similarity.js";
 export { defineStrategy, type MergeStrategy } from "./strategy.js";
+export { suggestion } from "./suggestion.js";
 export {
   contiguousData,
   elementCount,

@@ -25,6 +25,7 @@ it("names the known options when one is unknown", () => {
   expect(() => scale(wrong)).toThrow(
     expect.objectContaining({ code: "OPTION_UNKNOWN", wanted: "one of: factor", got: "faktor" }),
   );
+  expect(() => scale(wrong)).toThrow('Did you mean "factor"?');
 });
 
 it("says which option is out of range", () => {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LayerfoldError } from "./error.js";
+import { suggestion } from "./suggestion.js";
 
 /** What every plug-in carries, so that a manifest can repeat it and a cache can key on it. */
 export interface Plugin {
@@ -67,10 +68,10 @@ export function parseOptions<S extends z.ZodObject>(schema: S, options: unknown,
   const result = schema.safeParse(options);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  const known = Object.keys(schema.shape).join(", ") || "none";
+  const known = Object.keys(schema.shape);
   if (issue.code === "unrecognized_keys") {
-    throw new LayerfoldError("OPTION_UNKNOWN", "unknown option", {
-      wanted: `one of: ${known}`,
+    throw new LayerfoldError("OPTION_UNKNOWN", `unknown option${suggestion(issue.keys[0], known)}`, {
+      wanted: `one of: ${known.join(", ") || "none"}`,
       got: issue.keys.join(", "),
       where,
     });

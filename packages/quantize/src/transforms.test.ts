@@ -93,7 +93,9 @@ describe("smoothquant", () => {
     ];
     const activation = statistics.get("mlp.down")?.absoluteMaximum ?? new Float64Array();
     const [down, up] = [weight(block, "mlp.down"), weight(paper, "mlp.up")].map(contiguousData);
-    const [smoothedDown, smoothedUp] = [weight(inner, "mlp.down"), weight(inner, "mlp.up")].map(contiguousData);
+    const [smoothedDown, smoothedUp] = [weight(inner, "mlp.down"), weight(inner, "mlp.up")].map(
+      contiguousData,
+    );
     for (let j = 0; j < hidden; j++) {
       const column = Array.from({ length: width }, (_, row) => Math.abs(down[row * hidden + j]));
       const scale = Math.sqrt(activation[j] / Math.max(...column));
