@@ -43,10 +43,11 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
+import { type Manifest, modelName, platformFact, textFact } from "./manifest.js";
 import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
+import { pluginFact } from "./registry.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { similarityFile } from "./similarity.js";

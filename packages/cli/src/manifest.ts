@@ -5,7 +5,6 @@ import { cpus } from "node:os";
 import { basename, dirname, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileError } from "@layerfold/checkpoint";
-import type { Plugin } from "@layerfold/core";
 import type { TextSource } from "./text-source.js";
 
 /** What it takes to repeat a run bit for bit. */
@@ -17,7 +16,7 @@ export interface Manifest {
   readonly model: { readonly name: string; readonly sha256: string };
   /** Every text that was read, by what it was for. */
   readonly data: Readonly<Record<string, DataFact | readonly DataFact[]>>;
-  readonly plugins: readonly { readonly kind: string; readonly id: string; readonly options: unknown }[];
+  readonly plugins: readonly PluginFact[];
   readonly platform: {
     readonly node: string;
     readonly onnxruntime: string;
@@ -34,6 +33,15 @@ export interface DataFact {
   readonly sha256?: string;
   /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
   readonly range?: string;
+}
+
+/** A plug-in that took part. */
+export interface PluginFact {
+  readonly kind: string;
+  readonly id: string;
+  readonly options: unknown;
+  /** The user's module that it came from; what that imports in turn is not looked at. */
+  readonly module?: DataFact;
 }
 
 /** SHA-256 of a file, hex. @throws FILE_MISSING, FILE_DENIED */
@@ -54,11 +62,6 @@ export async function dataFact(file: string): Promise<DataFact> {
 export async function textFact({ file, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
   return { ...(await dataFact(file)), ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
-}
-
-/** The part of a manifest that a plug-in accounts for. */
-export function pluginFact({ kind, id, options }: Plugin): Manifest["plugins"][number] {
-  return { kind, id, options };
 }
 
 /** The machine and the versions that the arithmetic ran on. */

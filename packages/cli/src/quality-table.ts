@@ -27,10 +27,11 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, modelName, platformFact, pluginFact, textFact } from "./manifest.js";
+import { type Manifest, modelName, platformFact, textFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
+import { pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 import { fileSource } from "./text-source.js";
 import { type Known, keptResults } from "./unfinished.js";

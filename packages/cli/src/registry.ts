@@ -5,6 +5,7 @@ import * as information from "@layerfold/information";
 import * as manifold from "@layerfold/manifold";
 import * as merge from "@layerfold/merge";
 import * as similarity from "@layerfold/similarity";
+import { type DataFact, dataFact, type PluginFact } from "./manifest.js";
 
 type AnyFactory = PluginFactory<Plugin>;
 
@@ -22,6 +23,15 @@ export function knownIds(kind: string): string[] {
     .filter((factory) => factory.kind === kind)
     .map((factory) => factory.id)
     .sort();
+}
+
+/** The user's modules that plug-ins came from. */
+const modules = new WeakMap<Plugin, DataFact>();
+
+/** The part of a manifest that a plug-in accounts for. */
+export function pluginFact(plugin: Plugin): PluginFact {
+  const module = modules.get(plugin);
+  return { kind: plugin.kind, id: plugin.id, options: plugin.options, ...(module && { module }) };
 }
 
 /**
@@ -75,5 +85,6 @@ async function pluginFromModule<P extends Plugin>(
       where: file,
     });
   }
+  modules.set(made, await dataFact(file));
   return made as P;
 }

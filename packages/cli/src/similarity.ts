@@ -11,9 +11,8 @@ import {
 import { permutationTest, subsampleInterval } from "@layerfold/information";
 import { heatmapSvg } from "@layerfold/report";
 import { blockSimilarity, similarityMatrix } from "@layerfold/similarity";
-import { pluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
-import { makePlugin } from "./registry.js";
+import { makePlugin, pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 
 /** A measure with the embedding before it. */
