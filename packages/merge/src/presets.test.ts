@@ -1,40 +1,26 @@
 import { join } from "node:path";
 import { openCheckpoint } from "@layerfold/checkpoint";
-import { type Evidence, type Planner, type PluginFactory, tensor } from "@layerfold/core";
+import type { Evidence, Planner, PluginFactory } from "@layerfold/core";
 import { openDecoder, openRunner } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { expect, it } from "vitest";
+import { drawnEvidence } from "./drawn-evidence.test.fixture.js";
 import * as merge from "./index.js";
 import { preset, presetIds, presets } from "./presets.js";
 import { ctx, llama, opened, tokenBatches, withModel } from "./tiny-models.test.fixture.js";
 
-/** Evidence in which every value is drawn. */
-function drawnEvidence(layerCount: number): Evidence {
-  const rng = seededRng(11);
-  const symmetric = (size: number, diagonal: number) => {
-    const values = new Float64Array(size * size).fill(diagonal);
-    for (let i = 0; i < size; i++) {
-      for (let j = 0; j < i; j++) values[i * size + j] = values[j * size + i] = rng.uniform();
-    }
-    return tensor(values, [size, size]);
-  };
+/** Evidence in which every value is drawn, and every trial's. */
+function drawnTrials(layerCount: number): Evidence {
+  const rng = seededRng(12);
+  const drawn = async () => rng.uniform();
   return {
-    layerCount,
-    similarity: symmetric(layerCount, 1),
-    tokenStatistics: {
-      layerCount,
-      tokenCount: 100,
-      cosine: symmetric(layerCount + 1, 1),
-      angle: symmetric(layerCount + 1, 0),
-      norm: new Float64Array(layerCount + 1).fill(1),
-    },
-    compatible: () => true,
-    remeasure: async (plan) => symmetric(plan.groups.length, 1),
-    evaluate: async () => rng.uniform(),
-    evaluateRepaired: async () => rng.uniform(),
-    evaluateFolded: async () => rng.uniform(),
-    evaluateDivergence: async () => rng.uniform(),
-    compareOutputs: async () => rng.uniform(),
+    ...drawnEvidence(layerCount, 11),
+    remeasure: async (plan) => drawnEvidence(plan.groups.length, 13).similarity!,
+    evaluate: drawn,
+    evaluateRepaired: drawn,
+    evaluateFolded: drawn,
+    evaluateDivergence: drawn,
+    compareOutputs: drawn,
   };
 }
 
@@ -48,7 +34,7 @@ it.each(presetIds)("%s folds a model that still runs", async (id) => {
   await withModel(llama, async (checkpoint, folder) => {
     const runner = await openRunner(checkpoint);
     const out = join(folder, "out");
-    const plan = await make("planner", planner)!.plan(drawnEvidence(4), 3, ctx);
+    const plan = await make("planner", planner)!.plan(drawnTrials(4), 3, ctx);
     const calibration = opened(tokenBatches(4, 2, 20));
     const request = {
       strategy: make("strategy", strategy),

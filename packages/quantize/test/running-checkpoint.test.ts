@@ -15,22 +15,8 @@ import {
   schemeOf,
 } from "@layerfold/quantize";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { tinyLlama as config } from "./tiny-llama.test.fixture.js";
 
-const config = {
-  model_type: "llama",
-  architectures: ["LlamaForCausalLM"],
-  dtype: "bfloat16",
-  hidden_size: 64,
-  intermediate_size: 96,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  vocab_size: 50,
-  max_position_embeddings: 128,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  hidden_act: "silu",
-};
 const ctx: RunContext = { rng: seededRng(2), engine: portableEngine() };
 const tokens = Int32Array.from({ length: 12 }, () => ctx.rng.integer(50));
 const batch = tokenBatch([tokens]);

@@ -11,6 +11,7 @@ import {
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { drawnEvidence } from "../drawn-evidence.test.fixture.js";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { bestPartition } from "./best-partition.js";
 import { contiguousBlock } from "./contiguous-block.js";
@@ -29,31 +30,6 @@ const context = (report?: RunContext["report"]): RunContext => ({
   engine: portableEngine(),
   report,
 });
-
-/** Evidence in which every value is drawn from a seed. */
-function drawnEvidence(layerCount: number, seed: number): Evidence {
-  const rng = seededRng(seed);
-  const symmetric = (size: number, diagonal: number) => {
-    const values = new Float64Array(size * size);
-    for (let i = 0; i < size; i++) {
-      for (let j = 0; j <= i; j++)
-        values[i * size + j] = values[j * size + i] = i === j ? diagonal : rng.uniform();
-    }
-    return tensor(values, [size, size]);
-  };
-  return {
-    layerCount,
-    similarity: symmetric(layerCount, 1),
-    tokenStatistics: {
-      layerCount,
-      tokenCount: 100,
-      cosine: symmetric(layerCount + 1, 1),
-      angle: symmetric(layerCount + 1, 0),
-      norm: new Float64Array(layerCount + 1).fill(1),
-    },
-    compatible: () => true,
-  };
-}
 
 /** Similarity among three or four layers, given by its upper triangle. */
 function evidenceOf(rows: number[][], extra: Partial<Evidence> = {}): Evidence {

@@ -37,7 +37,7 @@ import {
   withoutFeatures,
 } from "./normal-equations.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
-import { refitDown } from "./refit-down.js";
+import { hiddenEquations, refitDown } from "./refit-down.js";
 
 /** Neurons go in so many rounds, the saliencies being taken anew for each. */
 const rounds = 4;
@@ -277,25 +277,8 @@ async function foldNeurons(
   const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
   const output = { scale: downOutput(block).scale, bias };
-  const [features, targets] = neurons.down.shape;
-  const equations = await gatherEquations(
-    group,
-    { features, targets },
-    options,
-    async ({ input, target }) => {
-      const run = await model.runBlock(group.place, input, {
-        replace: wide,
-        taps: ["mlp.hidden", "mlp.update"],
-      });
-      return {
-        features: [run.taps.get("mlp.hidden")!],
-        target: missingUpdate(target, run.hidden, run.taps.get("mlp.update")!, output),
-      };
-    },
-    ctx,
-  );
   const prior = float64(neurons.down);
-  const { equations: all, ridge } = await settle(equations, prior, options, ctx);
+  const { equations: all, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
   const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), 0, intermediateSize, ctx);
   const down = await solved(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
   return withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);

@@ -1,4 +1,4 @@
-import { type BlockView, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
+import { type BlockView, type Matrix, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
 import { specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
@@ -19,28 +19,45 @@ export async function refitDown(
 ): Promise<BlockView> {
   const feedForward = feedForwardOf(block);
   if (feedForward.kind === "moe") return refitExperts(model, group, block, feedForward, options, ctx);
-  const down = weightOf(block, "mlp.down");
-  const [targets, features] = down.shape;
+  const prior = transposed(weightOf(block, "mlp.down"));
   const output = downOutput(block);
+  const { equations, ridge } = await hiddenEquations(model, group, block, prior, output, options, ctx);
+  const weights = await solved(equations, prior, ridge, ctx);
+  const refitted = tensor(weights.data, weights.shape);
+  return withTensors(block, [["mlp.down", stored(specOf(block), transposed(refitted))]]);
+}
+
+/**
+ * Normal equations of the down projection, and their ridge: what a block's MLP holds inside against what it would have to add so that the
+ * stream behind the block is the dense model's behind the group.
+ * @param prior - [features, targets]
+ * @param output - what stands behind the down projection's product
+ */
+export async function hiddenEquations(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  block: BlockView,
+  prior: Matrix,
+  output: ReturnType<typeof downOutput>,
+  options: FitOptions,
+  ctx: RunContext,
+): ReturnType<typeof settle> {
+  const [features, targets] = prior.shape;
   const equations = await gatherEquations(
     group,
     { features, targets },
     options,
     async ({ input, target }) => {
-      const run = await model.runBlock(group.place, input, {
+      const { hidden, taps } = await model.runBlock(group.place, input, {
         replace: block,
         taps: ["mlp.hidden", "mlp.update"],
       });
       return {
-        features: [run.taps.get("mlp.hidden")!],
-        target: missingUpdate(target, run.hidden, run.taps.get("mlp.update")!, output),
+        features: [taps.get("mlp.hidden")!],
+        target: missingUpdate(target, hidden, taps.get("mlp.update")!, output),
       };
     },
     ctx,
   );
-  const prior = transposed(down);
-  const { equations: all, ridge } = await settle(equations, prior, options, ctx);
-  const weights = await solved(all, prior, ridge, ctx);
-  const refitted = tensor(weights.data, weights.shape);
-  return withTensors(block, [["mlp.down", stored(specOf(block), transposed(refitted))]]);
+  return settle(equations, prior, options, ctx);
 }
