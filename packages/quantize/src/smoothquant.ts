@@ -24,8 +24,11 @@ export const smoothquant = defineWeightTransform({
   optionsSchema: z.strictObject({
     /** The paper's α: 0 leaves all difficulty with the activations, 1 moves all of it to the weights. */
     strength: z.number().min(0).max(1).default(0.5),
-    /** Smooth the inputs of output and down projections too; false: the paper's method. */
-    inner: z.boolean().default(true),
+    /**
+     * Smooth the inputs of output and down projections too. Not in the paper. Better where few layers carry much (a folded SmolLM2 loses
+     * 1.5 % perplexity in place of 2.3 %), worse on the whole model (1.9 % for 0.8 %).
+     */
+    inner: z.boolean().default(false),
   }),
   create: ({ strength, inner }) => ({
     fit(block, statistics) {

@@ -68,7 +68,7 @@ describe("statisticsAccumulator", () => {
 
 describe("smoothquant", () => {
   it("balances activations and weights by equation 4", async () => {
-    const smoothed = await smoothquant({ strength: 0.5, inner: false }).fit(block, statistics, ctx);
+    const smoothed = await smoothquant({ strength: 0.5 }).fit(block, statistics, ctx);
     const activation = statistics.get("mlp.gate")?.absoluteMaximum ?? new Float64Array();
     for (let j = 0; j < width; j++) {
       const column = ["mlp.gate", "mlp.up"].flatMap((role) =>
@@ -88,8 +88,8 @@ describe("smoothquant", () => {
 
   it("smooths what the down projection reads through the up projection", async () => {
     const [paper, inner] = [
-      await smoothquant({ strength: 0.5, inner: false }).fit(block, statistics, ctx),
       await smoothquant({ strength: 0.5 }).fit(block, statistics, ctx),
+      await smoothquant({ strength: 0.5, inner: true }).fit(block, statistics, ctx),
     ];
     const activation = statistics.get("mlp.down")?.absoluteMaximum ?? new Float64Array();
     const [down, up] = [weight(block, "mlp.down"), weight(paper, "mlp.up")].map(contiguousData);
