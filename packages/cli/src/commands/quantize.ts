@@ -102,25 +102,27 @@ export function quantizeCommand(signal: AbortSignal): Command {
         );
       }
       const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
-      const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
-      const overrides: readonly ModuleOverride[] = [
-        ...(options.keepDense ?? []).map((match) => ({ match })),
-        ...(options.override ?? []).map((text) => {
-          const at = text.lastIndexOf("=");
-          if (at < 1) {
-            throw new LayerfoldError("OPTION_INVALID", "cannot read this override", {
-              wanted: "REGEX=SCHEME, e.g. down_proj=rtn-w8g64",
-              got: text,
-              where: "--override",
-            });
-          }
-          const { quantizer } = makeScheme(text.slice(at + 1), checkpoint, scheme.format, run);
-          return { match: text.slice(0, at), quantizer };
-        }),
-      ];
-      run.settings.assertUsed();
-      const origin = options.reuse && (await openModelCheckpoint(options.reuse, run, { packed: true }));
+      let origin: Checkpoint | undefined;
       try {
+        const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
+        const overrides: readonly ModuleOverride[] = [
+          ...(options.keepDense ?? []).map((match) => ({ match })),
+          ...(options.override ?? []).map((text) => {
+            const at = text.lastIndexOf("=");
+            if (at < 1) {
+              throw new LayerfoldError("OPTION_INVALID", "cannot read this override", {
+                wanted: "REGEX=SCHEME, e.g. down_proj=rtn-w8g64",
+                got: text,
+                where: "--override",
+              });
+            }
+            const { quantizer } = makeScheme(text.slice(at + 1), checkpoint, scheme.format, run);
+            return { match: text.slice(0, at), quantizer };
+          }),
+        ];
+        run.settings.assertUsed();
+        origin = options.reuse ? await openModelCheckpoint(options.reuse, run, { packed: true }) : undefined;
+        const reused = origin;
         await refuseOccupied(options.out, options.force);
         const file = (name: string | undefined) => name && fileFingerprint(name);
         const { written, log, embeddingBytes, activationScales } = await resumable(
@@ -134,7 +136,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
             overrides: overrides.map(({ match, quantizer }) => [match, quantizer && pluginFact(quantizer)]),
             embeddingBits: options.embeddingBits,
             activationScales: await file(options.activationScales),
-            reuse: origin && (await origin.fingerprint()),
+            reuse: reused && (await reused.fingerprint()),
             plan: await file(options.plan),
             calibration: await calibrationIdentity(options.calibration, options, run),
             seed: run.seed,
@@ -158,9 +160,10 @@ export function quantizeCommand(signal: AbortSignal): Command {
                 embeddingBits: options.embeddingBits,
                 calibration,
                 activationScales: scales || undefined,
-                reuse: origin
-                  ? { checkpoint: origin, layers: await keptLayers(checkpoint, options.plan) }
-                  : undefined,
+                reuse: reused && {
+                  checkpoint: reused,
+                  layers: await keptLayers(checkpoint, options.plan),
+                },
                 out: options.out,
                 force: options.force,
                 unfinished: join(folder, "layers"),
@@ -180,7 +183,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
             `${mebibytes(embeddingBytes)} of them the embedding's → ${options.out}`,
         );
       } finally {
-        if (origin) await origin.close();
+        await origin?.close();
         await checkpoint.close();
       }
     });
