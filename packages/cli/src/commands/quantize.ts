@@ -122,7 +122,6 @@ export function quantizeCommand(signal: AbortSignal): Command {
         ];
         run.settings.assertUsed();
         origin = options.reuse ? await openModelCheckpoint(options.reuse, run, { packed: true }) : undefined;
-        const reused = origin;
         await refuseOccupied(options.out, options.force);
         const file = (name: string | undefined) => name && fileFingerprint(name);
         const { written, log, embeddingBytes, activationScales } = await resumable(
@@ -136,7 +135,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
             overrides: overrides.map(({ match, quantizer }) => [match, quantizer && pluginFact(quantizer)]),
             embeddingBits: options.embeddingBits,
             activationScales: await file(options.activationScales),
-            reuse: reused && (await reused.fingerprint()),
+            reuse: origin && (await origin.fingerprint()),
             plan: await file(options.plan),
             calibration: await calibrationIdentity(options.calibration, options, run),
             seed: run.seed,
@@ -160,8 +159,8 @@ export function quantizeCommand(signal: AbortSignal): Command {
                 embeddingBits: options.embeddingBits,
                 calibration,
                 activationScales: scales || undefined,
-                reuse: reused && {
-                  checkpoint: reused,
+                reuse: origin && {
+                  checkpoint: origin,
                   layers: await keptLayers(checkpoint, options.plan),
                 },
                 out: options.out,
