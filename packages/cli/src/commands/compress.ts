@@ -53,7 +53,7 @@ export function compressCommand(signal: AbortSignal): Command {
       true,
     ),
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption("--layers <counts>", "layers that remain: a number, or a list such as 12,10,9", layerList)
     .option("--method <name>", `preset: ${presetIds.join(", ")}`, "layerfold")
     .option(

@@ -26,7 +26,7 @@ export function evalCommand(signal: AbortSignal): Command {
     "Perplexity on texts, accuracy on questions and on public benchmarks.",
     "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .option(
       "--perplexity <text>",
       ".txt (one stream) or .jsonl (one document a line), FILE or FILE[from:to] ([from:to] = rows, tokens of a stream); may be given often",

@@ -10,7 +10,7 @@ export function inspectCommand(signal: AbortSignal): Command {
     "Family, layers, shapes, parameters, dtype, memory estimate, and anything odd about the checkpoint.",
     "layerfold inspect models/foldling/checkpoint",
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .action(async (model: string, options: CommonOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();

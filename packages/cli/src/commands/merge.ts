@@ -36,7 +36,7 @@ export function mergeCommand(signal: AbortSignal): Command {
     "text for the repair",
     true,
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption("--plan <file>", "plan that `layerfold plan` wrote, or your own")
     .option("--strategy <name>", "how layers become one, or a path to a module", "weighted")
     .option("--repair <name>", "closed-form correction afterwards; needs --calibration")

@@ -45,7 +45,7 @@ export function planCommand(signal: AbortSignal): Command {
       "text to gather evidence from",
     ),
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption("--layers <count>", "layers that remain", integer(1))
     .requiredOption("--planner <name>", "planner, or a path to a module with one")
     .option(

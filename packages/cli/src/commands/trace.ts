@@ -12,7 +12,7 @@ export function traceCommand(signal: AbortSignal): Command {
     "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
     "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
   )
-    .argument("<model>", "checkpoint folder")
+    .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption(
       "--input <file>",
       "safetensors with input_ids and attention_mask, int64 [batch, sequence], right-padded",
