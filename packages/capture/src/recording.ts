@@ -17,7 +17,7 @@ import { parsePooling } from "./pooling.js";
 export interface ActivationsMeta {
   /** SHA-256 of the model, hex. */
   readonly model: string;
-  /** SHA-256 of the calibration text, hex. */
+  /** SHA-256 of what was run through the model, hex. */
   readonly calibration: string;
   /** As `poolingName` gives it. */
   readonly pooling: string;

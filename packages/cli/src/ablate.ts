@@ -19,6 +19,7 @@ import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import { checkOverlap, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
+import { manifestOf, modelName } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin, pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
@@ -145,6 +146,12 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     checkOverlap(calibration, judgement, false);
     const model = await checkpoint.fingerprint();
     const data = await judgementFacts(judged);
+    const plugins = [
+      ...planners,
+      ...strategies,
+      ...repairs.flatMap((repair) => repair ?? []),
+      ...comparisons.flatMap(({ measure, embedding }) => [measure, embedding]),
+    ];
 
     let resumed = 0;
     const measured = new Map<string, Promise<Measured>>();
@@ -253,6 +260,17 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     const combinations = comparisons.length * planners.length * ways.length * recipe.layers.length;
     const table = { combinations, cells, distinct: byWeights.size };
     await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...table });
+    const manifest = manifestOf(
+      {
+        command: "ablate",
+        arguments: recipe,
+        model: { name: modelName(recipe.model), sha256: model },
+        data: { calibration: calibration.facts, ...data },
+        plugins: plugins.map(pluginFact),
+      },
+      run,
+    );
+    await writeJson(join(out, "manifest.json"), manifest);
     await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
     await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
     await writeWholeFile(
@@ -263,6 +281,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         cells,
         dense: { accuracy: dense.accuracy },
         similarities,
+        manifest: manifest as unknown as Record<string, unknown>,
         chance: judgement.questions && 1 / judgement.questions[0].choices.length,
       }),
     );

@@ -43,7 +43,7 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, modelName, platformFact, textFact } from "./manifest.js";
+import { type Manifest, manifestOf, modelFact, modelName, textFact } from "./manifest.js";
 import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
@@ -54,7 +54,6 @@ import { similarityFile } from "./similarity.js";
 import { judgedCells } from "./table.js";
 import { fileSource } from "./text-source.js";
 import { resumable, type Workplace } from "./unfinished.js";
-import { version } from "./version.js";
 
 export interface CompressRequest {
   readonly model: string;
@@ -108,7 +107,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   try {
     const inputs = await readInputs(request, checkpoint, tokenizer, run);
-    const manifest = out === undefined ? undefined : await manifestOf(request, checkpoint, inputs, run);
+    const manifest = out === undefined ? undefined : await compressManifest(request, checkpoint, inputs, run);
     return await resumable(
       out,
       manifest,
@@ -485,36 +484,37 @@ async function gather(
 }
 
 /** What it takes to repeat the run, and all that its results depend on. */
-async function manifestOf(
+async function compressManifest(
   request: CompressRequest,
   checkpoint: Checkpoint,
   { planner, strategy, repair, schemes, comparison }: Inputs,
   run: Run,
 ): Promise<Manifest> {
-  const { model, preset, out: _, force: __, ...given } = request;
-  return {
-    layerfold: version,
-    command: "compress",
-    arguments: { ...given, method: preset.id },
-    seed: run.seed,
-    model: { name: modelName(model), sha256: await checkpoint.fingerprint() },
-    data: {
-      ...(request.calibration && { calibration: await calibrationSources(request.calibration) }),
-      ...(request.calibrationQuestions && {
-        calibrationQuestions: await textFact(fileSource(request.calibrationQuestions)),
-      }),
-      ...(await judgementFacts(judgementOf(request))),
+  const { model, preset, ...given } = request;
+  const { calibration, calibrationQuestions } = request;
+  return manifestOf(
+    {
+      command: "compress",
+      arguments: { ...given, method: preset.id },
+      model: await modelFact(model, checkpoint),
+      data: {
+        ...(calibration && { calibration: await calibrationSources(calibration) }),
+        ...(calibrationQuestions && {
+          calibrationQuestions: await textFact(fileSource(calibrationQuestions)),
+        }),
+        ...(await judgementFacts(judgementOf(request))),
+      },
+      plugins: [
+        planner,
+        strategy,
+        ...(repair ? [repair] : []),
+        ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
+        comparison.measure,
+        comparison.embedding,
+      ].map(pluginFact),
     },
-    plugins: [
-      planner,
-      strategy,
-      ...(repair ? [repair] : []),
-      ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
-      comparison.measure,
-      comparison.embedding,
-    ].map(pluginFact),
-    platform: platformFact(),
-  };
+    run,
+  );
 }
 
 async function writeResults(

@@ -2,10 +2,13 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { basename, dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { fileError } from "@layerfold/checkpoint";
+import { type Checkpoint, fileError } from "@layerfold/checkpoint";
+import { writeJson } from "./outputs.js";
+import type { Run } from "./run.js";
 import type { TextSource } from "./text-source.js";
+import { version } from "./version.js";
 
 /** What it takes to repeat a run bit for bit. */
 export interface Manifest {
@@ -13,8 +16,9 @@ export interface Manifest {
   readonly command: string;
   readonly arguments: Readonly<Record<string, unknown>>;
   readonly seed: number;
-  readonly model: { readonly name: string; readonly sha256: string };
-  /** Every text that was read, by what it was for. */
+  /** Absent where a run saw only what another had captured of it. */
+  readonly model?: FileFact;
+  /** Every text or other file that was read, by what it was for. */
   readonly data: Readonly<Record<string, DataFact | readonly DataFact[]>>;
   readonly plugins: readonly PluginFact[];
   readonly platform: {
@@ -26,7 +30,13 @@ export interface Manifest {
   };
 }
 
-/** A text that was read. */
+/** A file, or a checkpoint as a whole, by its content. */
+export interface FileFact {
+  readonly name: string;
+  readonly sha256: string;
+}
+
+/** A text, or another file, that was read. */
 export interface DataFact {
   /** Of the file; `self` is text that the model made up. */
   readonly name: string;
@@ -54,7 +64,7 @@ export async function fileFingerprint(file: string): Promise<string> {
 }
 
 /** Name and fingerprint of a data file. */
-export async function dataFact(file: string): Promise<DataFact> {
+export async function dataFact(file: string): Promise<FileFact> {
   return { name: basename(file), sha256: await fileFingerprint(file) };
 }
 
@@ -62,6 +72,56 @@ export async function dataFact(file: string): Promise<DataFact> {
 export async function textFact({ file, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
   return { ...(await dataFact(file)), ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
+}
+
+/** Name and fingerprint of a MODEL argument. */
+export async function modelFact(
+  path: string,
+  checkpoint: Pick<Checkpoint, "fingerprint">,
+): Promise<FileFact> {
+  return { name: modelName(path), sha256: await checkpoint.fingerprint() };
+}
+
+/** What a command knows of its own run. */
+export interface RunFacts {
+  readonly command: string;
+  /** As they were given; those that change no result are left out. */
+  readonly arguments: object;
+  readonly model?: FileFact;
+  readonly data?: Manifest["data"];
+  readonly plugins?: readonly PluginFact[];
+}
+
+export function manifestOf(
+  { command, arguments: given, model, data = {}, plugins = [] }: RunFacts,
+  { seed }: Pick<Run, "seed">,
+): Manifest {
+  const silent = ["json", "quiet", "seed", "out", "force", "dryRun"];
+  const telling = Object.entries(given).filter(([name]) => !silent.includes(name));
+  return {
+    layerfold: version,
+    command,
+    arguments: Object.fromEntries(telling),
+    seed,
+    model,
+    data,
+    plugins,
+    platform: platformFact(),
+  };
+}
+
+/** Writes a run's manifest into the folder that it made. */
+export async function writeManifest(folder: string, facts: RunFacts, run: Pick<Run, "seed">): Promise<void> {
+  await writeJson(join(folder, "manifest.json"), manifestOf(facts, run));
+}
+
+/** Writes a run's manifest beside the file that it made: `plan.manifest.json` beside `plan.json`. */
+export async function writeManifestBeside(
+  file: string,
+  facts: RunFacts,
+  run: Pick<Run, "seed">,
+): Promise<void> {
+  await writeJson(file.replace(/(\.[^./\\]+)?$/, ".manifest.json"), manifestOf(facts, run));
 }
 
 /** The machine and the versions that the arithmetic ran on. */

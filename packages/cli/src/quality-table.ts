@@ -27,7 +27,7 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, modelName, platformFact, textFact } from "./manifest.js";
+import { type Manifest, manifestOf, modelFact, modelName, textFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
@@ -35,7 +35,6 @@ import { pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 import { fileSource } from "./text-source.js";
 import { type Known, keptResults } from "./unfinished.js";
-import { version } from "./version.js";
 
 export interface QualityTableRequest extends JudgementRequest {
   readonly model: string;
@@ -376,16 +375,15 @@ async function writeTable(
 ): Promise<void> {
   const { model, presets, out, ...given } = request;
   const name = modelName(model);
-  const manifest: Manifest = {
-    layerfold: version,
-    command: "quality",
-    arguments: { ...given, presets: presets.map(({ id }) => id) },
-    seed: run.seed,
-    model: { name, sha256: await checkpoint.fingerprint() },
-    data,
-    plugins: [],
-    platform: platformFact(),
-  };
+  const manifest = manifestOf(
+    {
+      command: "quality",
+      arguments: { ...given, presets: presets.map(({ id }) => id) },
+      model: await modelFact(model, checkpoint),
+      data,
+    },
+    run,
+  );
   await writeJson(join(out, "quality.json"), { manifest, presets, ...table });
   await writeWholeFile(join(out, "quality.md"), qualityMarkdown(name, table, manifest));
 }

@@ -41,7 +41,7 @@ export async function selfText(
     run.ctx.report?.({
       type: "progress",
       stage: "sample",
-      done: Math.min(done, tokens),
+      done,
       total: tokens,
       unit: "tokens",
     });
@@ -59,7 +59,8 @@ export async function selfText(
         signal: run.ctx.signal,
         onToken(open) {
           drawn += open;
-          report(before + drawn);
+          // Texts that are still open may run past what is wanted.
+          report(Math.min(before + drawn, tokens - 1));
         },
       });
       for (const text of texts) {
@@ -79,6 +80,7 @@ export async function selfText(
   } finally {
     await generator.close();
   }
+  report(tokens);
   return sequences;
 }
 

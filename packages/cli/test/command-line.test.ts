@@ -13,6 +13,7 @@ const validation = join(data, "validation.jsonl");
 const questions = join(data, "questions-dev.jsonl");
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-cli-"));
 const at = (name: string) => join(scratch, name);
+const manifest = (file: string) => JSON.parse(readFileSync(at(file), "utf8"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
 describe("help", () => {
@@ -281,6 +282,45 @@ describe("the stages one by one", () => {
     ).toBe(0);
   });
 
+  it("leave what it takes to repeat each of them", () => {
+    const { model, ...captured } = manifest("capture/manifest.json");
+    expect(model).toEqual({ name: "foldling", sha256: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    expect(captured).toMatchObject({ command: "capture", arguments: { calibrationTokens: 4000 }, seed: 0 });
+    expect(captured.data.calibration).toMatchObject([{ name: "calibration.jsonl", share: 1 }]);
+    expect(captured.arguments).not.toHaveProperty("out");
+    const similarity = manifest("s.manifest.json");
+    expect(similarity.data.capture.name).toBe("activations.json");
+    expect(similarity.plugins).toMatchObject([
+      { id: "npib" },
+      { id: "diffusion-map", options: { alpha: 1 } },
+    ]);
+    expect(manifest("plan.manifest.json")).toMatchObject({
+      ...{ command: "plan", model, data: { similarity: { name: "s.json" } } },
+      plugins: [{ id: "best-adjacent-pair" }],
+    });
+    expect(manifest("drop.manifest.json").data.capture).toEqual(similarity.data.capture);
+    expect(manifest("folded/manifest.json")).toMatchObject({
+      ...{ command: "merge", model, plugins: [{ id: "weighted" }] },
+      arguments: { plan: { num_hidden_layers: 16 } },
+    });
+  });
+
+  it("capture takes parts of texts, and what the model makes up", async () => {
+    const capture = (texts: string, out: string) =>
+      json("capture", checkpoint, "--calibration", texts, "--calibration-tokens", "1100", "--out", at(out));
+    const seen = (out: string) => JSON.parse(readFileSync(at(`${out}/activations.json`), "utf8")).calibration;
+    const mixed = `${calibration}[0:30]:0.5,self:0.5`;
+    const { result } = await capture(mixed, "mixed");
+    expect(result.tokens).toBeGreaterThan(900);
+    expect(manifest("mixed/manifest.json").data.calibration).toMatchObject([
+      { range: "[0:30]", share: 0.5 },
+      { name: "self", share: 0.5, tokens: 550 },
+    ]);
+    await capture(mixed, "mixed-again");
+    expect(seen("mixed-again")).toBe(seen("mixed"));
+    expect(seen("capture")).not.toBe(seen("mixed"));
+  });
+
   it("another model's capture is refused", async () => {
     const { error } = await json(
       "plan",
@@ -349,8 +389,7 @@ describe("compress", () => {
     }
     const report = readFileSync(at("compressed/report.html"), "utf8");
     expect(report).not.toMatch(/(src|href)="https?:/);
-    const manifest = JSON.parse(readFileSync(at("compressed/manifest.json"), "utf8"));
-    expect(manifest.data.calibration[0].sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(manifest("compressed/manifest.json").data.calibration[0].sha256).toMatch(/^[0-9a-f]{64}$/);
   });
 
   it("refuses to judge on calibration text, unless it is told to", async () => {
@@ -390,6 +429,11 @@ it("quantize writes files that eval measures and dequantize makes dense again", 
   const quantized = await json("quantize", checkpoint, "--scheme", "rtn-w4g32", "--out", at("quantized"));
   expect(quantized.result.log).toHaveLength(16 * 7);
   expect(readdirSync(at("quantized"))).toContain("quantization-log.csv");
+  expect(manifest("quantized/manifest.json")).toMatchObject({
+    command: "quantize",
+    arguments: { scheme: "rtn-w4g32" },
+    plugins: [{ id: "rtn" }],
+  });
   const evaluate = async (folder: string) =>
     (await json("eval", folder, "--perplexity", validation, "--max-tokens", "3000")).result.perplexity;
   const dense = await evaluate(checkpoint);
@@ -417,6 +461,9 @@ it("a repair goes through merge, and needs its calibration text", async () => {
   const perplexityOf = async (folder: string) =>
     (await json("eval", folder, "--perplexity", validation, "--max-tokens", "3000")).result.perplexity;
   expect(result.parameterRatio).toBeGreaterThan(0);
+  const { data: seen, plugins } = manifest("repaired/manifest.json");
+  expect(seen.calibration[0].tokens).toBeGreaterThan(3000);
+  expect(plugins.map(({ id }: any) => id)).toEqual(["weighted", "reconstruct"]);
   await json("merge", checkpoint, "--plan", plan, "--out", at("dropped"));
   // The last layer dropped costs foldling a third of its perplexity's logarithm; the refit must win most of it back.
   expect(await perplexityOf(at("repaired"))).toBeLessThan(await perplexityOf(at("dropped")));
@@ -452,7 +499,7 @@ it("ablate measures identical folds once, and goes on where it stopped", async (
   expect(again.result.resumed).toBe(result.distinct);
   expect(again.result.cells).toEqual(result.cells);
   expect(readdirSync(at("grid"))).toEqual(
-    expect.arrayContaining(["ablation.csv", "ablation.md", "ablation.json", "report.html"]),
+    expect.arrayContaining(["ablation.csv", "ablation.md", "ablation.json", "manifest.json", "report.html"]),
   );
   writeFileSync(recipe, JSON.stringify({ ...grid, planers: [] }));
   expect((await json("ablate", recipe, "--out", at("grid"))).error.code).toBe("RECIPE_INVALID");

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import {
   captureActivations,
@@ -13,7 +14,7 @@ import { type Command, Option } from "commander";
 import { readCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { calibrationBatches, openModelCheckpoint } from "../inputs.js";
-import { fileFingerprint } from "../manifest.js";
+import { dataFact, fileFingerprint, modelName, writeManifest } from "../manifest.js";
 import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -66,20 +67,21 @@ export function captureCommand(signal: AbortSignal): Command {
         ? await onnxTarget(modelPath, options.tap)
         : await checkpointTarget(modelPath, run);
       try {
-        const batches = options.input
-          ? [tokenBatch((await readTokenRows(options.input, target)).rows)]
-          : calibrationBatches(
-              await readCalibration(
-                file,
-                {
-                  checkpoint: target.checkpoint,
-                  context: target.maxPositionEmbeddings,
-                  tokenizer: await openTokenizer(options.tokenizer ?? target.folder),
-                },
-                options,
-                run,
-              ),
+        const given = options.input ? (await readTokenRows(options.input, target)).rows : [];
+        const calibration = options.input
+          ? undefined
+          : await readCalibration(
+              file,
+              {
+                checkpoint: target.checkpoint,
+                context: target.maxPositionEmbeddings,
+                tokenizer: await openTokenizer(options.tokenizer ?? target.folder),
+              },
+              options,
+              run,
             );
+        const batches = calibration ? calibrationBatches(calibration) : [tokenBatch(given)];
+        const sequences = calibration?.sequences.map(({ ids }) => ids) ?? given;
         const activations = await captureActivations(target.source, batches, { pooling }, run.ctx);
         const facts = {
           layers: activations.layers.length,
@@ -87,15 +89,26 @@ export function captureCommand(signal: AbortSignal): Command {
           hidden_size: activations.layers[0].shape[1],
           tokens: activations.statistics.tokenCount,
         };
+        const model = await target.fingerprint();
         await saveActivations(
           options.out,
           activations,
           {
-            model: await target.fingerprint(),
-            calibration: await fileFingerprint(file),
+            model,
+            calibration: tokensFingerprint(sequences),
             pooling: poolingName(pooling),
           },
           signal,
+        );
+        await writeManifest(
+          options.out,
+          {
+            command: "capture",
+            arguments: options,
+            model: { name: modelName(modelPath), sha256: model },
+            data: calibration ? { calibration: calibration.facts } : { input: await dataFact(file) },
+          },
+          run,
         );
         run.terminal.result(
           facts,
@@ -105,6 +118,13 @@ export function captureCommand(signal: AbortSignal): Command {
         await target.close();
       }
     });
+}
+
+/** SHA-256 of token sequences, hex: of what a capture saw, whatever text it was cut or made from. */
+function tokensFingerprint(sequences: readonly ArrayLike<number>[]): string {
+  const hash = createHash("sha256");
+  for (const ids of sequences) hash.update(Int32Array.of(ids.length, ...Array.from(ids)));
+  return hash.digest("hex");
 }
 
 /** What a capture needs to know of a model. */

@@ -3,6 +3,7 @@ import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
+import { modelFact, writeManifest } from "../manifest.js";
 import { createRun } from "../run.js";
 
 interface ExportOptions extends CommonOptions {
@@ -47,6 +48,8 @@ export function exportCommand(signal: AbortSignal): Command {
           { quantizedWeights: weights, operator, accuracyLevel, force },
           run.ctx,
         );
+        const model = await modelFact(modelPath, checkpoint);
+        await writeManifest(options.out, { command: "export", arguments: options, model }, run);
         run.terminal.result(
           written,
           `${(written.weightBytes / 2 ** 20).toFixed(1)} MiB of weights → ${options.out}`,

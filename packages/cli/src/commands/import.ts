@@ -1,6 +1,7 @@
 import { importGguf } from "@layerfold/checkpoint";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command } from "../command.js";
+import { dataFact, writeManifest } from "../manifest.js";
 import { createRun } from "../run.js";
 
 export function importCommand(signal: AbortSignal): Command {
@@ -26,6 +27,8 @@ export function importCommand(signal: AbortSignal): Command {
         run.settings.assertUsed();
         const { dtype, force } = options;
         const written = await importGguf(file, options.out, { dtype, force }, run.ctx);
+        const model = await dataFact(file);
+        await writeManifest(options.out, { command: "import", arguments: options, model }, run);
         run.terminal.result(
           written,
           `${written.parameterCount.toLocaleString("en")} parameters as ${dtype} → ${options.out}`,

@@ -3,12 +3,13 @@ import { refuseOccupied } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
-import { calibrationIdentity, knownCalibration } from "../calibration.js";
+import { calibrationSources, knownCalibration } from "../calibration.js";
 import { describeTrials, sizedCalibration } from "../calibration-size.js";
 import { type CommonOptions, command } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
+import { manifestOf, modelFact, writeManifest } from "../manifest.js";
 import { outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
 import { foldParts } from "../preset-parts.js";
@@ -73,18 +74,18 @@ export function mergeCommand(signal: AbortSignal): Command {
           return;
         }
         await refuseOccupied(out, options.force);
-        const { folded, trials } = await resumable(
+        const looksAt = repair && options.calibration;
+        const facts = {
+          command: "merge",
+          arguments: { ...options, plan },
+          model: await modelFact(modelPath, checkpoint),
+          data: { ...(looksAt && { calibration: await calibrationSources(looksAt) }) },
+          plugins: [strategy, ...(repair ? [repair] : [])].map(pluginFact),
+        };
+        const { folded, trials, calibration } = await resumable(
           // Only a repair takes long enough to be worth keeping.
           repair && out,
-          repair && {
-            command: "merge",
-            model: await checkpoint.fingerprint(),
-            plan,
-            plugins: [strategy, repair].map(pluginFact),
-            calibration:
-              options.calibration && (await calibrationIdentity(options.calibration, options, run)),
-            seed: run.seed,
-          },
+          manifestOf(facts, run),
           async ({ folder, known }) => {
             const all =
               tokenizer && options.calibration
@@ -105,10 +106,11 @@ export function mergeCommand(signal: AbortSignal): Command {
               { plan, strategy, repair, calibration, out, force, unfinished },
               run,
             );
-            return { folded, trials: sized?.trials };
+            return { folded, trials: sized?.trials, calibration: calibration?.facts };
           },
           run,
         );
+        await writeManifest(out, { ...facts, data: { ...(calibration && { calibration }) } }, run);
         run.terminal.result(
           trials ? { ...folded, calibration_trials: trials } : folded,
           `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${out}`,

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
@@ -6,13 +7,15 @@ import type { Command } from "commander";
 import { readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
-import { gatherEvidence } from "../evidence.js";
+import { gatherEvidence, judgesBy } from "../evidence.js";
 import { openModelCheckpoint } from "../inputs.js";
+import { dataFact, modelFact, textFact, writeManifestBeside } from "../manifest.js";
 import { outputOf, writeJson } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
-import { makePlugin } from "../registry.js";
+import { makePlugin, pluginFact } from "../registry.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
+import { fileSource } from "../text-source.js";
 import {
   type CalibrationFlags,
   type QuestionFlags,
@@ -75,6 +78,14 @@ export function planCommand(signal: AbortSignal): Command {
       try {
         const layerCount = checkpoint.architecture.blocks.length;
         checkTarget({ layerCount }, options.layers, "--layers");
+        const calibration = options.calibration
+          ? await readCalibration(
+              options.calibration,
+              { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
+              options,
+              run,
+            )
+          : undefined;
         const { evidence, close } = await gatherEvidence(
           planner,
           {
@@ -84,14 +95,7 @@ export function planCommand(signal: AbortSignal): Command {
             planningTokens: options.planningTokens,
             similarity: options.similarity ? await loadSimilarity(options.similarity, layerCount) : undefined,
             activations: options.capture ? await loadCapture(options.capture, checkpoint) : undefined,
-            calibration: options.calibration
-              ? await readCalibration(
-                  options.calibration,
-                  { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
-                  options,
-                  run,
-                )
-              : undefined,
+            calibration,
             answers: options.calibrationQuestions
               ? await readAnswers(
                   options.calibrationQuestions,
@@ -109,6 +113,31 @@ export function planCommand(signal: AbortSignal): Command {
           run.terminal.result(planFacts(plan, checkpoint.architecture), said);
         } else {
           await writeJson(out, plan);
+          const { calibrationQuestions, similarity, capture } = options;
+          const judges = judgesBy(planner) ? [strategy, ...(repair ? [repair] : [])] : [];
+          const compares = planner.needs.includes("similarity") && !similarity;
+          await writeManifestBeside(
+            out,
+            {
+              command: "plan",
+              arguments: options,
+              model: await modelFact(modelPath, checkpoint),
+              data: {
+                ...(calibration && { calibration: calibration.facts }),
+                ...(calibrationQuestions && {
+                  calibrationQuestions: await textFact(fileSource(calibrationQuestions)),
+                }),
+                ...(similarity && { similarity: await dataFact(similarity) }),
+                ...(capture && { capture: await dataFact(join(capture, "activations.json")) }),
+              },
+              plugins: [
+                planner,
+                ...judges,
+                ...(compares ? [comparison.measure, comparison.embedding] : []),
+              ].map(pluginFact),
+            },
+            run,
+          );
           run.terminal.result(plan, `${said} → ${out}`);
         }
       } finally {

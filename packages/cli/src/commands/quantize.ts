@@ -10,10 +10,10 @@ import {
   writeActivationScales,
 } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { calibrationIdentity, knownCalibration } from "../calibration.js";
+import { calibrationSources, knownCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
-import { fileFingerprint } from "../manifest.js";
+import { dataFact, manifestOf, modelFact, writeManifest } from "../manifest.js";
 import { makeScheme, quantizeModel } from "../quantize-model.js";
 import { pluginFact } from "../registry.js";
 import { createRun } from "../run.js";
@@ -123,23 +123,22 @@ export function quantizeCommand(signal: AbortSignal): Command {
         run.settings.assertUsed();
         origin = options.reuse ? await openModelCheckpoint(options.reuse, run, { packed: true }) : undefined;
         await refuseOccupied(options.out, options.force);
-        const file = (name: string | undefined) => name && fileFingerprint(name);
-        const { written, log, embeddingBytes, activationScales } = await resumable(
+        const facts = {
+          command: "quantize",
+          arguments: options,
+          model: await modelFact(modelPath, checkpoint),
+          data: {
+            ...(options.calibration && { calibration: await calibrationSources(options.calibration) }),
+            ...(options.activationScales && { activationScales: await dataFact(options.activationScales) }),
+            ...(options.reuse && origin && { reuse: await modelFact(options.reuse, origin) }),
+            ...(options.plan && { plan: await dataFact(options.plan) }),
+          },
+          plugins: [...scheme.transforms, scheme.quantizer].map(pluginFact),
+        };
+        const { written, log, embeddingBytes, activationScales, calibration } = await resumable(
           // Rounding alone is done in no time.
           options.calibration && options.out,
-          options.calibration && {
-            command: "quantize",
-            model: await checkpoint.fingerprint(),
-            scheme: [scheme.name, scheme.format, scheme.trueSequential],
-            plugins: [...scheme.transforms, scheme.quantizer].map(pluginFact),
-            overrides: overrides.map(({ match, quantizer }) => [match, quantizer && pluginFact(quantizer)]),
-            embeddingBits: options.embeddingBits,
-            activationScales: await file(options.activationScales),
-            reuse: origin && (await origin.fingerprint()),
-            plan: await file(options.plan),
-            calibration: await calibrationIdentity(options.calibration, options, run),
-            seed: run.seed,
-          },
+          manifestOf(facts, run),
           async ({ folder, known }) => {
             const calibration = options.calibration
               ? await knownCalibration(
@@ -151,7 +150,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
                 )
               : undefined;
             const scales = options.activationScales && (await readActivationScales(options.activationScales));
-            return quantizeModel(
+            const quantized = await quantizeModel(
               checkpoint,
               {
                 scheme,
@@ -169,7 +168,13 @@ export function quantizeCommand(signal: AbortSignal): Command {
               },
               run,
             );
+            return { ...quantized, calibration: calibration?.facts };
           },
+          run,
+        );
+        await writeManifest(
+          options.out,
+          { ...facts, data: { ...facts.data, ...(calibration && { calibration }) } },
           run,
         );
         if (options.writeActivationScales) {
@@ -228,6 +233,8 @@ export function dequantizeCommand(signal: AbortSignal): Command {
         const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
         try {
           const written = await dequantizeCheckpoint(checkpoint, options.out, options, run.ctx);
+          const model = await modelFact(modelPath, checkpoint);
+          await writeManifest(options.out, { command: "dequantize", arguments: options, model }, run);
           run.terminal.result(written, `${(written.tensorBytes / 2 ** 20).toFixed(1)} MiB → ${options.out}`);
         } finally {
           await checkpoint.close();

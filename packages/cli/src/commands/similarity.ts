@@ -1,6 +1,9 @@
+import { join } from "node:path";
 import { loadActivations } from "@layerfold/capture";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
+import { dataFact, writeManifestBeside } from "../manifest.js";
+import { pluginFact } from "../registry.js";
 import { createRun } from "../run.js";
 import { makeComparison, saveBlockSimilarity, saveSimilarity, uncertaintyOf } from "../similarity.js";
 
@@ -39,16 +42,24 @@ export function similarityCommand(signal: AbortSignal): Command {
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
       const { activations } = await loadActivations(capture);
+      const facts = {
+        command: "similarity",
+        arguments: options,
+        data: { capture: await dataFact(join(capture, "activations.json")) },
+        plugins: [comparison.measure, comparison.embedding].map(pluginFact),
+      };
       if (options.block !== undefined) {
         const { block, out } = options;
         const values = await comparison.compareBlocks(activations.layers, block, run.ctx);
         const written = await saveBlockSimilarity(out, values, block, comparison);
+        await writeManifestBeside(out, facts, run);
         run.terminal.result(written, `${values.length} blocks of ${block}, ${written.measure.id} → ${out}`);
         return;
       }
       const similarity = await comparison.compare(activations.layers, run.ctx);
       const uncertainty = await uncertaintyOf(comparison, activations.layers, options, run.ctx);
       const written = await saveSimilarity(options.out, similarity, comparison, uncertainty);
+      await writeManifestBeside(options.out, facts, run);
       run.terminal.result(
         written,
         `${written.layerCount} × ${written.layerCount} ${written.measure.id} → ${options.out}`,

@@ -3,6 +3,7 @@ import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layer
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
+import { dataFact, modelFact, writeManifestBeside } from "../manifest.js";
 import { createRun } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 
@@ -53,6 +54,16 @@ export function traceCommand(signal: AbortSignal): Command {
           sequence: sequenceLength,
           out: options.out,
         };
+        await writeManifestBeside(
+          options.out,
+          {
+            command: "trace",
+            arguments: options,
+            model: await modelFact(model, checkpoint),
+            data: { input: await dataFact(options.input) },
+          },
+          run,
+        );
         run.terminal.result(
           facts,
           `${facts.layers} layers, [${batchSize}, ${sequenceLength}] tokens → ${options.out}`,
