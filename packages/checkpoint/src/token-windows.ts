@@ -74,6 +74,7 @@ export function tokenWindows(
     throw new LayerfoldError("WINDOW_INVALID", "cannot cut such windows", {
       wanted: "window ≥ 2, 1 ≤ stride ≤ window, maxTokens ≥ window",
       got: `window ${window}, stride ${stride}, maxTokens ${maxTokens}`,
+      where: documents.file,
     });
   }
   const sequences =
