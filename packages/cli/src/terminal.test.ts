@@ -35,6 +35,26 @@ it("writes plain lines with the time left when piped, and not too many", () => {
   expect(err()).toBe("capture: 100/100 tokens · 30.0 s\n");
 });
 
+it("keeps a stage's clock through notes, and begins it anew when the stage comes again", () => {
+  const { terminal, err } = piped();
+  for (let round = 0; round < 2; round++) {
+    terminal.report(progress(20));
+    vi.advanceTimersByTime(10_000);
+    terminal.report({ type: "diagnostic", severity: "warning", code: "X", message: "y" });
+    terminal.say("a line");
+    vi.advanceTimersByTime(10_000);
+    // 20 tokens came in 20 seconds; those before were there already.
+    terminal.report(progress(40));
+    vi.advanceTimersByTime(5000);
+    terminal.report(progress(100));
+    expect(err().split("\n").filter(Boolean)).toEqual([
+      "warning X: y",
+      "capture: 40/100 tokens · 60 s left",
+      "capture: 100/100 tokens · 25.0 s",
+    ]);
+  }
+});
+
 it("says nothing when quiet, but for a JSON result", () => {
   const quiet = piped({ quiet: true });
   quiet.terminal.report(progress(1));

@@ -28,17 +28,22 @@ export function createTerminal(options: TerminalOptions): Terminal {
   let bar: SingleBar | undefined;
   let stage: string | undefined;
   let startedAt = 0;
+  let startedWith = 0;
   let lastLineAt = 0;
 
-  const stop = () => {
+  /** Makes room for a line; the stage goes on behind it. */
+  const takeDown = () => {
     bar?.stop();
     bar = undefined;
+  };
+  const stop = () => {
+    takeDown();
     stage = undefined;
   };
 
   const showBar = (event: ProgressEvent) => {
-    if (stage !== event.stage) {
-      stop();
+    if (!bar || stage !== event.stage) {
+      takeDown();
       stage = event.stage;
       const style: Options = {
         format: "{stage} {bar} {value}/{total} {unit} · {eta_formatted} left",
@@ -50,8 +55,8 @@ export function createTerminal(options: TerminalOptions): Terminal {
       bar = new SingleBar(style, Presets.shades_classic);
       bar.start(event.total, event.done, { stage: event.stage, unit: event.unit });
     } else {
-      bar?.setTotal(event.total);
-      bar?.update(event.done);
+      bar.setTotal(event.total);
+      bar.update(event.done);
     }
     if (event.done >= event.total) stop();
   };
@@ -61,16 +66,20 @@ export function createTerminal(options: TerminalOptions): Terminal {
     if (stage !== event.stage) {
       stage = event.stage;
       startedAt = now;
+      startedWith = event.done;
       lastLineAt = now;
     }
     const finished = event.done >= event.total;
+    // The same stage may come again, with another text.
+    if (finished) stage = undefined;
     if (!finished && now - lastLineAt < plainLineEverySeconds * 1000) return;
     lastLineAt = now;
     const elapsed = (now - startedAt) / 1000;
-    const left = event.done > 0 ? (elapsed / event.done) * (event.total - event.done) : 0;
+    const done = event.done - startedWith;
     // A stage that came and went within a second is no news.
     if (finished && elapsed < 1) return;
-    const tail = finished ? `${elapsed.toFixed(1)} s` : `${Math.ceil(left)} s left`;
+    const left = done > 0 ? `${Math.ceil((elapsed / done) * (event.total - event.done))} s left` : "begun";
+    const tail = finished ? `${elapsed.toFixed(1)} s` : left;
     stderr.write(`${event.stage}: ${event.done}/${event.total} ${event.unit} · ${tail}\n`);
   };
 
@@ -78,7 +87,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
     report(event) {
       if (quiet) return;
       if (event.type === "diagnostic") {
-        stop();
+        takeDown();
         stderr.write(
           `${event.severity === "warning" ? "warning" : "note"} ${event.code}: ${event.message}\n`,
         );
@@ -90,7 +99,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
     },
     say(line) {
       if (quiet || json) return;
-      stop();
+      takeDown();
       stdout.write(`${line}\n`);
     },
     result(value, text) {
