@@ -50,6 +50,9 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   expect(table).toContain("**dropped**");
   expect(table).toContain("New to it: validation.jsonl[0:4]");
 
+  const { manifest } = JSON.parse(readFileSync(join(out, "quality.json"), "utf8"));
+  expect(manifest.plugins).toMatchObject([{ id: "lowest-influence" }, { id: "drop" }]);
+
   const kept = readdirSync(join(out, "rows"));
   // Dense, the plan, four rows.
   expect(kept).toHaveLength(6);

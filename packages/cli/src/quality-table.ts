@@ -27,7 +27,7 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, manifestOf, modelFact, modelName, textFact } from "./manifest.js";
+import { type Manifest, manifestOf, modelFact, modelName, type PluginFact, textFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
@@ -142,9 +142,11 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     let captured: Promise<Activations> | undefined;
     const rows: QualityRow[] = [];
     const plans: QualityPlan[] = [];
+    const plugins = new Map<string, PluginFact>();
     const layerCount = checkpoint.architecture.blocks.length;
     for (const preset of request.presets) {
       const parts = await presetParts(preset, run);
+      for (const fact of factsOf(parts)) plugins.set(JSON.stringify(fact), fact);
       run.terminal.say(preset.id);
       for (const planned of await plansOf(parts)) {
         const { removed, plan, seconds } = planned;
@@ -153,7 +155,8 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
         for (const way of waysOf(plan, parts)) four.push(await measuredRow(preset, removed, way, bench));
         rows.push(...four);
         plans.push({ preset: preset.id, removed, plan, seconds, merging: merging(four, run) });
-        await writeTable(request, checkpoint, facts, { dense, rows, plans, notes: notesOf() }, run);
+        const used = { data: facts, plugins: [...plugins.values()] };
+        await writeTable(request, checkpoint, used, { dense, rows, plans, notes: notesOf() }, run);
       }
     }
     return { dense, rows, plans, notes: notesOf() };
@@ -230,6 +233,12 @@ async function openReference(checkpoint: Checkpoint) {
 
 /** Repairs that fill a group's block from all its layers, and so merge by themselves. */
 const mergingRepairs = ["component-fold", "concatenate", "searched-weights"];
+
+/** The plug-ins that a preset names. */
+function factsOf({ planner, strategy, repair, comparison }: PresetParts): PluginFact[] {
+  const compares = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
+  return [planner, strategy, ...(repair ? [repair] : []), ...compares].map(pluginFact);
+}
 
 interface Way {
   readonly name: (typeof ways)[number];
@@ -369,7 +378,7 @@ async function peakMemory(): Promise<number> {
 async function writeTable(
   request: QualityTableRequest,
   checkpoint: Checkpoint,
-  data: Manifest["data"],
+  used: Pick<Manifest, "data" | "plugins">,
   table: QualityTable,
   run: Run,
 ): Promise<void> {
@@ -380,7 +389,7 @@ async function writeTable(
       command: "quality",
       arguments: { ...given, presets: presets.map(({ id }) => id) },
       model: await modelFact(model, checkpoint),
-      data,
+      ...used,
     },
     run,
   );
