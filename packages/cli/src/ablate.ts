@@ -21,7 +21,7 @@ import { openModel } from "./inputs.js";
 import { checkOverlap, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
 import { manifestOf, modelName } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
-import { makePlugin, pluginFact } from "./registry.js";
+import { makePlugin, pluginFact, pluginFacts } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
 import { parseCalibration } from "./text-source.js";
@@ -146,12 +146,6 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     checkOverlap(calibration, judgement, false);
     const model = await checkpoint.fingerprint();
     const data = await judgementFacts(judged);
-    const plugins = [
-      ...planners,
-      ...strategies,
-      ...repairs.flatMap((repair) => repair ?? []),
-      ...comparisons.flatMap(({ measure, embedding }) => [measure, embedding]),
-    ];
 
     let resumed = 0;
     const measured = new Map<string, Promise<Measured>>();
@@ -266,7 +260,12 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         arguments: recipe,
         model: { name: modelName(recipe.model), sha256: model },
         data: { calibration: calibration.facts, ...data },
-        plugins: plugins.map(pluginFact),
+        plugins: pluginFacts(
+          ...planners,
+          ...strategies,
+          ...repairs,
+          ...comparisons.flatMap(({ measure, embedding }) => [measure, embedding]),
+        ),
       },
       run,
     );
@@ -281,7 +280,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         cells,
         dense: { accuracy: dense.accuracy },
         similarities,
-        manifest: manifest as unknown as Record<string, unknown>,
+        manifest: { ...manifest },
         chance: judgement.questions && 1 / judgement.questions[0].choices.length,
       }),
     );

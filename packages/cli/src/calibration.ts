@@ -13,7 +13,7 @@ import { readQuestionRows } from "./inputs.js";
 import { type DataFact, textFact } from "./manifest.js";
 import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
-import { parseCalibration, sourceName, type TextSource } from "./text-source.js";
+import { fileSource, parseCalibration, sourceName, type TextSource } from "./text-source.js";
 import type { Known } from "./unfinished.js";
 import { windowFor } from "./window.js";
 
@@ -193,6 +193,11 @@ export function describeCalibration({ facts }: Calibration): string {
       ({ name, range, windows, tokens }) => `${name}${range ?? ""}: ${tokens} tokens in ${windows} windows`,
     )
     .join("; ");
+}
+
+/** The questions that a planner weighs, for a manifest. */
+export async function answerFacts(questions: string | undefined): Promise<Record<string, DataFact>> {
+  return questions === undefined ? {} : { calibrationQuestions: await textFact(fileSource(questions)) };
 }
 
 /** The questions that a planner weighs, `FILE` or `FILE[from:to]`. @throws as reading questions, TEXT_RANGE */

@@ -25,6 +25,7 @@ import { checkTarget, drop, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import {
+  answerFacts,
   type Calibration,
   calibrationSources,
   describeCalibration,
@@ -43,16 +44,15 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, manifestOf, modelFact, modelName, textFact } from "./manifest.js";
+import { type Manifest, manifestOf, modelFact, modelName } from "./manifest.js";
 import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
-import { pluginFact } from "./registry.js";
+import { pluginFacts } from "./registry.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { similarityFile } from "./similarity.js";
 import { judgedCells } from "./table.js";
-import { fileSource } from "./text-source.js";
 import { resumable, type Workplace } from "./unfinished.js";
 
 export interface CompressRequest {
@@ -491,7 +491,7 @@ async function compressManifest(
   run: Run,
 ): Promise<Manifest> {
   const { model, preset, ...given } = request;
-  const { calibration, calibrationQuestions } = request;
+  const { calibration } = request;
   return manifestOf(
     {
       command: "compress",
@@ -499,19 +499,17 @@ async function compressManifest(
       model: await modelFact(model, checkpoint),
       data: {
         ...(calibration && { calibration: await calibrationSources(calibration) }),
-        ...(calibrationQuestions && {
-          calibrationQuestions: await textFact(fileSource(calibrationQuestions)),
-        }),
+        ...(await answerFacts(request.calibrationQuestions)),
         ...(await judgementFacts(judgementOf(request))),
       },
-      plugins: [
+      plugins: pluginFacts(
         planner,
         strategy,
-        ...(repair ? [repair] : []),
+        repair,
         ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
         comparison.measure,
         comparison.embedding,
-      ].map(pluginFact),
+      ),
     },
     run,
   );
@@ -541,7 +539,7 @@ async function writeResults(
       judged: judgedCells(rows),
       plans: plans.map((plan) => ({ label: `${plan.groups.length} layers`, plan })),
       chance: stage.judgement.questions && meanChance(stage.judgement.questions),
-      manifest: manifest as unknown as Record<string, unknown>,
+      manifest: { ...manifest },
       notes,
     }),
   );

@@ -96,7 +96,7 @@ export function manifestOf(
   { command, arguments: given, model, data = {}, plugins = [] }: RunFacts,
   { seed }: Pick<Run, "seed">,
 ): Manifest {
-  const silent = ["json", "quiet", "seed", "out", "force", "dryRun"];
+  const silent = ["json", "quiet", "seed", "out", "force", "dryRun", "writeActivationScales"];
   const telling = Object.entries(given).filter(([name]) => !silent.includes(name));
   return {
     layerfold: version,

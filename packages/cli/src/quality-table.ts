@@ -10,12 +10,13 @@ import {
   type MergePlan,
   type MergeStrategy,
   type PlanGroup,
+  type Plugin,
   type Repair,
 } from "@layerfold/core";
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, type Preset, reconstruct, weighted } from "@layerfold/merge";
-import { type Calibration, knownCalibration, readAnswers } from "./calibration.js";
+import { answerFacts, type Calibration, knownCalibration, readAnswers } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
@@ -27,13 +28,12 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, manifestOf, modelFact, modelName, type PluginFact, textFact } from "./manifest.js";
+import { type Manifest, manifestOf, modelFact, type PluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
-import { pluginFact } from "./registry.js";
+import { pluginFact, pluginFacts } from "./registry.js";
 import type { Run } from "./run.js";
-import { fileSource } from "./text-source.js";
 import { type Known, keptResults } from "./unfinished.js";
 
 export interface QualityTableRequest extends JudgementRequest {
@@ -117,9 +117,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       : undefined;
     const seen = {
       calibration: calibration.facts,
-      ...(request.calibrationQuestions && {
-        calibrationQuestions: await textFact(fileSource(request.calibrationQuestions)),
-      }),
+      ...(await answerFacts(request.calibrationQuestions)),
     };
     const facts = { ...seen, ...(await judgementFacts(request)) };
     const limits = [request.window, request.stride, request.maxTokens, request.beginToken, run.seed];
@@ -146,7 +144,9 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const layerCount = checkpoint.architecture.blocks.length;
     for (const preset of request.presets) {
       const parts = await presetParts(preset, run);
-      for (const fact of factsOf(parts)) plugins.set(JSON.stringify(fact), fact);
+      for (const fact of pluginFacts(parts.planner, parts.strategy, parts.repair, ...looksOf(parts))) {
+        plugins.set(JSON.stringify(fact), fact);
+      }
       run.terminal.say(preset.id);
       for (const planned of await plansOf(parts)) {
         const { removed, plan, seconds } = planned;
@@ -162,10 +162,10 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     return { dense, rows, plans, notes: notesOf() };
 
     /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
-    async function plansOf({ planner, comparison, strategy, repair }: PresetParts) {
-      const looks = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
+    async function plansOf(parts: PresetParts) {
+      const { planner, comparison, strategy, repair } = parts;
       const judgedBy = judgesBy(planner) ? [strategy, repair] : [];
-      const used = [planner, ...looks, ...judgedBy].map((part) => part && pluginFact(part));
+      const used = [planner, ...looksOf(parts), ...judgedBy].map((part) => part && pluginFact(part));
       let gathered: ReturnType<typeof gatherEvidence> | undefined;
       const gather = async () => {
         const sees = planner.needs.includes("similarity") || planner.needs.includes("tokenStatistics");
@@ -234,10 +234,9 @@ async function openReference(checkpoint: Checkpoint) {
 /** Repairs that fill a group's block from all its layers, and so merge by themselves. */
 const mergingRepairs = ["component-fold", "concatenate", "searched-weights"];
 
-/** The plug-ins that a preset names. */
-function factsOf({ planner, strategy, repair, comparison }: PresetParts): PluginFact[] {
-  const compares = planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
-  return [planner, strategy, ...(repair ? [repair] : []), ...compares].map(pluginFact);
+/** What a preset's planner compares layers by, if it does. */
+function looksOf({ planner, comparison }: PresetParts): Plugin[] {
+  return planner.needs.includes("similarity") ? [comparison.measure, comparison.embedding] : [];
 }
 
 interface Way {
@@ -382,17 +381,17 @@ async function writeTable(
   table: QualityTable,
   run: Run,
 ): Promise<void> {
-  const { model, presets, out, ...given } = request;
-  const name = modelName(model);
+  const { model: path, presets, out, ...given } = request;
+  const model = await modelFact(path, checkpoint);
   const manifest = manifestOf(
     {
       command: "quality",
       arguments: { ...given, presets: presets.map(({ id }) => id) },
-      model: await modelFact(model, checkpoint),
+      model,
       ...used,
     },
     run,
   );
   await writeJson(join(out, "quality.json"), { manifest, presets, ...table });
-  await writeWholeFile(join(out, "quality.md"), qualityMarkdown(name, table, manifest));
+  await writeWholeFile(join(out, "quality.md"), qualityMarkdown(model.name, table, manifest));
 }

@@ -34,6 +34,11 @@ export function pluginFact(plugin: Plugin): PluginFact {
   return { kind: plugin.kind, id: plugin.id, options: plugin.options, ...(module && { module }) };
 }
 
+/** The same of several; those that there are not are passed over. */
+export function pluginFacts(...plugins: readonly (Plugin | undefined)[]): PluginFact[] {
+  return plugins.flatMap((plugin) => (plugin ? [pluginFact(plugin)] : []));
+}
+
 /**
  * Makes a plug-in by its id, or from a user's module (`./measure.js`, `./measure.ts`) whose default export is a factory or a plug-in.
  *

@@ -9,12 +9,12 @@ import {
   saveActivations,
 } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer, refuseOccupied } from "@layerfold/checkpoint";
-import { type ActivationSource, LayerfoldError, tokenBatch } from "@layerfold/core";
+import { type ActivationSource, LayerfoldError, type TokenBatch, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { readCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { calibrationBatches, openModelCheckpoint } from "../inputs.js";
-import { dataFact, fileFingerprint, modelName, writeManifest } from "../manifest.js";
+import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } from "../manifest.js";
 import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -67,21 +67,9 @@ export function captureCommand(signal: AbortSignal): Command {
         ? await onnxTarget(modelPath, options.tap)
         : await checkpointTarget(modelPath, run);
       try {
-        const given = options.input ? (await readTokenRows(options.input, target)).rows : [];
-        const calibration = options.input
-          ? undefined
-          : await readCalibration(
-              file,
-              {
-                checkpoint: target.checkpoint,
-                context: target.maxPositionEmbeddings,
-                tokenizer: await openTokenizer(options.tokenizer ?? target.folder),
-              },
-              options,
-              run,
-            );
-        const batches = calibration ? calibrationBatches(calibration) : [tokenBatch(given)];
-        const sequences = calibration?.sequences.map(({ ids }) => ids) ?? given;
+        const { batches, sequences, data } = options.input
+          ? await givenTokens(file, target)
+          : await cutTokens(file, target, options, run);
         const activations = await captureActivations(target.source, batches, { pooling }, run.ctx);
         const facts = {
           layers: activations.layers.length,
@@ -106,7 +94,7 @@ export function captureCommand(signal: AbortSignal): Command {
             command: "capture",
             arguments: options,
             model: { name: modelName(modelPath), sha256: model },
-            data: calibration ? { calibration: calibration.facts } : { input: await dataFact(file) },
+            data,
           },
           run,
         );
@@ -118,6 +106,30 @@ export function captureCommand(signal: AbortSignal): Command {
         await target.close();
       }
     });
+}
+
+/** What is run through the model: in batches, the tokens alone, and where they come from. */
+interface Samples {
+  readonly batches: Iterable<TokenBatch> | AsyncIterable<TokenBatch>;
+  readonly sequences: readonly ArrayLike<number>[];
+  readonly data: Manifest["data"];
+}
+
+async function givenTokens(file: string, target: CaptureTarget): Promise<Samples> {
+  const { rows } = await readTokenRows(file, target);
+  return { batches: [tokenBatch(rows)], sequences: rows, data: { input: await dataFact(file) } };
+}
+
+async function cutTokens(
+  texts: string,
+  { checkpoint, maxPositionEmbeddings: context, folder }: CaptureTarget,
+  options: CaptureOptions,
+  run: Run,
+): Promise<Samples> {
+  const tokenizer = await openTokenizer(options.tokenizer ?? folder);
+  const calibration = await readCalibration(texts, { checkpoint, context, tokenizer }, options, run);
+  const sequences = calibration.sequences.map(({ ids }) => ids);
+  return { batches: calibrationBatches(calibration), sequences, data: { calibration: calibration.facts } };
 }
 
 /** SHA-256 of token sequences, hex: of what a capture saw, whatever text it was cut or made from. */

@@ -13,7 +13,7 @@ import { manifestOf, modelFact, writeManifest } from "../manifest.js";
 import { outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
 import { foldParts } from "../preset-parts.js";
-import { pluginFact } from "../registry.js";
+import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
 import { resumable } from "../unfinished.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -80,7 +80,7 @@ export function mergeCommand(signal: AbortSignal): Command {
           arguments: { ...options, plan },
           model: await modelFact(modelPath, checkpoint),
           data: { ...(looksAt && { calibration: await calibrationSources(looksAt) }) },
-          plugins: [strategy, ...(repair ? [repair] : [])].map(pluginFact),
+          plugins: pluginFacts(strategy, repair),
         };
         const { folded, trials, calibration } = await resumable(
           // Only a repair takes long enough to be worth keeping.

@@ -4,18 +4,17 @@ import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
 import { checkTarget } from "@layerfold/merge";
 import type { Command } from "commander";
-import { readAnswers, readCalibration } from "../calibration.js";
+import { answerFacts, readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { gatherEvidence, judgesBy } from "../evidence.js";
 import { openModelCheckpoint } from "../inputs.js";
-import { dataFact, modelFact, textFact, writeManifestBeside } from "../manifest.js";
+import { dataFact, modelFact, writeManifestBeside } from "../manifest.js";
 import { outputOf, writeJson } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
-import { makePlugin, pluginFact } from "../registry.js";
+import { makePlugin, pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
-import { fileSource } from "../text-source.js";
 import {
   type CalibrationFlags,
   type QuestionFlags,
@@ -113,9 +112,10 @@ export function planCommand(signal: AbortSignal): Command {
           run.terminal.result(planFacts(plan, checkpoint.architecture), said);
         } else {
           await writeJson(out, plan);
-          const { calibrationQuestions, similarity, capture } = options;
-          const judges = judgesBy(planner) ? [strategy, ...(repair ? [repair] : [])] : [];
+          const { similarity, capture } = options;
+          const judges = judgesBy(planner) ? [strategy, repair] : [];
           const compares = planner.needs.includes("similarity") && !similarity;
+          const looks = compares ? [comparison.measure, comparison.embedding] : [];
           await writeManifestBeside(
             out,
             {
@@ -124,17 +124,11 @@ export function planCommand(signal: AbortSignal): Command {
               model: await modelFact(modelPath, checkpoint),
               data: {
                 ...(calibration && { calibration: calibration.facts }),
-                ...(calibrationQuestions && {
-                  calibrationQuestions: await textFact(fileSource(calibrationQuestions)),
-                }),
+                ...(await answerFacts(options.calibrationQuestions)),
                 ...(similarity && { similarity: await dataFact(similarity) }),
                 ...(capture && { capture: await dataFact(join(capture, "activations.json")) }),
               },
-              plugins: [
-                planner,
-                ...judges,
-                ...(compares ? [comparison.measure, comparison.embedding] : []),
-              ].map(pluginFact),
+              plugins: pluginFacts(planner, ...judges, ...looks),
             },
             run,
           );

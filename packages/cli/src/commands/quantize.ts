@@ -15,7 +15,7 @@ import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
 import { dataFact, manifestOf, modelFact, writeManifest } from "../manifest.js";
 import { makeScheme, quantizeModel } from "../quantize-model.js";
-import { pluginFact } from "../registry.js";
+import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
 import { resumable } from "../unfinished.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -133,7 +133,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
             ...(options.reuse && origin && { reuse: await modelFact(options.reuse, origin) }),
             ...(options.plan && { plan: await dataFact(options.plan) }),
           },
-          plugins: [...scheme.transforms, scheme.quantizer].map(pluginFact),
+          plugins: pluginFacts(...scheme.transforms, scheme.quantizer),
         };
         const { written, log, embeddingBytes, activationScales, calibration } = await resumable(
           // Rounding alone is done in no time.

@@ -3,7 +3,7 @@ import { loadActivations } from "@layerfold/capture";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
 import { dataFact, writeManifestBeside } from "../manifest.js";
-import { pluginFact } from "../registry.js";
+import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
 import { makeComparison, saveBlockSimilarity, saveSimilarity, uncertaintyOf } from "../similarity.js";
 
@@ -46,7 +46,7 @@ export function similarityCommand(signal: AbortSignal): Command {
         command: "similarity",
         arguments: options,
         data: { capture: await dataFact(join(capture, "activations.json")) },
-        plugins: [comparison.measure, comparison.embedding].map(pluginFact),
+        plugins: pluginFacts(comparison.measure, comparison.embedding),
       };
       if (options.block !== undefined) {
         const { block, out } = options;
