@@ -23,6 +23,7 @@ import {
   feedForwardOf,
   joinNeurons,
   mlpOf,
+  type Neurons,
   neuronsOf,
   selectNeurons,
   withNeurons,
@@ -36,6 +37,14 @@ import {
   pickRows,
   withoutFeatures,
 } from "./normal-equations.js";
+import {
+  headReads,
+  neuronReads,
+  type ReadOptions,
+  readOptions,
+  withNeuronReads,
+  withReads,
+} from "./reads.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
@@ -83,6 +92,7 @@ export const componentFold = defineRepair({
     choiceEvery: z.number().int().min(1).default(1),
     /** Refit the down projection of groups of one layer too; false leaves those layers as they are. */
     refitSingles: z.boolean().default(true),
+    ...readOptions,
     ...refineOptions,
   }),
   create: (options) => {
@@ -101,11 +111,13 @@ export const componentFold = defineRepair({
             folded,
             finished,
             async fill(group, unrepaired) {
-              if (group.layers.length === 1) {
-                return options.refitSingles ? refitDown(model, group, unrepaired, options, ctx) : unrepaired;
-              }
               const { choiceEvery } = options;
               const looked = choiceEvery > 1 ? withEvery(choiceEvery, group) : group;
+              if (group.layers.length === 1) {
+                if (!options.refitSingles) return unrepaired;
+                const reading = await withReads(model, looked, unrepaired, options, ctx);
+                return refitDown(model, group, reading, options, ctx);
+              }
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));
               const place = layers[group.layers.indexOf(group.place)];
@@ -119,7 +131,13 @@ export const componentFold = defineRepair({
                 ? block
                 : picksNeurons
                   ? await foldNeurons(model, looked, layers, block, options, ctx)
-                  : await refitDown(model, looked, block, options, ctx);
+                  : await refitDown(
+                      model,
+                      looked,
+                      await withNeuronReads(model, looked, block, options, ctx),
+                      options,
+                      ctx,
+                    );
               const refined = await refineNeurons(model, group, filled, options, ctx);
               return refined === filled && looked !== group
                 ? refitDown(model, group, filled, options, ctx)
@@ -143,7 +161,7 @@ function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
   };
 }
 
-interface HeadOptions extends FitOptions {
+interface HeadOptions extends FitOptions, ReadOptions {
   readonly heads: "sum" | "joint" | "none";
   readonly neurons: boolean;
 }
@@ -159,10 +177,14 @@ async function foldHeads(
 ): Promise<BlockView> {
   const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
   for (const layer of layers) checkSameAttention(place, layer);
+  const candidates = await headReads(model, group, place, group.layers, layers, options, ctx);
   const parallel = specOf(place).residual === "parallel";
   const queries = (headCount / keyValueHeadCount) * headSize;
   const beside = parallel && !choosesNeurons ? [place] : layers;
-  const neurons = heads === "joint" || parallel ? joinNeurons(beside.map(neuronsOf)) : undefined;
+  const neurons =
+    heads === "joint" || parallel
+      ? await candidateNeurons(model, group, place, beside, options, ctx)
+      : undefined;
   const prior = stackRows([...layers.map(headOutputs), ...(neurons ? [neurons.down] : [])]);
   const [features, targets] = prior.shape;
   const headFeatures = layers.length * headCount * headSize;
@@ -179,7 +201,7 @@ async function foldHeads(
     options,
     async ({ input, target, updates }) => {
       const parts = [];
-      for (const candidate of layers) {
+      for (const candidate of candidates) {
         const { taps } = await model.runBlock(group.place, input, {
           replace: withQueryKeyNormOf(place, candidate),
           taps: ["attention.heads"],
@@ -217,7 +239,7 @@ async function foldHeads(
   const weights = await solved(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
   const rows = (from: number, to: number) =>
     tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
-  const groups = layers.flatMap(headGroupsOf);
+  const groups = candidates.flatMap(headGroupsOf);
   const tensors = headTensors(
     place,
     blocks.chosen.map((b) => groups[b]),
@@ -237,6 +259,19 @@ async function foldHeads(
 
 function withDownBias(block: BlockView, bias: Float32Array | undefined): BlockView {
   return bias ? withTensors(block, [["mlp.down.bias", tensor(bias)]]) : block;
+}
+
+/** The neurons of dense layers, as they would stand behind the attention of `place`. */
+async function candidateNeurons(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  place: BlockView,
+  layers: readonly BlockView[],
+  options: ReadOptions,
+  ctx: RunContext,
+): Promise<Neurons> {
+  const indices = layers.map(({ layer }) => layer);
+  return joinNeurons(await neuronReads(model, group, place, indices, layers.map(neuronsOf), options, ctx));
 }
 
 /** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay; and the fit that is left. */
@@ -268,11 +303,11 @@ async function foldNeurons(
   group: CalibratedGroup,
   layers: readonly BlockView[],
   block: BlockView,
-  options: FitOptions,
+  options: FitOptions & ReadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
-  const neurons = joinNeurons(layers.map(neuronsOf));
+  const neurons = await candidateNeurons(model, group, block, layers, options, ctx);
   const plain = readsPlainNorm(block);
   const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));

@@ -21,6 +21,8 @@ import { withScaledUpdates } from "./scaled-updates.js";
 export interface GroupBatch {
   /** The folded model's stream before the group. */
   readonly input: Hidden;
+  /** The dense model's stream before the group. */
+  readonly dense: Hidden;
   /** The dense model's stream behind the group: what the folded model's should be. */
   readonly target: Hidden;
   /** Sum of what the attention of the group's layers adds to the dense stream, where `needsUpdates` says so. */
@@ -70,20 +72,21 @@ export async function* frontToBack(
 ): AsyncIterable<RepairedBlock> {
   const stores = await hiddenStores();
   try {
-    const dense = await stores.create("dense");
+    let before = await stores.create("dense before the group");
+    let behind = await stores.create("dense behind the group");
     const folded = await stores.create("folded");
     const updates = await stores.create("updates");
     for await (const batch of calibration) {
       throwIfAborted(ctx.signal);
       const hidden = await model.embed(batch);
       await folded.put(folded.batchCount, hidden);
-      await dense.put(dense.batchCount, hidden);
+      await behind.put(behind.batchCount, hidden);
     }
-    if (dense.batchCount === 0) {
+    if (behind.batchCount === 0) {
       throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
     }
     const heldOut = (batch: number) => heldOutEvery > 0 && batch % heldOutEvery === heldOutEvery - 1;
-    const count = dense.batchCount;
+    const count = behind.batchCount;
     const step = Math.ceil(count / judgedBatches);
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
@@ -91,9 +94,11 @@ export async function* frontToBack(
       const { layers } = planGroup;
       const known = await finished?.(index);
       const withUpdates = !known && needsUpdates(layers);
+      [before, behind] = [behind, before];
+      const [source, target] = [before, behind];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
-        await runDense(model, layers, dense, withUpdates ? updates : undefined, b);
+        await runDense(model, layers, source, target, withUpdates ? updates : undefined, b);
       }
       const group: CalibratedGroup = {
         index,
@@ -104,7 +109,8 @@ export async function* frontToBack(
             throwIfAborted(ctx.signal);
             yield {
               input: await folded.get(b),
-              target: await dense.get(b),
+              dense: await source.get(b),
+              target: await target.get(b),
               ...(withUpdates && { updates: await updates.get(b) }),
               heldOut: heldOut(b),
             };
@@ -114,7 +120,7 @@ export async function* frontToBack(
       const unrepaired = await foldedBlock(index);
       exact &&= layers.length === 1 && (await sameOutput(model, group, unrepaired));
       if (exact) {
-        for (let b = 0; b < count; b++) await folded.put(b, await dense.get(b));
+        for (let b = 0; b < count; b++) await folded.put(b, await target.get(b));
         reportRepaired(plan, index, ctx);
         yield { index, block: unrepaired, error: { before: 0, after: 0 } };
         continue;
@@ -127,21 +133,21 @@ export async function* frontToBack(
         return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;
       };
       const block = known ?? (await filled());
-      let [before, after, values] = [0, 0, 0];
+      let [errorBefore, errorAfter, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
         const input = await folded.get(b);
         const { hidden } = await model.runBlock(group.place, input, { replace: block });
         await folded.put(b, hidden);
         if (b % step !== 0) continue;
-        const target = await dense.get(b);
+        const wanted = await target.get(b);
         const without = await model.runBlock(group.place, input, { replace: unrepaired });
-        before += squaredDifference(without.hidden, target);
-        after += squaredDifference(hidden, target);
-        values += target.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
+        errorBefore += squaredDifference(without.hidden, wanted);
+        errorAfter += squaredDifference(hidden, wanted);
+        values += wanted.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
       }
       reportRepaired(plan, index, ctx);
-      yield { index, block, error: { before: before / values, after: after / values } };
+      yield { index, block, error: { before: errorBefore / values, after: errorAfter / values } };
     }
   } finally {
     await stores.close();
@@ -162,16 +168,17 @@ async function sameOutput(model: ModelRunner, group: CalibratedGroup, block: Blo
   return false;
 }
 
-/** Moves the dense stream of one batch behind the group's layers, and lays down the sum of their attention updates where asked. */
+/** Takes the dense stream of one batch from before the group's layers to behind them, and lays down the sum of their attention updates where asked. */
 async function runDense(
   model: ModelRunner,
   layers: readonly number[],
-  dense: HiddenStore,
+  before: HiddenStore,
+  behind: HiddenStore,
   updates: HiddenStore | undefined,
   batch: number,
 ) {
   const taps: Tap[] = updates ? ["attention.update"] : [];
-  let hidden = await dense.get(batch);
+  let hidden = await before.get(batch);
   let sum: Hidden | undefined;
   for (const layer of layers) {
     const out = await model.runBlock(layer, hidden, { taps });
@@ -181,7 +188,7 @@ async function runDense(
     if (!sum) sum = { states, lengths: hidden.lengths };
     else for (let i = 0; i < states.data.length; i++) sum.states.data[i] += states.data[i];
   }
-  await dense.put(batch, hidden);
+  await behind.put(batch, hidden);
   if (updates && sum) await updates.put(batch, sum);
 }
 

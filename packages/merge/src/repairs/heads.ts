@@ -19,6 +19,7 @@ import {
   withoutNorm,
   withTensors,
 } from "./block-linear.js";
+import { neuronsOf, withNeurons } from "./neurons.js";
 
 /** One key/value head with its query heads, behind a norm of gain 1. */
 export interface HeadGroup {
@@ -28,20 +29,25 @@ export interface HeadGroup {
   readonly value: BareLinear;
 }
 
+/** Why heads of other layers cannot stand beside the block's own; undefined where they can. */
+export function whyHeadsStay(block: BlockView): string | undefined {
+  const { mixer, mixerPostNorm, mixerSumNorm } = specOf(block);
+  return mixer.kind !== "attention"
+    ? "it has no attention"
+    : mixer.queryKeyNorm?.over === "projection"
+      ? "queries and keys pass a norm over all heads"
+      : mixerPostNorm || mixerSumNorm
+        ? "a norm stands between its output projection and the stream"
+        : undefined;
+}
+
 /**
  * The block's attention, where heads of different layers can stand side by side.
  * @throws REPAIR_UNSUPPORTED
  */
 export function attentionOf(block: BlockView): AttentionSpec {
-  const { mixer, mixerPostNorm, mixerSumNorm } = specOf(block);
-  const reason =
-    mixer.kind !== "attention"
-      ? "it has no attention"
-      : mixer.queryKeyNorm?.over === "projection"
-        ? "queries and keys pass a norm over all heads"
-        : mixerPostNorm || mixerSumNorm
-          ? "a norm stands between its output projection and the stream"
-          : undefined;
+  const { mixer } = specOf(block);
+  const reason = whyHeadsStay(block);
   if (mixer.kind !== "attention" || reason !== undefined) {
     throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's heads cannot be folded: ${reason}`, {
       wanted: 'heads: "none"',
@@ -154,6 +160,12 @@ export function withQueryKeyNormOf(place: BlockView, layer: BlockView): BlockVie
 export function readsPlainNorm(block: BlockView): BlockView {
   if (specOf(block).feedForwardNorm) return block;
   return withTensors(block, headTensors(block, headGroupsOf(block), headOutputs(block)));
+}
+
+/** The block with as many other key/value groups, behind a norm of gain 1; an MLP that reads through that norm adds what it did. */
+export function withHeadGroups(block: BlockView, groups: readonly HeadGroup[]): BlockView {
+  const result = withTensors(block, headTensors(block, groups, headOutputs(block)));
+  return specOf(block).feedForwardNorm ? result : withNeurons(result, neuronsOf(block));
 }
 
 /** [heads · headSize, hidden]: the output projection, transposed. */

@@ -1,6 +1,7 @@
 import { defineRepair, z } from "@layerfold/core";
 import { groupByGroup } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
+import { readOptions, withReads } from "./reads.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
@@ -20,12 +21,13 @@ import { refitDown } from "./refit-down.js";
 export const reconstruct = defineRepair({
   id: "reconstruct",
   summary: "refit every kept block's down projection to the dense stream, front to back",
-  optionsSchema: z.strictObject({ ...fitOptions, ...refineOptions }),
+  optionsSchema: z.strictObject({ ...fitOptions, ...readOptions, ...refineOptions }),
   create: (options) => ({
     fit: groupByGroup(
       options,
       async (model, group, block, fit, ctx) => {
-        const refitted = await refitDown(model, group, block, fit, ctx);
+        const reading = await withReads(model, group, block, fit, ctx);
+        const refitted = await refitDown(model, group, reading, fit, ctx);
         return group.layers.length === 1 ? refitted : refineNeurons(model, group, refitted, fit, ctx);
       },
       options.ridge.length > 1 || options.refineEpochs > 0,
