@@ -65,6 +65,8 @@ const rounds = 4;
  *    `refineNeurons`.
  * 5. A group of one layer has its down projection refitted (`reconstruct`), unless `refitSingles` is false.
  *
+ * With `readRidge` every head and neuron first has its reads mapped; see `headReads` and `neuronReads`.
+ *
  * Where attention and MLP run side by side, steps 2 and 3 are one fit of both to Z − x. Where queries and keys pass a norm for each head,
  * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there. A mixture of experts keeps
  * those of that layer, refitted.

@@ -10,7 +10,8 @@ import { refitDown } from "./refit-down.js";
  * layers l … e − 1 is fitted to the dense stream behind layer e − 1, so it does the work of the layers that went, and takes up the drift
  * of the blocks before it. Ridge least squares towards the old weights, in float64; see `refitDown` for the formula. Ours; its nearest
  * relative is ReplaceMe (arXiv 2505.02819), which fits one block only and on the dense model's activations. With `refineEpochs` the gate
- * and up projections of blocks that stand for several layers learn too; see `refineNeurons`.
+ * and up projections of blocks that stand for several layers learn too, see `refineNeurons`; with `readRidge` attention and MLP first have
+ * their reads mapped, see `withReads`.
  *
  * Cost per block: two runs of it and one of the layers it stands for, tokens · width² for the Gram and width³ for the solution, width
  * being the MLP's. Memory: a few blocks and width² float64 values, whatever the number of tokens.
