@@ -1,5 +1,6 @@
-// Packs every package, lints the tarballs, installs them in an empty project and uses them as a stranger would.
-import { execFileSync } from "node:child_process";
+// Packs every package, lints the tarballs, installs them in an empty project and uses them as a stranger would: the examples of their
+// READMEs too.
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   cpSync,
   existsSync,
@@ -38,6 +39,7 @@ try {
     for (const { path } of packed.files) {
       if (/\.test\.|(^|\/)golden\/|^src\//.test(path)) errors.push(`${name}: packs ${path}`);
     }
+    if (!packed.files.some(({ path }) => path === "README.md")) errors.push(`${name}: packs no README.md`);
     const { messages, pkg } = await publint({
       pack: { tarball: new Uint8Array(readFileSync(packed.filename)).buffer },
     });
@@ -66,6 +68,14 @@ try {
       .join("\n"),
   );
   execFileSync("node", ["use.js"], { cwd: project, stdio: "inherit" });
+  for (const name of Object.keys(tarballs)) {
+    const text = readFileSync(join(project, "node_modules", name, "README.md"), "utf8");
+    for (const [, example] of text.matchAll(/^```js\n(.*?)^```$/gms)) {
+      writeFileSync(join(project, "example.js"), example);
+      const { status, stderr } = spawnSync("node", ["example.js"], { cwd: project, encoding: "utf8" });
+      if (status !== 0) errors.push(`${name}: the example of its README fails: ${stderr.trim()}`);
+    }
+  }
   const help = execFileSync(join(project, "node_modules", ".bin", "layerfold"), ["--help"], {
     encoding: "utf8",
   });
