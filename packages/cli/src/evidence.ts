@@ -29,7 +29,7 @@ import {
   planStreams,
   weighted,
 } from "@layerfold/merge";
-import { calibrationBatches, tokensPerBatch } from "./inputs.js";
+import { calibrationBatches, tokensPerBatch, tokensPerTappedBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
 import type { Known } from "./unfinished.js";
@@ -350,7 +350,7 @@ async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, ru
   const quiet = { ...run.ctx, report: undefined };
   const fitting = batchBySize(
     fitted.map(({ ids }) => ids),
-    tokensPerBatch,
+    tokensPerTappedBatch(checkpoint.architecture),
   ).map(({ batch }) => batch);
   const judged = judgedTexts(judging, answers);
   const head = streamHead(runner, judged, quiet);

@@ -2,7 +2,7 @@ import type { Checkpoint, TokenSequences } from "@layerfold/checkpoint";
 import type { MergePlan, MergeStrategy, Repair } from "@layerfold/core";
 import { openRunner } from "@layerfold/graph";
 import { type FoldedCheckpoint, foldCheckpoint } from "@layerfold/merge";
-import { calibrationBatches } from "./inputs.js";
+import { calibrationBatches, tokensPerTappedBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 
 /** What becomes of a plan. */
@@ -27,7 +27,8 @@ export async function foldModel(
 ): Promise<FoldedCheckpoint> {
   const runner = repair && (await openRunner(checkpoint));
   try {
-    const batches = calibration && (() => calibrationBatches(calibration));
+    const size = tokensPerTappedBatch(checkpoint.architecture);
+    const batches = calibration && (() => calibrationBatches(calibration, size));
     return await foldCheckpoint(
       checkpoint,
       plan,

@@ -14,7 +14,7 @@ import {
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
-import type { TokenBatch } from "@layerfold/core";
+import type { Architecture, TokenBatch } from "@layerfold/core";
 import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import type { Run } from "./run.js";
 import { fileSource, rowsOf } from "./text-source.js";
@@ -112,11 +112,20 @@ export async function readQuestionRows(text: string): Promise<readonly Question[
 /** Padded positions that go through the model at once. */
 export const tokensPerBatch = 4096;
 
+/** The same, where a block's inner activations, float32 [positions, width], are returned too: at most 64 MiB each. */
+export function tokensPerTappedBatch({ blocks, hiddenSize }: Architecture): number {
+  const widths = blocks.map(({ feedForward }) => feedForward.intermediateSize);
+  return Math.min(tokensPerBatch, Math.ceil(2 ** 24 / Math.max(hiddenSize, ...widths)));
+}
+
 /** The sequences as batches of similar length; opened anew for every pass. */
-export async function* calibrationBatches(text: TokenSequences): AsyncIterable<TokenBatch> {
+export async function* calibrationBatches(
+  text: TokenSequences,
+  maxTokensPerBatch = tokensPerBatch,
+): AsyncIterable<TokenBatch> {
   for (const { batch } of batchBySize(
     text.sequences.map((s) => s.ids),
-    tokensPerBatch,
+    maxTokensPerBatch,
   )) {
     yield batch;
   }

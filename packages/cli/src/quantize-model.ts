@@ -14,7 +14,7 @@ import {
   schemeOf,
 } from "@layerfold/quantize";
 import type { Calibration } from "./calibration.js";
-import { calibrationBatches } from "./inputs.js";
+import { calibrationBatches, tokensPerTappedBatch } from "./inputs.js";
 import { writeWholeFile } from "./outputs.js";
 import type { Run } from "./run.js";
 
@@ -62,7 +62,9 @@ export async function quantizeModel(
         scheme,
         overrides,
         ...(embeddingBits && { embedding: embeddingQuantizer(scheme, embeddingBits) }),
-        calibration: calibration && (() => calibrationBatches(calibration)),
+        calibration:
+          calibration &&
+          (() => calibrationBatches(calibration, tokensPerTappedBatch(checkpoint.architecture))),
       },
       run.ctx,
     );

@@ -21,8 +21,8 @@ import { withScaledUpdates } from "./scaled-updates.js";
 export interface GroupBatch {
   /** The folded model's stream before the group. */
   readonly input: Hidden;
-  /** The dense model's stream before the group. */
-  readonly dense: Hidden;
+  /** Reads the dense model's stream before the group. */
+  readonly dense: () => Promise<Hidden>;
   /** The dense model's stream behind the group: what the folded model's should be. */
   readonly target: Hidden;
   /** Sum of what the attention of the group's layers adds to the dense stream, where `needsUpdates` says so. */
@@ -109,7 +109,7 @@ export async function* frontToBack(
             throwIfAborted(ctx.signal);
             yield {
               input: await folded.get(b),
-              dense: await source.get(b),
+              dense: () => source.get(b),
               target: await target.get(b),
               ...(withUpdates && { updates: await updates.get(b) }),
               heldOut: heldOut(b),

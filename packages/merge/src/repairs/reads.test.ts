@@ -12,7 +12,7 @@ import { seededRng } from "@layerfold/linalg";
 import { describe, expect, it } from "vitest";
 import { ctx, families, llama, withModel } from "../tiny-models.test.fixture.js";
 import { componentFold } from "./component-fold.js";
-import type { CalibratedGroup } from "./front-to-back.js";
+import type { CalibratedGroup, GroupBatch } from "./front-to-back.js";
 import { headReads, withReads } from "./reads.js";
 import { reconstruct } from "./reconstruct.js";
 import { batches, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
@@ -21,11 +21,11 @@ const tight = { readRidge: 1e-6 };
 
 /** Layer 1 alone, the folded stream being the dense one behind `changed`. */
 async function layerOne(model: ModelRunner, changed: (dense: Hidden) => Hidden): Promise<CalibratedGroup> {
-  const streams: { input: Hidden; dense: Hidden; target: Hidden; heldOut: boolean }[] = [];
+  const streams: GroupBatch[] = [];
   for (const batch of batches) {
     const { hidden: dense } = await model.runBlock(0, await model.embed(batch));
     const { hidden: target } = await model.runBlock(1, dense);
-    streams.push({ input: changed(dense), dense, target, heldOut: false });
+    streams.push({ input: changed(dense), dense: async () => dense, target, heldOut: false });
   }
   return {
     index: 0,
@@ -69,7 +69,7 @@ describe.each(Object.keys(families))("%s", (name) => {
       });
       const [block] = await headReads(model, group, dense, [1], [dense], tight, ctx);
       for await (const { input, dense: stream } of group.batches()) {
-        const wanted = await tapped(model, dense, stream, "attention.heads");
+        const wanted = await tapped(model, dense, await stream(), "attention.heads");
         expect(relativeDifference(await tapped(model, block, input, "attention.heads"), wanted)).toBeLessThan(
           1e-3,
         );

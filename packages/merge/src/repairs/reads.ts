@@ -148,7 +148,7 @@ async function readMaps(
       tapsOnly: true,
     });
     const wanted = [];
-    let stream = batch.dense;
+    let stream = await batch.dense();
     for (const layer of group.layers) {
       if (wanted.length === layers.length) break;
       const taken = dense.get(layer);

@@ -19,7 +19,7 @@ const group: CalibratedGroup = {
   layers: [0, 1],
   place: 0,
   async *batches() {
-    yield { input: target, dense: target, target, heldOut: false };
+    yield { input: target, dense: async () => target, target, heldOut: false };
   },
 };
 const observe = async () => ({ update: rows(golden.update), rest: rows(golden.rest) });
