@@ -18,16 +18,7 @@ import {
   settle,
   solved,
 } from "./least-squares.js";
-import {
-  downOutput,
-  feedForwardOf,
-  joinNeurons,
-  mlpOf,
-  type Neurons,
-  neuronsOf,
-  selectNeurons,
-  withNeurons,
-} from "./neurons.js";
+import { downOutput, feedForwardOf, joinNeurons, mlpOf, selectNeurons, withNeurons } from "./neurons.js";
 import {
   blockSaliency,
   type ComponentFit,
@@ -179,13 +170,13 @@ async function foldHeads(
 ): Promise<BlockView> {
   const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
   for (const layer of layers) checkSameAttention(place, layer);
-  const candidates = await headReads(model, group, place, group.layers, layers, options, ctx);
+  const candidates = await headReads(model, group, place, layers, options, ctx);
   const parallel = specOf(place).residual === "parallel";
   const queries = (headCount / keyValueHeadCount) * headSize;
   const beside = parallel && !choosesNeurons ? [place] : layers;
   const neurons =
     heads === "joint" || parallel
-      ? await candidateNeurons(model, group, place, beside, options, ctx)
+      ? joinNeurons(await neuronReads(model, group, place, beside, options, ctx))
       : undefined;
   const prior = stackRows([...layers.map(headOutputs), ...(neurons ? [neurons.down] : [])]);
   const [features, targets] = prior.shape;
@@ -263,19 +254,6 @@ function withDownBias(block: BlockView, bias: Float32Array | undefined): BlockVi
   return bias ? withTensors(block, [["mlp.down.bias", tensor(bias)]]) : block;
 }
 
-/** The neurons of dense layers, as they would stand behind the attention of `place`. */
-async function candidateNeurons(
-  model: ModelRunner,
-  group: CalibratedGroup,
-  place: BlockView,
-  layers: readonly BlockView[],
-  options: ReadOptions,
-  ctx: RunContext,
-): Promise<Neurons> {
-  const indices = layers.map(({ layer }) => layer);
-  return joinNeurons(await neuronReads(model, group, place, indices, layers.map(neuronsOf), options, ctx));
-}
-
 /** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay; and the fit that is left. */
 async function chooseBlocks(
   fit: ComponentFit,
@@ -309,7 +287,7 @@ async function foldNeurons(
   ctx: RunContext,
 ): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
-  const neurons = await candidateNeurons(model, group, block, layers, options, ctx);
+  const neurons = joinNeurons(await neuronReads(model, group, block, layers, options, ctx));
   const plain = readsPlainNorm(block);
   const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));

@@ -72,21 +72,21 @@ export async function* frontToBack(
 ): AsyncIterable<RepairedBlock> {
   const stores = await hiddenStores();
   try {
-    let before = await stores.create("dense before the group");
-    let behind = await stores.create("dense behind the group");
+    // In turn what stands before a group and behind it.
+    const dense = [await stores.create("dense, even groups"), await stores.create("dense, odd groups")];
     const folded = await stores.create("folded");
     const updates = await stores.create("updates");
     for await (const batch of calibration) {
       throwIfAborted(ctx.signal);
       const hidden = await model.embed(batch);
       await folded.put(folded.batchCount, hidden);
-      await behind.put(behind.batchCount, hidden);
+      await dense[0].put(dense[0].batchCount, hidden);
     }
-    if (behind.batchCount === 0) {
+    if (dense[0].batchCount === 0) {
       throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
     }
     const heldOut = (batch: number) => heldOutEvery > 0 && batch % heldOutEvery === heldOutEvery - 1;
-    const count = behind.batchCount;
+    const count = dense[0].batchCount;
     const step = Math.ceil(count / judgedBatches);
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
@@ -94,8 +94,7 @@ export async function* frontToBack(
       const { layers } = planGroup;
       const known = await finished?.(index);
       const withUpdates = !known && needsUpdates(layers);
-      [before, behind] = [behind, before];
-      const [source, target] = [before, behind];
+      const [source, target] = [dense[index % 2], dense[1 - (index % 2)]];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
         await runDense(model, layers, source, target, withUpdates ? updates : undefined, b);
@@ -133,7 +132,7 @@ export async function* frontToBack(
         return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;
       };
       const block = known ?? (await filled());
-      let [errorBefore, errorAfter, values] = [0, 0, 0];
+      let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
         const input = await folded.get(b);
@@ -142,12 +141,12 @@ export async function* frontToBack(
         if (b % step !== 0) continue;
         const wanted = await target.get(b);
         const without = await model.runBlock(group.place, input, { replace: unrepaired });
-        errorBefore += squaredDifference(without.hidden, wanted);
-        errorAfter += squaredDifference(hidden, wanted);
+        before += squaredDifference(without.hidden, wanted);
+        after += squaredDifference(hidden, wanted);
         values += wanted.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
       }
       reportRepaired(plan, index, ctx);
-      yield { index, block, error: { before: errorBefore / values, after: errorAfter / values } };
+      yield { index, block, error: { before: before / values, after: after / values } };
     }
   } finally {
     await stores.close();

@@ -174,11 +174,11 @@ export async function bestRidge(
   return best.ridge;
 }
 
-/** Rows of real tokens of several tensors [batch, sequence, width] side by side, each row times its scale. */
+/** Rows of real tokens of several tensors [batch, sequence, width] side by side, each row times its scale, 1 where none is given. */
 export function gatherRows(
   parts: readonly Tensor<Float32Array>[],
   lengths: Int32Array,
-  scale: Float64Array,
+  scale: Float64Array = new Float64Array(lengths.reduce((sum, length) => sum + length, 0)).fill(1),
 ): Matrix<Float32Array> {
   const width = parts.reduce((sum, { shape }) => sum + shape[2], 0);
   const rows = scale.length;

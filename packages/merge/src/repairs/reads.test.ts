@@ -13,7 +13,7 @@ import { describe, expect, it } from "vitest";
 import { ctx, families, llama, withModel } from "../tiny-models.test.fixture.js";
 import { componentFold } from "./component-fold.js";
 import type { CalibratedGroup, GroupBatch } from "./front-to-back.js";
-import { headReads, withReads } from "./reads.js";
+import { headReads, withNeuronReads, withReads } from "./reads.js";
 import { reconstruct } from "./reconstruct.js";
 import { batches, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
 
@@ -47,10 +47,12 @@ describe.each(Object.keys(families))("%s", (name) => {
     await withModel(families[name], async (checkpoint) => {
       const model = await openRunner(checkpoint);
       const group = await layerOne(model, (dense) => dense);
-      const block = await withReads(model, group, await model.block(1), tight, ctx);
-      for await (const { input, target } of group.batches()) {
-        const { hidden } = await model.runBlock(1, input, { replace: block });
-        expect(relativeDifference(hidden.states.data, target.states.data)).toBeLessThan(1e-4);
+      for (const reads of [withReads, withNeuronReads]) {
+        const block = await reads(model, group, await model.block(1), tight, ctx);
+        for await (const { input, target } of group.batches()) {
+          const { hidden } = await model.runBlock(1, input, { replace: block });
+          expect(relativeDifference(hidden.states.data, target.states.data)).toBeLessThan(1e-4);
+        }
       }
       await model.close();
     });
@@ -67,7 +69,7 @@ describe.each(Object.keys(families))("%s", (name) => {
         const data = states.data.map((_, i) => states.data[i - (i % width) + order[i % width]]);
         return { states: tensor(data, states.shape), lengths };
       });
-      const [block] = await headReads(model, group, dense, [1], [dense], tight, ctx);
+      const [block] = await headReads(model, group, dense, [dense], tight, ctx);
       for await (const { input, dense: stream } of group.batches()) {
         const wanted = await tapped(model, dense, await stream(), "attention.heads");
         expect(relativeDifference(await tapped(model, block, input, "attention.heads"), wanted)).toBeLessThan(

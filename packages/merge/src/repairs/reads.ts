@@ -37,10 +37,9 @@ export async function withReads(
   options: ReadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  if (options.readRidge === undefined) return block;
   const [reading] = whyHeadsStay(block)
     ? [block]
-    : await headReads(model, group, block, [group.place], [block], options, ctx);
+    : await headReads(model, group, block, [{ ...block, layer: group.place }], options, ctx);
   return withNeuronReads(model, group, reading, options, ctx);
 }
 
@@ -53,27 +52,26 @@ export async function withNeuronReads(
   ctx: RunContext,
 ): Promise<BlockView> {
   if (options.readRidge === undefined || feedForwardOf(block).kind !== "mlp") return block;
-  const plain = readsPlainNorm(block);
-  const [neurons] = await neuronReads(model, group, plain, [group.place], [neuronsOf(plain)], options, ctx);
-  return withNeurons(plain, neurons);
+  const own = { ...block, layer: group.place };
+  const [neurons] = await neuronReads(model, group, block, [own], options, ctx);
+  return withNeurons(readsPlainNorm(block), neurons);
 }
 
 /**
  * Blocks of several layers whose queries, keys and values, standing in a group's place, read what they would in the dense model.
  * @param place - the block behind whose norm they will stand
- * @param layers - the dense layers that the blocks are
+ * @param blocks - ascending; `layer` names the dense layer that read what each should read
  */
 export async function headReads(
   model: ModelRunner,
   group: CalibratedGroup,
   place: BlockView,
-  layers: readonly number[],
   blocks: readonly BlockView[],
   options: ReadOptions,
   ctx: RunContext,
 ): Promise<readonly BlockView[]> {
   if (options.readRidge === undefined) return blocks;
-  const maps = await readMaps(model, group, "attention.input", place, layers, options.readRidge, ctx);
+  const maps = await readMaps(model, group, "attention.input", place, blocks, options.readRidge, ctx);
   const result: BlockView[] = [];
   for (const [i, block] of blocks.entries()) {
     const groups = [];
@@ -94,13 +92,13 @@ export async function neuronReads(
   model: ModelRunner,
   group: CalibratedGroup,
   place: BlockView,
-  layers: readonly number[],
-  neurons: readonly Neurons[],
+  blocks: readonly BlockView[],
   options: ReadOptions,
   ctx: RunContext,
 ): Promise<readonly Neurons[]> {
+  const neurons = blocks.map(neuronsOf);
   if (options.readRidge === undefined) return neurons;
-  const maps = await readMaps(model, group, "mlp.input", place, layers, options.readRidge, ctx);
+  const maps = await readMaps(model, group, "mlp.input", place, blocks, options.readRidge, ctx);
   const result: Neurons[] = [];
   for (const [i, { gate, gateBias, up, upBias, down }] of neurons.entries()) {
     const mappedGate = gate && (await through({ weight: gate, bias: gateBias }, maps[i], ctx));
@@ -119,7 +117,7 @@ async function through(
 }
 
 /**
- * For every dense layer the map M, [hidden, hidden], for which M·n is nearest to what the layer reads, n being what `place` reads in
+ * For the dense layer of every block the map M, [hidden, hidden], for which M·n is nearest to what the layer reads, n being what `place` reads in
  * the folded stream, both behind norms of gain 1: argmin Σ ‖M·n − n_dense‖² + λ‖M − I‖². What remains of the layers between, and of the
  * folds before, is the part of it that is linear in n. All tokens weigh alike, since a norm stands before them.
  *
@@ -130,16 +128,16 @@ async function readMaps(
   group: CalibratedGroup,
   tap: "attention.input" | "mlp.input",
   place: BlockView,
-  layers: readonly number[],
+  blocks: readonly BlockView[],
   ridge: number,
   ctx: RunContext,
 ): Promise<readonly Matrix<Float32Array>[]> {
   const size = model.hiddenSize;
-  const width = layers.length * size;
+  const width = blocks.length * size;
   const equations = emptyEquations(size, width);
   const reader = behindPlainNorm(place, tap);
   const dense = new Map<number, BlockView>();
-  for (const layer of layers) dense.set(layer, behindPlainNorm(await model.block(layer), tap));
+  for (const { layer } of blocks) dense.set(layer, behindPlainNorm(await model.block(layer), tap));
   for await (const batch of group.batches()) {
     throwIfAborted(ctx.signal);
     const { taps } = await model.runBlock(group.place, batch.input, {
@@ -150,27 +148,21 @@ async function readMaps(
     const wanted = [];
     let stream = await batch.dense();
     for (const layer of group.layers) {
-      if (wanted.length === layers.length) break;
+      if (wanted.length === blocks.length) break;
       const taken = dense.get(layer);
       const out = await model.runBlock(layer, stream, { replace: taken, taps: taken ? [tap] : [] });
       stream = out.hidden;
       if (taken) wanted.push(out.taps.get(tap)!);
     }
     const { lengths } = batch.input;
-    const alike = new Float64Array(lengths.reduce((sum, length) => sum + length, 0)).fill(1);
-    await addRows(
-      equations,
-      gatherRows([taps.get(tap)!], lengths, alike),
-      gatherRows(wanted, lengths, alike),
-      ctx,
-    );
+    await addRows(equations, gatherRows([taps.get(tap)!], lengths), gatherRows(wanted, lengths), ctx);
   }
   const identities = new Float64Array(size * width);
   for (let i = 0; i < size; i++)
-    for (let l = 0; l < layers.length; l++) identities[i * width + l * size + i] = 1;
+    for (let l = 0; l < blocks.length; l++) identities[i * width + l * size + i] = 1;
   // One fit for all layers; it gives the maps' transposes side by side.
   const { data } = await solved(equations, tensor(identities, [size, width]), ridge, ctx);
-  return layers.map((_, l) => {
+  return blocks.map((_, l) => {
     const map = new Float32Array(size * size);
     for (let i = 0; i < size; i++)
       for (let o = 0; o < size; o++) map[o * size + i] = data[i * width + l * size + o];
@@ -181,6 +173,5 @@ async function readMaps(
 /** A block that adds the same, and whose norm before attention or MLP has gain 1. */
 function behindPlainNorm(block: BlockView, tap: "attention.input" | "mlp.input"): BlockView {
   if (tap === "attention.input") return withHeadGroups(block, headGroupsOf(block));
-  const plain = readsPlainNorm(block);
-  return withNeurons(plain, neuronsOf(block));
+  return withNeurons(readsPlainNorm(block), neuronsOf(block));
 }

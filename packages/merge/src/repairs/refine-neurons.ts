@@ -128,7 +128,7 @@ async function writeExamples(
       wanted,
       tensor(weights, [target.states.shape[0], target.states.shape[1], 1]),
     ];
-    const rows = gatherRows(parts, target.lengths, new Float64Array(token).fill(1));
+    const rows = gatherRows(parts, target.lengths);
     const store = judges ? heldOut : examples;
     const states = tensor(rows.data, [1, ...rows.shape]);
     await store.put(store.batchCount, { states, lengths: Int32Array.of(token) });
