@@ -1,5 +1,5 @@
 import { captureActivations, checkpointSource, type Pooling, runnerSource } from "@layerfold/capture";
-import { batchBySize, type Checkpoint, type TokenSequence, type TokenSequences } from "@layerfold/checkpoint";
+import type { Checkpoint, TokenSequence, TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
   type BlockView,
@@ -29,7 +29,7 @@ import {
   planStreams,
   weighted,
 } from "@layerfold/merge";
-import { calibrationBatches, tokensPerBatch, tokensPerTappedBatch } from "./inputs.js";
+import { calibrationBatches, sequenceBatches, tokensPerBatch, tokensPerTappedBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
 import type { Known } from "./unfinished.js";
@@ -192,12 +192,7 @@ function judgedTexts(sequences: readonly TokenSequence[], answers: WeighedAnswer
   const texts = [{ sequences, weight: 1 }, ...(answers ? [answers] : [])];
   return {
     texts,
-    batches: texts.flatMap((text) =>
-      batchBySize(
-        text.sequences.map(({ ids }) => ids),
-        tokensPerBatch,
-      ).map(({ batch }) => batch),
-    ),
+    batches: texts.flatMap((text) => sequenceBatches(text.sequences)),
   };
 }
 
@@ -270,8 +265,7 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
   const quiet = { ...run.ctx, report: undefined };
   const sequences = spreadSequences(calibration, divergenceTokens);
   const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
-  const ids = sequences.map((sequence) => sequence.ids);
-  const batches = batchBySize(ids, maxTokensPerBatch).map(({ batch }) => batch);
+  const batches = sequenceBatches(sequences, maxTokensPerBatch);
   const streamsOf = planStreams(runner, batches, silenced(runner, run.ctx), run.ctx);
   const dense = rememberedLogits(runnerLanguageModel(runner), 2 ** 30);
   const head = streamModel(runner);
@@ -348,10 +342,7 @@ interface FoldTrial {
 async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
-  const fitting = batchBySize(
-    fitted.map(({ ids }) => ids),
-    tokensPerTappedBatch(checkpoint.architecture),
-  ).map(({ batch }) => batch);
+  const fitting = sequenceBatches(fitted, tokensPerTappedBatch(checkpoint.architecture));
   const judged = judgedTexts(judging, answers);
   const head = streamHead(runner, judged, quiet);
   return {

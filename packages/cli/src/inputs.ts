@@ -11,6 +11,7 @@ import {
   readDocuments,
   readQuestions,
   type Tokenizer,
+  type TokenSequence,
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
@@ -118,15 +119,19 @@ export function tokensPerTappedBatch({ blocks, hiddenSize }: Architecture): numb
   return Math.min(tokensPerBatch, Math.ceil(2 ** 24 / Math.max(hiddenSize, ...widths)));
 }
 
-/** The sequences as batches of similar length; opened anew for every pass. */
+/** The sequences as batches of similar length. */
+export function sequenceBatches(
+  sequences: readonly TokenSequence[],
+  maxTokensPerBatch = tokensPerBatch,
+): TokenBatch[] {
+  const ids = sequences.map((sequence) => sequence.ids);
+  return batchBySize(ids, maxTokensPerBatch).map(({ batch }) => batch);
+}
+
+/** The same of a whole text; opened anew for every pass. */
 export async function* calibrationBatches(
   text: TokenSequences,
-  maxTokensPerBatch = tokensPerBatch,
+  maxTokensPerBatch?: number,
 ): AsyncIterable<TokenBatch> {
-  for (const { batch } of batchBySize(
-    text.sequences.map((s) => s.ids),
-    maxTokensPerBatch,
-  )) {
-    yield batch;
-  }
+  yield* sequenceBatches(text.sequences, maxTokensPerBatch);
 }

@@ -2,7 +2,6 @@ import {
   type BlockView,
   type Hidden,
   type ModelRunner,
-  parsePlan,
   type Repair,
   type Tap,
   tensor,
@@ -15,7 +14,7 @@ import { componentFold } from "./component-fold.js";
 import type { CalibratedGroup, GroupBatch } from "./front-to-back.js";
 import { headReads, withNeuronReads, withReads } from "./reads.js";
 import { reconstruct } from "./reconstruct.js";
-import { batches, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
+import { batches, middlePair, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
 
 const tight = { readRidge: 1e-6 };
 
@@ -85,16 +84,11 @@ describe.each(Object.keys(families))("%s", (name) => {
 });
 
 describe("a fold whose heads and neurons read what they would in the dense model is nearer to it", () => {
-  const plan = parsePlan({
-    version: 1,
-    num_hidden_layers: 4,
-    groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
-  });
   const errors = async (repair: Repair) => {
     let result: number[] = [];
     await withModel(llama, async (checkpoint) => {
       const model = await openRunner(checkpoint);
-      result = (await repairedBlocks(repair, model, plan)).map(({ error }) => error!.after);
+      result = (await repairedBlocks(repair, model, middlePair)).map(({ error }) => error!.after);
       await model.close();
     });
     return result;

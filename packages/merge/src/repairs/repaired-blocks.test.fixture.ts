@@ -1,6 +1,20 @@
-import type { BlockView, MergePlan, ModelRunner, Repair, RepairedBlock } from "@layerfold/core";
+import {
+  type BlockView,
+  type MergePlan,
+  type ModelRunner,
+  parsePlan,
+  type Repair,
+  type RepairedBlock,
+} from "@layerfold/core";
 import { expect } from "vitest";
 import { ctx, opened, tokenBatches } from "../tiny-models.test.fixture.js";
+
+/** Four layers, the two in the middle folded into one. */
+export const middlePair = parsePlan({
+  version: 1,
+  num_hidden_layers: 4,
+  groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
+});
 
 export const batches = tokenBatches(3, 6, 20);
 const calibration = opened(batches);

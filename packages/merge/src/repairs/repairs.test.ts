@@ -24,7 +24,11 @@ import { specOf } from "./block-linear.js";
 import { componentFold } from "./component-fold.js";
 import { linear } from "./linear.js";
 import { reconstruct } from "./reconstruct.js";
-import { relativeDifference, repairedBlocks as repaired } from "./repaired-blocks.test.fixture.js";
+import {
+  middlePair,
+  relativeDifference,
+  repairedBlocks as repaired,
+} from "./repaired-blocks.test.fixture.js";
 
 const values = (block: BlockView, role: string) => contiguousData(block.tensors.get(role)!);
 const tight = { ridge: [1e-9] };
@@ -32,11 +36,6 @@ const tight = { ridge: [1e-9] };
 describe("component-fold", () => {
   // Of two layers one adds nothing: the best components are those of the other, and the fold is exact. The place of the idle layer shows
   // that components really come from both.
-  const plan = parsePlan({
-    version: 1,
-    num_hidden_layers: 4,
-    groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
-  });
   const cases = Object.keys(families).flatMap((name) =>
     (["sum", "joint", "none"] as const).flatMap((heads) =>
       [1, 2].map((idle) => [name, heads, idle] as const),
@@ -52,7 +51,7 @@ describe("component-fold", () => {
         // cannot be exact.
         const parallel = specOf(await model.block(1)).residual === "parallel";
         const exact = idle === 2 || (heads !== "none" && name !== "qwen3" && (heads === "sum" || parallel));
-        const [, folded, last] = await repaired(repair, model, plan);
+        const [, folded, last] = await repaired(repair, model, middlePair);
         if (exact) {
           expect(folded.error!.after).toBeLessThan(1e-7);
           expect(last.error!.after).toBeLessThan(1e-7);
@@ -73,7 +72,7 @@ describe("component-fold", () => {
     await withModel(llama, async (checkpoint) => {
       const model = await openRunner(checkpoint);
       const downOf = async (refitSingles: boolean) => {
-        const [, , behind] = await repaired(componentFold({ refitSingles }), model, plan);
+        const [, , behind] = await repaired(componentFold({ refitSingles }), model, middlePair);
         return values(behind.block, "mlp.down");
       };
       const dense = values(await model.block(3), "mlp.down");
@@ -87,14 +86,14 @@ describe("component-fold", () => {
     await withModel(llama, async (checkpoint) => {
       const model = await runnerWithIdleLayer(checkpoint, 2);
       const exact = componentFold({ ...tight, headRidge: [1e-9], choiceEvery: 2 });
-      const [, folded] = await repaired(exact, model, plan);
+      const [, folded] = await repaired(exact, model, middlePair);
       expect(folded.error!.after).toBeLessThan(1e-7);
       const dense = await openRunner(checkpoint);
-      const [, all] = await repaired(componentFold({ heads: "none", neurons: false }), dense, plan);
+      const [, all] = await repaired(componentFold({ heads: "none", neurons: false }), dense, middlePair);
       const [, part] = await repaired(
         componentFold({ heads: "none", neurons: false, choiceEvery: 3 }),
         dense,
-        plan,
+        middlePair,
       );
       // With nothing to choose both are the same least squares over the whole text, the second from a first guess.
       expect(part.error!.after).toBeLessThan(1.01 * all.error!.after);
@@ -130,7 +129,7 @@ describe("component-fold", () => {
     for (const [config, reason] of refused) {
       await withModel(config, async (checkpoint) => {
         const model = await runnerWithIdleLayer(checkpoint, 1);
-        await expect(repaired(componentFold(), model, plan)).rejects.toMatchObject({
+        await expect(repaired(componentFold(), model, middlePair)).rejects.toMatchObject({
           code: "REPAIR_UNSUPPORTED",
           message: expect.stringContaining(reason),
         });

@@ -4,7 +4,6 @@ import {
   dropPlan,
   type MergePlan,
   type ModelRunner,
-  parsePlan,
   type Repair,
   type Tensor,
   tensor,
@@ -20,7 +19,7 @@ import { hadamardScale } from "./hadamard-scale.js";
 import { linear } from "./linear.js";
 import { magnitude } from "./magnitude.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
-import { batches, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
+import { batches, middlePair, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
 import { residualLinear } from "./residual-linear.js";
 import { withScaledUpdates } from "./scaled-updates.js";
 import { searchedWeights } from "./searched-weights.js";
@@ -272,13 +271,8 @@ describe("searched-weights", () => {
   it("keeps the layer that does all the work", async () => {
     await withModel(llama, async (checkpoint) => {
       const idle = await runnerWithIdleLayer(checkpoint, 2);
-      const pair = parsePlan({
-        version: 1,
-        num_hidden_layers: 4,
-        groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
-      });
       // Layer 2 adds nothing, so all the work is layer 1's.
-      const [, kept] = await repaired(searchedWeights(), idle, pair);
+      const [, kept] = await repaired(searchedWeights(), idle, middlePair);
       expect(largestChange(kept.block, await idle.block(1))).toBe(0);
       await idle.close();
     });
@@ -286,11 +280,6 @@ describe("searched-weights", () => {
 });
 
 describe("concatenate", () => {
-  const pair = parsePlan({
-    version: 1,
-    num_hidden_layers: 4,
-    groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
-  });
   it.each(
     ["llama", "llama with biases", "qwen2", "phi3", "granite", "gpt2"].flatMap((family) =>
       (["sensitivity", "leverage"] as const).flatMap((importance) =>
@@ -316,7 +305,11 @@ describe("concatenate", () => {
             );
           },
         };
-        const [, kept] = await repaired(concatenate({ importance, compensate, ridge: [1e-9] }), silent, pair);
+        const [, kept] = await repaired(
+          concatenate({ importance, compensate, ridge: [1e-9] }),
+          silent,
+          middlePair,
+        );
         const shapes = ({ tensors }: BlockView) =>
           [...tensors].map(([role, { shape }]) => [role, shape]).sort();
         expect(shapes(kept.block)).toEqual(shapes(await model.block(1)));
@@ -337,7 +330,7 @@ describe("concatenate", () => {
         const [, kept] = await repaired(
           concatenate({ compensate, tokenWeighting: "none", ridge: [1e-9] }),
           model,
-          pair,
+          middlePair,
         );
         let sum = 0;
         for (const batch of batches) {
