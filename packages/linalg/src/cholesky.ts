@@ -31,8 +31,9 @@ function half(size: number): number {
   return Math.ceil(size / (2 * base)) * base;
 }
 
-/** Rows and columns of a product that is subtracted at a time: the engine copies what it multiplies. */
-const panel = 1024;
+/** Rows and columns of a product that are made at a time, fewer where rows are long: the engine copies what it multiplies. */
+const panelSize = 1024;
+const panelValues = 2 ** 22;
 
 /** Subtracts a·b (b transposed where asked) from a view in place; where a·bᵀ is symmetric only from the panels on and below the diagonal. */
 async function subtractProduct(
@@ -45,6 +46,7 @@ async function subtractProduct(
   const [rows, columns] = target.shape;
   const inner = a.shape[1];
   const symmetric = a === b;
+  const panel = Math.min(panelSize, Math.ceil(panelValues / inner));
   for (let top = 0; top < rows; top += panel) {
     const height = Math.min(panel, rows - top);
     const left = part(a, top, 0, height, inner);
@@ -225,8 +227,9 @@ export async function solveTriangular(
   return transposed(rows);
 }
 
-/** Right-hand sides that are solved for at a time. */
-const slab = 1024;
+/** Right-hand sides that are solved for at a time, fewer where they are long. */
+const slabSize = 1024;
+const slabValues = 2 ** 23;
 
 /**
  * Solves (L·Lᵀ)·X = B.
@@ -246,6 +249,7 @@ export async function choleskySolve(
   const factorRows = rowMajor(lower);
   const given = contiguousData(rightSide);
   const solution = options.overwrite ? given : new Float64Array(size * count);
+  const slab = Math.min(slabSize, Math.ceil(slabValues / size));
   for (let start = 0; start < count; start += slab) {
     const width = Math.min(slab, count - start);
     const rows = transposed(tensor(given, [size, width], [count, 1], start));

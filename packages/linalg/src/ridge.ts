@@ -40,10 +40,7 @@ export async function ridgeLeastSquares(
   const lambda = (problem.ridge * trace) / size;
   for (let i = 0; i < size; i++) gram[i * size + i] += lambda;
   const right = copied(contiguousData(problem.cross));
-  if (problem.prior) {
-    const prior = contiguousData(problem.prior);
-    for (let i = 0; i < right.length; i++) right[i] += lambda * prior[i];
-  }
+  if (problem.prior) pull(right, problem.prior, lambda);
   const lower = await cholesky(tensor(gram, [size, size]), ctx, { overwrite: true }).catch((error) => {
     if (!isLayerfoldError(error, "MATRIX_NOT_POSITIVE_DEFINITE")) throw error;
     throw new LayerfoldError(error.code, "the Gram is singular, and the ridge too small to help", {
@@ -52,4 +49,10 @@ export async function ridgeLeastSquares(
     });
   });
   return choleskySolve(lower, tensor(right, problem.cross.shape), ctx, { overwrite: true });
+}
+
+/** Of its own, so that a contiguous copy of the prior does not live on through the solution. */
+function pull(right: Float64Array, prior: Matrix, lambda: number): void {
+  const data = contiguousData(prior);
+  for (let i = 0; i < right.length; i++) right[i] += lambda * data[i];
 }

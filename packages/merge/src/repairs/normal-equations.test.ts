@@ -182,3 +182,24 @@ it("solves for more features than the engine is given at a time", async () => {
   await engine.close();
   for (let i = 0; i < size; i++) expect(Math.abs(data[i] - (b[i] - share * u[i]))).toBeLessThan(1e-10);
 });
+
+it("gathers targets wider than are multiplied at a time", async () => {
+  const [features, targets] = [19, 2 ** 20];
+  const rows = tensor(
+    Float32Array.from({ length: 2 * features }, (_, i) => (i * 5) % 7),
+    [2, features],
+  );
+  const target = tensor(
+    Float32Array.from({ length: 2 * targets }, (_, i) => i % 13),
+    [2, targets],
+  );
+  const equations = emptyEquations(features, targets);
+  const ctx = testContext(1);
+  for (const _ of [1, 2]) await addRows(equations, rows, target, ctx);
+  for (let i = 0; i < features; i++) {
+    for (const t of [0, 1, targets - 1]) {
+      const once = rows.data[i] * target.data[t] + rows.data[features + i] * target.data[targets + t];
+      expect(equations.cross.data[i * targets + t]).toBe(2 * once);
+    }
+  }
+});

@@ -15,6 +15,9 @@ export function emptyEquations(features: number, targets: number): NormalEquatio
   return { gram: zeros([features, features], "float64"), cross: zeros([features, targets], "float64") };
 }
 
+/** Values of AᵀT that are made at a time: 32 MiB of float32, as the engine holds them twice. */
+const productValues = 2 ** 23;
+
 /**
  * Adds one batch, in place. A batch's products are made in its own precision and summed in float64.
  * @param features - [rows, features]
@@ -27,8 +30,20 @@ export async function addRows(
   ctx: RunContext,
 ): Promise<void> {
   await addGram(gram, features, ctx);
-  const product = await ctx.engine.matmul(features, target, { transposeA: true });
-  for (let i = 0; i < cross.data.length; i++) cross.data[i] += product.data[i];
+  const [size, targets] = cross.shape;
+  const panel = Math.ceil(productValues / targets);
+  for (let start = 0; start < size; start += panel) {
+    const shape = [features.shape[0], Math.min(panel, size - start)];
+    const columns = tensor(
+      features.data,
+      shape,
+      features.stride,
+      features.offset + start * features.stride[1],
+    );
+    const product = await ctx.engine.matmul(columns as Matrix, target, { transposeA: true });
+    for (let i = 0, at = start * targets; i < product.data.length; i++, at++)
+      cross.data[at] += product.data[i];
+  }
 }
 
 /** Both sets of rows together. */
