@@ -36,6 +36,7 @@ import {
   withNeuronReads,
   withReads,
 } from "./reads.js";
+import { recallCosts, recallOptions } from "./recall.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
@@ -50,7 +51,8 @@ const rounds = 4;
  * 2. Heads: every key/value group of every layer runs on x. Design A = their outputs side by side, target = the sum of the layers' dense
  *    attention updates (`sum`), or Z − x with all the layers' neurons beside them in the design (`joint`); prior = the layers' output
  *    projections. W = (AᵀwA + λI)⁻¹(AᵀwT + λW₀); the key/value group of least saliency tr(W_Sᵀ[(G⁻¹)_SS]⁻¹W_S) goes, again and again,
- *    until as many are left as a block has.
+ *    until as many are left as a block has. With `recallHeads` the groups that recall needs most stay whatever their saliency; see
+ *    `recallCosts`.
  * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
  * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target; see
  *    `refineNeurons`.
@@ -85,6 +87,7 @@ export const componentFold = defineRepair({
     choiceEvery: z.number().int().min(1).default(1),
     /** Refit the down projection of groups of one layer too; false leaves those layers as they are. */
     refitSingles: z.boolean().default(true),
+    ...recallOptions,
     ...readOptions,
     ...refineOptions,
   }),
@@ -93,8 +96,27 @@ export const componentFold = defineRepair({
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
-      fit: (model, plan, folded, calibration, ctx, finished) =>
-        frontToBack(
+      fit: (model, plan, folded, calibration, ctx, finished) => {
+        const ofHeads = plan.groups
+          .map(({ layers }) => layers)
+          .filter(foldsHeads)
+          .flat();
+        let measured: ReturnType<typeof recallCosts> | undefined;
+        /** What recall loses with each key/value group of the layers; measured once, when the first group asks. */
+        const recallOf = async (layers: readonly number[]) => {
+          if (options.recallHeads === 0) return [];
+          measured ??= recallCosts(
+            model,
+            plan.groups[0].layers[0],
+            ofHeads,
+            calibration,
+            options.recallTokens,
+            ctx,
+          );
+          const costs = await measured;
+          return layers.flatMap((layer) => [...costs.get(layer)!]);
+        };
+        return frontToBack(
           model,
           plan,
           calibration(),
@@ -117,7 +139,16 @@ export const componentFold = defineRepair({
               const { kind } = feedForwardOf(place);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };
-              const block = heads ? await foldHeads(model, looked, layers, place, headOptions, ctx) : place;
+              const block = heads
+                ? await foldHeads(
+                    model,
+                    looked,
+                    layers,
+                    place,
+                    { ...headOptions, recall: await recallOf(group.layers) },
+                    ctx,
+                  )
+                : place;
               const whole = heads && specOf(place).residual === "parallel";
               const picksNeurons = options.neurons && kind === "mlp";
               const filled = whole
@@ -138,7 +169,8 @@ export const componentFold = defineRepair({
             },
           },
           ctx,
-        ),
+        );
+      },
     };
   },
 });
@@ -157,6 +189,9 @@ function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
 interface HeadOptions extends FitOptions, ReadOptions {
   readonly heads: "sum" | "joint" | "none";
   readonly neurons: boolean;
+  readonly recallHeads: number;
+  /** What recall loses with each key/value group of the layers, one after the other; empty where it does not count. */
+  readonly recall: readonly number[];
 }
 
 /** Step 2: the block with the best key/value groups of all layers; in a parallel block, with the best neurons too. */
@@ -165,7 +200,7 @@ async function foldHeads(
   group: CalibratedGroup,
   layers: readonly BlockView[],
   place: BlockView,
-  { neurons: choosesNeurons, heads, ...options }: HeadOptions,
+  { neurons: choosesNeurons, heads, recall, recallHeads, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
@@ -222,6 +257,7 @@ async function foldHeads(
     headFeatures / queries,
     queries,
     keyValueHeadCount,
+    mostOf(recall, Math.min(recallHeads, keyValueHeadCount)),
     ctx,
   );
   const kept = blocks.chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
@@ -254,12 +290,22 @@ function withDownBias(block: BlockView, bias: Float32Array | undefined): BlockVi
   return bias ? withTensors(block, [["mlp.down.bias", tensor(bias)]]) : block;
 }
 
-/** Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay; and the fit that is left. */
+/** Indices of the largest values. */
+function mostOf(values: readonly number[], count: number): ReadonlySet<number> {
+  const order = Array.from(values.keys()).sort((a, b) => values[b] - values[a]);
+  return new Set(order.slice(0, count));
+}
+
+/**
+ * Takes blocks of `width` leading features away, the one of least saliency first, until `count` of them stay, those that must among them;
+ * and the fit that is left.
+ */
 async function chooseBlocks(
   fit: ComponentFit,
   blockCount: number,
   width: number,
   count: number,
+  staying: ReadonlySet<number>,
   ctx: RunContext,
 ): Promise<{ readonly chosen: readonly number[]; readonly fit: ComponentFit }> {
   const alive = Array.from({ length: blockCount }, (_, b) => b);
@@ -268,6 +314,7 @@ async function chooseBlocks(
     let least = { at: 0, saliency: Number.POSITIVE_INFINITY };
     const columns = (at: number) => Array.from({ length: width }, (_, i) => at * width + i);
     for (let at = 0; at < alive.length; at++) {
+      if (staying.has(alive[at])) continue;
       const saliency = await blockSaliency(current, columns(at), ctx);
       if (saliency < least.saliency) least = { at, saliency };
     }
