@@ -122,6 +122,7 @@ export const componentFold = defineRepair({
           calibration(),
           {
             needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
+            fills: (layers) => options.refitSingles || layers.length > 1,
             heldOutEvery: holdsOut ? options.heldOutEvery : 0,
             folded,
             finished,
@@ -129,7 +130,6 @@ export const componentFold = defineRepair({
               const { choiceEvery } = options;
               const looked = choiceEvery > 1 ? withEvery(choiceEvery, group) : group;
               if (group.layers.length === 1) {
-                if (!options.refitSingles) return unrepaired;
                 const reading = await withReads(model, looked, unrepaired, options, ctx);
                 return refitDown(model, group, reading, options, ctx);
               }

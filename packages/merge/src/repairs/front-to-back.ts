@@ -45,6 +45,8 @@ export interface FrontToBackOptions {
   readonly needsUpdates: (layers: readonly number[]) => boolean;
   /** Every so many-th batch only judges; 0 = none. */
   readonly heldOutEvery: number;
+  /** Whether `fill` is asked for a group's block; else it stays as the strategy made it. Default: always. */
+  readonly fills?: (layers: readonly number[]) => boolean;
   /** The block that a group's strategy made. */
   readonly folded: (group: number) => Promise<BlockView>;
   /** A group's repaired block, where an earlier run has left it. */
@@ -59,7 +61,8 @@ const judgedBatches = 8;
 /**
  * Goes through a plan's groups from the front: runs the group's dense layers on the dense stream, lets `fill` make the group's block,
  * and runs that on the folded model's own stream. Both streams lie on disk between groups, so memory is a few blocks and one batch,
- * however much calibration text there is. Layers before the first one that differs from the dense model's stay as they are.
+ * however much calibration text there is. Layers before the first one that differs from the dense model's stay as they are. Behind the last
+ * group to fill there is nothing left to fit, and no error is measured.
  *
  * @throws CALIBRATION_EMPTY
  */
@@ -67,7 +70,7 @@ export async function* frontToBack(
   model: ModelRunner,
   plan: MergePlan,
   calibration: AsyncIterable<TokenBatch>,
-  { needsUpdates, heldOutEvery, folded: foldedBlock, finished, fill }: FrontToBackOptions,
+  { needsUpdates, heldOutEvery, fills = () => true, folded: foldedBlock, finished, fill }: FrontToBackOptions,
   ctx: RunContext,
 ): AsyncIterable<RepairedBlock> {
   const stores = await hiddenStores();
@@ -90,8 +93,15 @@ export async function* frontToBack(
     const step = Math.ceil(count / judgedBatches);
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
+    const last = plan.groups.findLastIndex(({ layers }) => fills(layers));
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
+      if (index > last) {
+        const block = await foldedBlock(index);
+        reportRepaired(plan, index, ctx);
+        yield { index, block };
+        continue;
+      }
       const known = await finished?.(index);
       const withUpdates = !known && needsUpdates(layers);
       const [source, target] = [dense[index % 2], dense[1 - (index % 2)]];
@@ -131,7 +141,7 @@ export async function* frontToBack(
         // A fit must not wake what the plan silenced.
         return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;
       };
-      const block = known ?? (await filled());
+      const block = known ?? (fills(layers) ? await filled() : unrepaired);
       let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
@@ -140,9 +150,13 @@ export async function* frontToBack(
         await folded.put(b, hidden);
         if (b % step !== 0) continue;
         const wanted = await target.get(b);
-        const without = await model.runBlock(group.place, input, { replace: unrepaired });
-        before += squaredDifference(without.hidden, wanted);
-        after += squaredDifference(hidden, wanted);
+        const error = squaredDifference(hidden, wanted);
+        after += error;
+        if (block === unrepaired) before += error;
+        else {
+          const without = await model.runBlock(group.place, input, { replace: unrepaired });
+          before += squaredDifference(without.hidden, wanted);
+        }
         values += wanted.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
       }
       reportRepaired(plan, index, ctx);
