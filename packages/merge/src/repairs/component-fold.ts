@@ -102,8 +102,8 @@ export const componentFold = defineRepair({
           .filter(foldsHeads)
           .flat();
         let measured: ReturnType<typeof recallCosts> | undefined;
-        /** What recall loses with each key/value group of the layers; measured once, when the first group asks. */
-        const recallOf = async (layers: readonly number[]) => {
+        /** Which of the layers' key/value groups, one after the other, recall needs most; measured once, when the first group asks. */
+        const recallHeadsOf = async (layers: readonly number[]) => {
           if (options.recallHeads === 0) return [];
           measured ??= recallCosts(
             model,
@@ -114,7 +114,7 @@ export const componentFold = defineRepair({
             ctx,
           );
           const costs = await measured;
-          return layers.flatMap((layer) => [...costs.get(layer)!]);
+          return descending(layers.flatMap((layer) => costs.get(layer)!)).slice(0, options.recallHeads);
         };
         return frontToBack(
           model,
@@ -145,7 +145,7 @@ export const componentFold = defineRepair({
                     looked,
                     layers,
                     place,
-                    { ...headOptions, recall: await recallOf(group.layers) },
+                    { ...headOptions, staying: await recallHeadsOf(group.layers) },
                     ctx,
                   )
                 : place;
@@ -189,9 +189,8 @@ function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
 interface HeadOptions extends FitOptions, ReadOptions {
   readonly heads: "sum" | "joint" | "none";
   readonly neurons: boolean;
-  readonly recallHeads: number;
-  /** What recall loses with each key/value group of the layers, one after the other; empty where it does not count. */
-  readonly recall: readonly number[];
+  /** Key/value groups of the layers, one after the other, that stay whatever their saliency, the most needed first. */
+  readonly staying: readonly number[];
 }
 
 /** Step 2: the block with the best key/value groups of all layers; in a parallel block, with the best neurons too. */
@@ -200,7 +199,7 @@ async function foldHeads(
   group: CalibratedGroup,
   layers: readonly BlockView[],
   place: BlockView,
-  { neurons: choosesNeurons, heads, recall, recallHeads, ...options }: HeadOptions,
+  { neurons: choosesNeurons, heads, staying, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
@@ -257,7 +256,7 @@ async function foldHeads(
     headFeatures / queries,
     queries,
     keyValueHeadCount,
-    mostOf(recall, Math.min(recallHeads, keyValueHeadCount)),
+    staying.slice(0, keyValueHeadCount),
     ctx,
   );
   const kept = blocks.chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
@@ -290,10 +289,9 @@ function withDownBias(block: BlockView, bias: Float32Array | undefined): BlockVi
   return bias ? withTensors(block, [["mlp.down.bias", tensor(bias)]]) : block;
 }
 
-/** Indices of the largest values. */
-function mostOf(values: readonly number[], count: number): ReadonlySet<number> {
-  const order = Array.from(values.keys()).sort((a, b) => values[b] - values[a]);
-  return new Set(order.slice(0, count));
+/** Indices of the values, that of the largest first. */
+function descending(values: readonly number[] | Float64Array): number[] {
+  return Array.from(values.keys()).sort((a, b) => values[b] - values[a]);
 }
 
 /**
@@ -305,7 +303,7 @@ async function chooseBlocks(
   blockCount: number,
   width: number,
   count: number,
-  staying: ReadonlySet<number>,
+  staying: readonly number[],
   ctx: RunContext,
 ): Promise<{ readonly chosen: readonly number[]; readonly fit: ComponentFit }> {
   const alive = Array.from({ length: blockCount }, (_, b) => b);
@@ -314,7 +312,7 @@ async function chooseBlocks(
     let least = { at: 0, saliency: Number.POSITIVE_INFINITY };
     const columns = (at: number) => Array.from({ length: width }, (_, i) => at * width + i);
     for (let at = 0; at < alive.length; at++) {
-      if (staying.has(alive[at])) continue;
+      if (staying.includes(alive[at])) continue;
       const saliency = await blockSaliency(current, columns(at), ctx);
       if (saliency < least.saliency) least = { at, saliency };
     }
@@ -358,7 +356,7 @@ async function chooseFeatures(
   for (let round = 1; round <= rounds; round++) {
     const size = round === rounds ? count : Math.floor(start * (count / start) ** (round / rounds));
     const saliency = featureSaliency(current).fill(Number.POSITIVE_INFINITY, 0, fixed);
-    const order = Array.from(saliency.keys()).sort((a, b) => saliency[b] - saliency[a]);
+    const order = descending(saliency);
     const gone = order.slice(fixed + size).sort((a, b) => a - b);
     if (round === rounds) {
       const away = new Set(gone);

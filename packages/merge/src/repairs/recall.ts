@@ -1,6 +1,7 @@
 import {
   type BlockView,
   contiguousData,
+  type Matrix,
   type ModelRunner,
   type RunContext,
   type TokenBatch,
@@ -8,7 +9,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { specOf, stored, transposed, withTensors } from "./block-linear.js";
+import { selectRows, specOf, stored, transposed, withTensors } from "./block-linear.js";
 import { attentionOf, headOutputs } from "./heads.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 
@@ -48,38 +49,36 @@ export async function recallCosts(
   calibration: () => AsyncIterable<TokenBatch>,
   tokens: number,
   ctx: RunContext,
-): Promise<ReadonlyMap<number, Float64Array>> {
+): Promise<ReadonlyMap<number, readonly number[]>> {
   const stores = await hiddenStores();
   try {
     const dense = await stores.create("dense");
     const recalled = await spreadOver(model, calibration, tokens, dense);
     const silent: { readonly layer: number; readonly stream: HiddenStore }[] = [];
     for (let layer = first; layer < model.layerCount; layer++) {
-      const born: typeof silent = [];
+      for (const { stream } of silent) await runOn(model, layer, stream, stream, undefined, ctx);
       if (layers.includes(layer)) {
         const block = await model.block(layer);
         for (let group = 0; group < attentionOf(block).keyValueHeadCount; group++) {
           const stream = await stores.create(`without group ${group} of layer ${layer}`);
           await runOn(model, layer, dense, stream, silenced(block, group), ctx);
-          born.push({ layer, stream });
+          silent.push({ layer, stream });
         }
       }
-      for (const { stream } of silent) await runOn(model, layer, stream, stream, undefined, ctx);
       await runOn(model, layer, dense, dense, undefined, ctx);
-      silent.push(...born);
     }
     const before = await recallLoss(model, dense, recalled, ctx);
-    const costs = new Map<number, Float64Array>();
+    const costs = new Map<number, readonly number[]>();
     for (const { layer, stream } of silent) {
       const cost = (await recallLoss(model, stream, recalled, ctx)) - before;
-      costs.set(layer, Float64Array.of(...(costs.get(layer) ?? []), cost));
+      costs.set(layer, [...(costs.get(layer) ?? []), cost]);
     }
     for (const [layer, losses] of costs) {
       ctx.report?.({
         type: "diagnostic",
         severity: "info",
         code: "RECALL_MEASURED",
-        message: `layer ${layer}: recalled tokens cost ${[...losses].map((loss) => loss.toFixed(4)).join(", ")} nats more without its key/value groups`,
+        message: `layer ${layer}: recalled tokens cost ${losses.map((loss) => loss.toFixed(4)).join(", ")} nats more without its key/value groups`,
       });
     }
     return costs;
@@ -95,11 +94,12 @@ async function spreadOver(
   tokens: number,
   stream: HiddenStore,
 ): Promise<Recalled[]> {
-  let total = 0;
-  for await (const { lengths } of calibration()) total += sum(lengths);
+  const batches: TokenBatch[] = [];
+  for await (const batch of calibration()) batches.push(batch);
+  const total = batches.reduce((count, { lengths }) => count + sum(lengths), 0);
   const recalled: Recalled[] = [];
   let [seen, taken] = [0, 0];
-  for await (const batch of calibration()) {
+  for (const batch of batches) {
     // Taken while the share that was taken lags behind the share that was seen.
     if (taken * total <= seen * tokens && taken < tokens) {
       await stream.put(stream.batchCount, await model.embed(batch));
@@ -172,15 +172,15 @@ async function recallLoss(
   let [loss, count] = [0, 0];
   for (const [b, { rows, targets }] of recalled.entries()) {
     const { states } = await stream.get(b);
+    const outputs = tensor(states.data, [
+      states.data.length / hiddenSize,
+      hiddenSize,
+    ]) as Matrix<Float32Array>;
     for (let start = 0; start < rows.length; start += headRows) {
       throwIfAborted(ctx.signal);
       const part = rows.slice(start, start + headRows);
-      const values = new Float32Array(part.length * hiddenSize);
-      part.forEach((row, i) => {
-        values.set(states.data.subarray(row * hiddenSize, (row + 1) * hiddenSize), i * hiddenSize);
-      });
       const { data } = await model.head({
-        states: tensor(values, [1, part.length, hiddenSize]),
+        states: tensor(selectRows(outputs, part).data, [1, part.length, hiddenSize]),
         lengths: Int32Array.of(part.length),
       });
       part.forEach((_, i) => {
