@@ -46,9 +46,12 @@ export const greedyHalves = definePlanner({
       }
       const lossWithout = (half: number) =>
         evaluate(planOf(layerCount, new Set([...speaking].filter((h) => h !== half))));
-      const lastLoss = new Map<number, number>();
+      const rises = new Map<number, number>();
+      let loss = candidateCount > 0 ? await evaluate(planOf(layerCount, speaking)) : 0;
       for (let done = 1; done <= count; done++) {
-        speaking.delete(await leastMissed(free(), lastLoss, candidateCount, lossWithout, ctx));
+        const least = await leastMissed(free(), rises, candidateCount, loss, lossWithout, ctx);
+        loss = least.loss;
+        speaking.delete(least.candidate);
         ctx.report?.({ type: "progress", stage: "plan", done, total: count, unit: "halves" });
       }
       return planOf(layerCount, speaking);

@@ -12,7 +12,7 @@ import { checkTarget } from "../required-evidence.js";
 export const greedyOptions = {
   /** First layer that may go. */
   firstLayer: z.number().int().min(0).default(1),
-  /** Candidates tried in every round but the first; 0 = all. */
+  /** Most candidates tried in every round but the first; 0 = all. */
   candidateCount: z.number().int().min(0).default(0),
   /**
    * Most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. Where too
@@ -30,7 +30,7 @@ export interface GreedyOptions {
 /**
  * Drops one layer after another, each time the one without which `evaluate` is least; ties go to the later layer. With `candidateCount`
  * 0 that is one evaluation per layer that is left and per layer dropped, O(layers · dropped). With a positive one only the first round
- * tries every layer; later ones try the candidates that did best when they were last tried.
+ * tries every layer; see `leastMissed` for the others.
  */
 export async function greedySearch(
   planner: string,
@@ -43,7 +43,7 @@ export async function greedySearch(
   checkTarget(evidence, targetLayerCount);
   const { layerCount } = evidence;
   let kept = Array.from({ length: layerCount }, (_, layer) => layer);
-  const lastLoss = new Map<number, number>();
+  const rises = new Map<number, number>();
   const without = (layer: number) =>
     dropPlan(
       layerCount,
@@ -51,6 +51,7 @@ export async function greedySearch(
     );
   let limit = largestGroup === 0 ? layerCount : largestGroup;
   const fits = (layer: number) => without(layer).groups.every((group) => group.layers.length <= limit);
+  let loss = candidateCount > 0 ? await evaluate(dropPlan(layerCount, kept)) : 0;
   while (kept.length > targetLayerCount) {
     const free = kept.filter((layer) => layer >= firstLayer);
     if (free.length === 0) {
@@ -70,8 +71,9 @@ export async function greedySearch(
       });
     }
     const lossWithout = (layer: number) => evaluate(without(layer));
-    const gone = await leastMissed(free.filter(fits), lastLoss, candidateCount, lossWithout, ctx);
-    kept = kept.filter((layer) => layer !== gone);
+    const least = await leastMissed(free.filter(fits), rises, candidateCount, loss, lossWithout, ctx);
+    loss = least.loss;
+    kept = kept.filter((layer) => layer !== least.candidate);
     ctx.report?.({
       type: "progress",
       stage: "plan",
@@ -84,28 +86,37 @@ export async function greedySearch(
 }
 
 /**
- * One round of a greedy search: the candidate without which the loss is least, which is then forgotten.
+ * One round of a greedy search: the candidate without which the loss is least, which is then forgotten. After the first round a lazy
+ * search tries those first whose absence raised the loss least when they were last tried, and is done when what it has found rises no
+ * more than the next one did then: as more goes, every candidate is missed more (Minoux 1978), if not always.
+ *
  * @param candidates - numbered from the front to the back
- * @param lastLoss - what every candidate's loss was when it was last tried; empty before the first round
- * @param count - how many of the most promising are tried after the first round; 0 = all
+ * @param rises - how much every candidate's absence raised the loss when it was last tried; empty before the first round
+ * @param count - most candidates that are tried after the first round; 0 = all, always
+ * @param before - the loss with all candidates; only a lazy search looks at it
  */
 export async function leastMissed(
   candidates: readonly number[],
-  lastLoss: Map<number, number>,
+  rises: Map<number, number>,
   count: number,
+  before: number,
   lossWithout: (candidate: number) => Promise<number>,
   ctx: RunContext,
-): Promise<number> {
-  const promising = [...candidates].sort((a, b) => (lastLoss.get(a) ?? 0) - (lastLoss.get(b) ?? 0));
-  const tried = count === 0 || lastLoss.size === 0 ? [...candidates] : promising.slice(0, count);
+): Promise<{ readonly candidate: number; readonly loss: number }> {
+  const lazy = count > 0 && rises.size > 0;
+  const last = (candidate: number) => rises.get(candidate) ?? Number.NEGATIVE_INFINITY;
   // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
-  for (const candidate of tried.sort((a, b) => a - b)) {
+  const order = lazy ? [...candidates].sort((a, b) => last(a) - last(b)).slice(0, count) : candidates;
+  let least: { candidate: number; loss: number } | undefined;
+  for (const candidate of order) {
+    if (lazy && least && least.loss - before <= last(candidate)) break;
     throwIfAborted(ctx.signal);
-    lastLoss.set(candidate, await lossWithout(candidate));
+    const found = await lossWithout(candidate);
+    const loss = Number.isNaN(found) ? Number.POSITIVE_INFINITY : found;
+    rises.set(candidate, loss - before);
+    const better = !least || loss < least.loss || (loss === least.loss && candidate > least.candidate);
+    if (better) least = { candidate, loss };
   }
-  const least = tried.reduce((best, candidate) =>
-    lastLoss.get(candidate)! <= lastLoss.get(best)! ? candidate : best,
-  );
-  lastLoss.delete(least);
-  return least;
+  rises.delete(least!.candidate);
+  return least!;
 }

@@ -330,11 +330,45 @@ describe("greedy-perplexity", () => {
     expect(await greedyPerplexity().plan(evidence(), 4, context())).toEqual(dropPlan(6, [0, 2, 4, 5]));
   });
 
-  it("in its lazy form tries all layers once, and then the most promising", async () => {
+  it("in its lazy form tries the whole model and all layers once, and then the most promising until one costs no more than the next did", async () => {
     const asked: MergePlan[] = [];
     const plan = await greedyPerplexity({ candidateCount: 2 }).plan(evidence(asked), 4, context());
     expect(plan).toEqual(dropPlan(6, [0, 2, 4, 5]));
-    expect(asked.length).toBe(5 + 2);
+    // Without 3, layer 4 costs 12 and not 2, so 1 is tried as well.
+    expect(asked.length).toBe(1 + 5 + 2);
+    expect(asked.slice(-2)).toEqual([dropPlan(6, [0, 1, 2, 5]), dropPlan(6, [0, 2, 4, 5])]);
+  });
+
+  it("in its lazy form finds what it finds else, with fewer trials, where a layer is missed no less as others go", async () => {
+    const costs = fc.uniqueArray(fc.integer({ min: 1, max: 1000 }), { minLength: 5, maxLength: 8 });
+    await fc.assert(
+      fc.asyncProperty(costs, fc.integer({ min: 1, max: 4 }), async (cost, gone) => {
+        const asked = { lazy: 0, whole: 0 };
+        const of = (which: keyof typeof asked): Evidence => ({
+          layerCount: cost.length,
+          compatible: () => true,
+          evaluate: async ({ groups }) => {
+            asked[which]++;
+            const kept = new Set(groups.map(keptLayer));
+            return cost.reduce((sum, c, layer) => sum + (kept.has(layer) ? 0 : c), 0) ** 2;
+          },
+        });
+        const target = cost.length - gone;
+        const lazy = await greedyPerplexity({ candidateCount: 99 }).plan(of("lazy"), target, context());
+        const whole = await greedyPerplexity().plan(of("whole"), target, context());
+        expect(lazy).toEqual(whole);
+        expect(asked.lazy).toBeLessThanOrEqual(asked.whole + 1);
+      }),
+    );
+  });
+
+  it("never takes a plan whose loss is not a number for the best", async () => {
+    const broken: Evidence = {
+      ...evidence(),
+      evaluate: async (plan) =>
+        plan.groups.some(({ layers }) => layers.length > 1 && layers[0] === 0) ? Number.NaN : loss(plan),
+    };
+    expect(await greedyPerplexity().plan(broken, 5, context())).toEqual(dropPlan(6, [0, 1, 2, 4, 5]));
   });
 
   it("keeps groups as small as it is told", async () => {
