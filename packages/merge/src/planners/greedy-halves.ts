@@ -7,7 +7,7 @@ import {
   z,
 } from "@layerfold/core";
 import { checkTarget, judgeNeeds, judgeOption, requireJudge } from "../required-evidence.js";
-import { greedyOptions, leastMissed } from "./greedy-search.js";
+import { greedyOptions, greedyRounds } from "./greedy-search.js";
 
 const parts: readonly BlockPart[] = ["attention", "mlp"];
 
@@ -46,12 +46,9 @@ export const greedyHalves = definePlanner({
       }
       const lossWithout = (half: number) =>
         evaluate(planOf(layerCount, new Set([...speaking].filter((h) => h !== half))));
-      const rises = new Map<number, number>();
-      let loss = candidateCount > 0 ? await evaluate(planOf(layerCount, speaking)) : 0;
+      const leastMissed = greedyRounds(candidateCount, () => evaluate(planOf(layerCount, speaking)), ctx);
       for (let done = 1; done <= count; done++) {
-        const least = await leastMissed(free(), rises, candidateCount, loss, lossWithout, ctx);
-        loss = least.loss;
-        speaking.delete(least.candidate);
+        speaking.delete(await leastMissed(free(), lossWithout));
         ctx.report?.({ type: "progress", stage: "plan", done, total: count, unit: "halves" });
       }
       return planOf(layerCount, speaking);

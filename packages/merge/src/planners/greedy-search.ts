@@ -30,7 +30,7 @@ export interface GreedyOptions {
 /**
  * Drops one layer after another, each time the one without which `evaluate` is least; ties go to the later layer. With `candidateCount`
  * 0 that is one evaluation per layer that is left and per layer dropped, O(layers · dropped). With a positive one only the first round
- * tries every layer; see `leastMissed` for the others.
+ * tries every layer; see `greedyRounds` for the others.
  */
 export async function greedySearch(
   planner: string,
@@ -43,7 +43,6 @@ export async function greedySearch(
   checkTarget(evidence, targetLayerCount);
   const { layerCount } = evidence;
   let kept = Array.from({ length: layerCount }, (_, layer) => layer);
-  const rises = new Map<number, number>();
   const without = (layer: number) =>
     dropPlan(
       layerCount,
@@ -51,7 +50,7 @@ export async function greedySearch(
     );
   let limit = largestGroup === 0 ? layerCount : largestGroup;
   const fits = (layer: number) => without(layer).groups.every((group) => group.layers.length <= limit);
-  let loss = candidateCount > 0 ? await evaluate(dropPlan(layerCount, kept)) : 0;
+  const leastMissed = greedyRounds(candidateCount, () => evaluate(dropPlan(layerCount, kept)), ctx);
   while (kept.length > targetLayerCount) {
     const free = kept.filter((layer) => layer >= firstLayer);
     if (free.length === 0) {
@@ -71,9 +70,8 @@ export async function greedySearch(
       });
     }
     const lossWithout = (layer: number) => evaluate(without(layer));
-    const least = await leastMissed(free.filter(fits), rises, candidateCount, loss, lossWithout, ctx);
-    loss = least.loss;
-    kept = kept.filter((layer) => layer !== least.candidate);
+    const gone = await leastMissed(free.filter(fits), lossWithout);
+    kept = kept.filter((layer) => layer !== gone);
     ctx.report?.({
       type: "progress",
       stage: "plan",
@@ -86,37 +84,40 @@ export async function greedySearch(
 }
 
 /**
- * One round of a greedy search: the candidate without which the loss is least, which is then forgotten. After the first round a lazy
- * search tries those first whose absence raised the loss least when they were last tried, and is done when what it has found rises no
- * more than the next one did then: as more goes, every candidate is missed more (Minoux 1978), if not always.
+ * The rounds of a greedy search, one a call: the candidate without which the loss is least, which is then forgotten. After the first round
+ * a lazy search tries those first whose absence raised the loss least when they were last tried, and is done when what it has found rises
+ * no more than the next one did then: as more goes, every candidate is missed more (Minoux 1978), if not always.
  *
- * @param candidates - numbered from the front to the back
- * @param rises - how much every candidate's absence raised the loss when it was last tried; empty before the first round
  * @param count - most candidates that are tried after the first round; 0 = all, always
- * @param before - the loss with all candidates; only a lazy search looks at it
+ * @param whole - the loss with all candidates; only a lazy search asks
+ * @returns takes the candidates that are left, numbered from the front to the back
  */
-export async function leastMissed(
-  candidates: readonly number[],
-  rises: Map<number, number>,
-  count: number,
-  before: number,
-  lossWithout: (candidate: number) => Promise<number>,
-  ctx: RunContext,
-): Promise<{ readonly candidate: number; readonly loss: number }> {
-  const lazy = count > 0 && rises.size > 0;
+export function greedyRounds(count: number, whole: () => Promise<number>, ctx: RunContext) {
+  /** How much every candidate's absence raised the loss when it was last tried. */
+  const rises = new Map<number, number>();
   const last = (candidate: number) => rises.get(candidate) ?? Number.NEGATIVE_INFINITY;
-  // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
-  const order = lazy ? [...candidates].sort((a, b) => last(a) - last(b)).slice(0, count) : candidates;
-  let least: { candidate: number; loss: number } | undefined;
-  for (const candidate of order) {
-    if (lazy && least && least.loss - before <= last(candidate)) break;
-    throwIfAborted(ctx.signal);
-    const found = await lossWithout(candidate);
-    const loss = Number.isNaN(found) ? Number.POSITIVE_INFINITY : found;
-    rises.set(candidate, loss - before);
-    const better = !least || loss < least.loss || (loss === least.loss && candidate > least.candidate);
-    if (better) least = { candidate, loss };
-  }
-  rises.delete(least!.candidate);
-  return least!;
+  /** The loss with all candidates that are left. */
+  let current: number | undefined;
+  return async (
+    candidates: readonly number[],
+    lossWithout: (candidate: number) => Promise<number>,
+  ): Promise<number> => {
+    const before = current ?? (count > 0 ? await whole() : 0);
+    const lazy = count > 0 && rises.size > 0;
+    // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
+    const order = lazy ? [...candidates].sort((a, b) => last(a) - last(b)).slice(0, count) : candidates;
+    let least: { candidate: number; loss: number } | undefined;
+    for (const candidate of order) {
+      if (lazy && least && least.loss - before <= last(candidate)) break;
+      throwIfAborted(ctx.signal);
+      const found = await lossWithout(candidate);
+      const loss = Number.isNaN(found) ? Number.POSITIVE_INFINITY : found;
+      rises.set(candidate, loss - before);
+      const better = !least || loss < least.loss || (loss === least.loss && candidate > least.candidate);
+      if (better) least = { candidate, loss };
+    }
+    current = least!.loss;
+    rises.delete(least!.candidate);
+    return least!.candidate;
+  };
 }
