@@ -97,7 +97,8 @@ export function contiguousData<D extends Floats>(t: Tensor<D>): D {
   const index = new Array<number>(rank).fill(0);
   let at = t.offset;
   for (let to = 0; to < count; to += inner) {
-    for (let j = 0, from = at; j < inner; j++, from += step) out[to + j] = data[from];
+    if (step === 1) out.set(data.subarray(at, at + inner), to);
+    else for (let j = 0, from = at; j < inner; j++, from += step) out[to + j] = data[from];
     for (let axis = rank - 2; axis >= 0; axis--) {
       at += stride[axis];
       if (++index[axis] < shape[axis]) break;

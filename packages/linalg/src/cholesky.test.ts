@@ -15,6 +15,9 @@ const sizes = fc.oneof(
   fc.integer({ min: 120, max: 150 }),
 );
 
+// Around the number from which triangles are inverted.
+const columnCounts = fc.oneof(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 125, max: 132 }));
+
 /** BᵀB/n + I/2: positive definite, condition number below about 10. */
 async function positiveDefinite(size: number, seed: number): Promise<Matrix<Float64Array>> {
   const b = randomMatrix(size, size, seededRng(seed));
@@ -34,7 +37,7 @@ function expectClose(got: Matrix, wanted: Matrix, bound = 1e-11) {
 describe("cholesky", () => {
   it("gives a lower triangle whose square is the matrix, and solves with it", async () => {
     await fc.assert(
-      fc.asyncProperty(sizes, fc.integer({ min: 1, max: 5 }), fc.nat(), async (size, columns, seed) => {
+      fc.asyncProperty(sizes, columnCounts, fc.nat(), async (size, columns, seed) => {
         const a = await positiveDefinite(size, seed);
         const copy = a.data.slice();
         const lower = await cholesky(a, ctx);

@@ -9,8 +9,11 @@ import {
 } from "@layerfold/core";
 import { squareSize } from "./symmetric-eigen.js";
 
-/** Below this size substitution in TypeScript beats products through the engine, and it is backward stable. */
+/** Triangles up to this size are taken whole: substituted in TypeScript, or inverted there where many rows are to be solved. */
 const base = 64;
+
+/** From so many rows on a product with a triangle's inverse, through the engine, beats substitution row by row. */
+const manyRows = 128;
 
 type Float64Matrix = Matrix<Float64Array>;
 
@@ -35,6 +38,10 @@ function half(size: number): number {
 const panelSize = 1024;
 const panelValues = 2 ** 22;
 
+function panelFor(inner: number): number {
+  return Math.min(panelSize, Math.ceil(panelValues / inner));
+}
+
 /** Subtracts a·b (b transposed where asked) from a view in place; where a·bᵀ is symmetric only from the panels on and below the diagonal. */
 async function subtractProduct(
   target: Float64Matrix,
@@ -46,7 +53,7 @@ async function subtractProduct(
   const [rows, columns] = target.shape;
   const inner = a.shape[1];
   const symmetric = a === b;
-  const panel = Math.min(panelSize, Math.ceil(panelValues / inner));
+  const panel = panelFor(inner);
   for (let top = 0; top < rows; top += panel) {
     const height = Math.min(panel, rows - top);
     const left = part(a, top, 0, height, inner);
@@ -147,7 +154,12 @@ async function solveRows(
 ): Promise<void> {
   const size = lower.shape[0];
   const count = rows.shape[0];
-  if (size <= base) return solveRowsBase(lower, rows, plain);
+  if (size <= base) {
+    if (count < manyRows) return solveRowsBase(lower, rows, plain);
+    const inverse = baseInverse(lower);
+    copyInto(rows, (await ctx.engine.matmul(rows, inverse, { transposeB: !plain })).data);
+    return;
+  }
   const h = half(size);
   const first = part(rows, 0, 0, count, h);
   const second = part(rows, 0, h, count, size - h);
@@ -186,6 +198,67 @@ function solveRowsBase(lower: Float64Matrix, rows: Float64Matrix, plain: boolean
         x[at + i] = sum / l[row + i];
       }
     }
+  }
+}
+
+/** The inverse of a small lower triangle, row-major. */
+function baseInverse(lower: Float64Matrix): Float64Matrix {
+  const size = lower.shape[0];
+  const inverse = new Float64Array(size * size);
+  for (let i = 0; i < size; i++) {
+    const row = lower.offset + i * lower.stride[0];
+    const pivot = lower.data[row + i];
+    for (let k = 0; k < i; k++) {
+      const factor = lower.data[row + k] / pivot;
+      for (let j = 0; j <= k; j++) inverse[i * size + j] -= factor * inverse[k * size + j];
+    }
+    inverse[i * size + i] = 1 / pivot;
+  }
+  return tensor(inverse, [size, size]);
+}
+
+/** Inverts a lower triangle in place; what stands above the diagonal is neither read nor changed. */
+async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<void> {
+  const size = lower.shape[0];
+  if (size <= base) return copyInto(lower, baseInverse(lower).data, true);
+  const h = half(size);
+  const rest = size - h;
+  const upperLeft = part(lower, 0, 0, h, h);
+  const lowerRight = part(lower, h, h, rest, rest);
+  const corner = part(lower, h, 0, rest, h);
+  await invertTriangle(upperLeft, ctx);
+  await invertTriangle(lowerRight, ctx);
+  // (A 0; B C)⁻¹ = (A⁻¹ 0; −C⁻¹·B·A⁻¹ C⁻¹): first B·A⁻¹, then −C⁻¹ times that, each in B's own place, from the end that nothing else reads.
+  const panel = panelFor(h);
+  for (let top = 0; top < rest; top += panel) {
+    const height = Math.min(panel, rest - top);
+    for (let first = 0; first < h; first += panel) {
+      throwIfAborted(ctx.signal);
+      const width = Math.min(panel, h - first);
+      const left = part(corner, top, first, height, h - first);
+      const { data } = await ctx.engine.matmul(left, part(upperLeft, first, first, h - first, width));
+      copyInto(part(corner, top, first, height, width), data);
+    }
+  }
+  for (let first = 0; first < h; first += panel) {
+    const width = Math.min(panel, h - first);
+    for (let end = rest; end > 0; end -= panel) {
+      throwIfAborted(ctx.signal);
+      const top = Math.max(0, end - panel);
+      const left = part(lowerRight, top, 0, end - top, end);
+      const { data } = await ctx.engine.matmul(left, part(corner, 0, first, end, width));
+      for (let i = 0; i < data.length; i++) data[i] = -data[i];
+      copyInto(part(corner, top, first, end - top, width), data);
+    }
+  }
+}
+
+/** Fills a matrix whose rows are contiguous with row-major values, all of them or those on and below the diagonal. */
+function copyInto(target: Float64Matrix, values: Float64Array, triangle = false): void {
+  const [rows, columns] = target.shape;
+  for (let i = 0; i < rows; i++) {
+    const width = triangle ? i + 1 : columns;
+    target.data.set(values.subarray(i * columns, i * columns + width), target.offset + i * target.stride[0]);
   }
 }
 
@@ -268,24 +341,34 @@ function rowMajor(matrix: Float64Matrix): Float64Matrix {
 }
 
 /**
- * The inverse of a symmetric positive definite matrix, exactly symmetric.
+ * The inverse of a symmetric positive definite matrix, exactly symmetric: n³ operations in the engine with the factor's own third.
  *
  * @param matrix - [n, n] float64; not changed
  * @throws MATRIX_NOT_POSITIVE_DEFINITE
  */
 export async function symmetricInverse(matrix: Float64Matrix, ctx: RunContext): Promise<Float64Matrix> {
   const lower = await cholesky(matrix, ctx);
+  await invertTriangle(lower, ctx);
   const size = lower.shape[0];
-  const rows = tensor(new Float64Array(size * size), [size, size]);
-  for (let i = 0; i < size; i++) rows.data[i * size + i] = 1;
-  await solveRows(lower, rows, false, ctx);
-  await solveRows(lower, rows, true, ctx);
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j < i; j++) {
-      const mean = (rows.data[i * size + j] + rows.data[j * size + i]) / 2;
-      rows.data[i * size + j] = mean;
-      rows.data[j * size + i] = mean;
+  const inverse = new Float64Array(size * size);
+  const panel = panelFor(size);
+  // A⁻¹ = L⁻ᵀ·L⁻¹. Columns of L⁻¹ from `first` on are zero above row `first`.
+  for (let first = 0; first < size; first += panel) {
+    const width = Math.min(panel, size - first);
+    const right = part(lower, first, first, size - first, width);
+    for (let top = 0; top <= first; top += panel) {
+      throwIfAborted(ctx.signal);
+      const height = Math.min(panel, size - top);
+      const left = part(lower, first, top, size - first, height);
+      const { data } = await ctx.engine.matmul(left, right, { transposeA: true });
+      for (let i = 0; i < height; i++) {
+        for (let j = 0; j < width; j++) {
+          const value = data[i * width + j];
+          inverse[(top + i) * size + first + j] = value;
+          inverse[(first + j) * size + top + i] = value;
+        }
+      }
     }
   }
-  return rows;
+  return tensor(inverse, [size, size]);
 }
