@@ -236,7 +236,7 @@ async function foldHeads(
         });
         parts.push(taps.get("attention.heads")!);
       }
-      if (!wide) return { features: parts, target: missingUpdate(updates!, undefined, undefined, output) };
+      if (!wide) return { features: parts, target: missingUpdate(updates!, undefined, output) };
       const { taps } = await model.runBlock(group.place, input, {
         replace: wide,
         taps: ["mlp.hidden"],
@@ -244,7 +244,7 @@ async function foldHeads(
       });
       return {
         features: [...parts, taps.get("mlp.hidden")!],
-        target: missingUpdate(target, input, undefined, output),
+        target: missingUpdate(target, input.states, output),
       };
     },
     ctx,

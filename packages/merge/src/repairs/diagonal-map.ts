@@ -9,7 +9,7 @@ import {
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
-import { mlpOf } from "./neurons.js";
+import { besideMlp, mlpOf } from "./neurons.js";
 import { gatherRows } from "./normal-equations.js";
 
 /** Σ m² and Σ m·r per channel, of the batches that fit and of those that judge. */
@@ -40,16 +40,21 @@ export async function fitDiagonalMap(
     rotation && (tensor(Float32Array.from(rotation.data), rotation.shape) as Matrix<Float32Array>);
   const seen = sums();
   const heldOut = sums();
+  const beside = besideMlp(block);
   for await (const { input, target, heldOut: judges } of group.batches()) {
-    const run = await model.runBlock(group.place, input, { replace: block, taps: ["mlp.update"] });
-    const update = run.taps.get("mlp.update")!;
+    const { taps } = await model.runBlock(group.place, input, {
+      replace: block,
+      taps: ["mlp.update", ...beside.taps],
+      tapsOnly: true,
+    });
+    const update = taps.get("mlp.update")!;
     const scales = tokenScales(target, options.tokenWeighting);
     const rotated = async (rows: Tensor<Float32Array>) => {
       const gathered = gatherRows([rows], target.lengths, scales);
       return single ? ctx.engine.matmul(gathered, single) : gathered;
     };
     const features = await rotated(update);
-    const wanted = await rotated(missingUpdate(target, run.hidden, update, { scale: 1 }));
+    const wanted = await rotated(missingUpdate(target, beside.stream(input, taps), { scale: 1 }));
     const { squares, products } = judges ? heldOut : seen;
     for (let i = 0; i < features.data.length; i++) {
       squares[i % size] += features.data[i] ** 2;

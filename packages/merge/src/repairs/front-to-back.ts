@@ -1,5 +1,6 @@
 import {
   type BlockView,
+  contiguousData,
   errorWithin,
   type Hidden,
   keptLayer,
@@ -55,8 +56,8 @@ export interface FrontToBackOptions {
   readonly fill: (group: CalibratedGroup, block: BlockView) => Promise<BlockView>;
 }
 
-/** Batches, evenly over the text, on which the error before and after is measured. */
-const judgedBatches = 8;
+/** About so many tokens, in batches spread evenly over the text, tell the error before and after. */
+const judgedTokens = 8192;
 
 /**
  * Goes through a plan's groups from the front: runs the group's dense layers on the dense stream, lets `fill` make the group's block,
@@ -79,8 +80,10 @@ export async function* frontToBack(
     const dense = [await stores.create("dense, even groups"), await stores.create("dense, odd groups")];
     const folded = await stores.create("folded");
     const updates = await stores.create("updates");
+    let tokens = 0;
     for await (const batch of calibration) {
       throwIfAborted(ctx.signal);
+      tokens += batch.lengths.reduce((sum, length) => sum + length, 0);
       const hidden = await model.embed(batch);
       await folded.put(folded.batchCount, hidden);
       await dense[0].put(dense[0].batchCount, hidden);
@@ -90,7 +93,7 @@ export async function* frontToBack(
     }
     const heldOut = (batch: number) => heldOutEvery > 0 && batch % heldOutEvery === heldOutEvery - 1;
     const count = dense[0].batchCount;
-    const step = Math.ceil(count / judgedBatches);
+    const step = Math.max(1, Math.floor(tokens / judgedTokens));
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
     const last = plan.groups.findLastIndex(({ layers }) => fills(layers));
@@ -216,12 +219,16 @@ export function eachToken({ states, lengths }: Hidden, visit: (start: number, to
 
 /** Squared difference of two streams, summed over the real tokens. */
 export function squaredDifference(a: Hidden, b: Hidden): number {
-  const width = a.states.shape[2];
-  const shift = b.states.offset - a.states.offset;
+  const [left, right] = [contiguousData(a.states), contiguousData(b.states)];
+  const [, sequence, width] = a.states.shape;
   let sum = 0;
-  eachToken(a, (start) => {
-    for (let i = start; i < start + width; i++) sum += (a.states.data[i] - b.states.data[i + shift]) ** 2;
-  });
+  for (const [row, length] of a.lengths.entries()) {
+    const start = row * sequence * width;
+    for (let i = start; i < start + length * width; i++) {
+      const difference = left[i] - right[i];
+      sum += difference * difference;
+    }
+  }
   return sum;
 }
 

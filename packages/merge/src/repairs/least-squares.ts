@@ -1,4 +1,12 @@
-import { type Hidden, type Matrix, type RunContext, type Tensor, tensor, z } from "@layerfold/core";
+import {
+  contiguousData,
+  type Hidden,
+  type Matrix,
+  type RunContext,
+  type Tensor,
+  tensor,
+  z,
+} from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { type CalibratedGroup, eachToken, type GroupBatch } from "./front-to-back.js";
 import {
@@ -126,19 +134,23 @@ export async function solved(
   return tensor(Float32Array.from(weights.data), weights.shape);
 }
 
-/** (target − everything but the update) / scale − bias: what a map must give so that scale · (map + bias) is the missing update. */
+/**
+ * (target − rest) / scale − bias: what a map must give so that scale · (map + bias) is the update that is missing.
+ * @param rest - what is in the stream without the update; default nothing
+ */
 export function missingUpdate(
   target: Hidden,
-  out: Hidden | undefined,
-  update: Tensor<Float32Array> | undefined,
+  rest: Tensor<Float32Array> | undefined,
   { scale, bias }: { readonly scale: number; readonly bias?: Float32Array },
 ): Tensor<Float32Array> {
-  const { data, shape } = target.states;
+  const { shape } = target.states;
   const width = shape[2];
-  const result = new Float32Array(data.length);
-  for (let i = 0; i < data.length; i++) {
-    const rest = (out?.states.data[i] ?? 0) - (update?.data[i] ?? 0);
-    result[i] = (data[i] - rest) / scale - (bias?.[i % width] ?? 0);
+  const result = contiguousData(target.states).slice();
+  if (rest) {
+    const present = contiguousData(rest);
+    for (let i = 0; i < result.length; i++) result[i] -= present[i];
   }
+  if (scale !== 1) for (let i = 0; i < result.length; i++) result[i] /= scale;
+  if (bias) for (let i = 0; i < result.length; i++) result[i] -= bias[i % width];
   return tensor(result, shape);
 }

@@ -1,17 +1,9 @@
-import {
-  type BlockView,
-  defineRepair,
-  type ModelRunner,
-  type RunContext,
-  tensor,
-  z,
-  zeros,
-} from "@layerfold/core";
+import { type BlockView, defineRepair, type ModelRunner, type RunContext, z, zeros } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { type CalibratedGroup, type GroupBatch, groupByGroup } from "./front-to-back.js";
 import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
 import { withMappedUpdate } from "./mapped-update.js";
-import { mlpOf } from "./neurons.js";
+import { besideMlp, mlpOf } from "./neurons.js";
 import { raiseCosine } from "./update-cosine.js";
 
 /**
@@ -59,20 +51,22 @@ async function fitMap(
   if (group.layers.length === 1) return block;
   mlpOf(block);
   const size = model.hiddenSize;
+  const beside = besideMlp(block);
   const run = async ({ input }: GroupBatch) => {
-    const { hidden, taps } = await model.runBlock(group.place, input, {
+    const { taps } = await model.runBlock(group.place, input, {
       replace: block,
-      taps: ["mlp.update"],
+      taps: ["mlp.update", ...beside.taps],
+      tapsOnly: true,
     });
-    return { hidden, update: taps.get("mlp.update")! };
+    return { update: taps.get("mlp.update")!, rest: beside.stream(input, taps) };
   };
   const equations = await gatherEquations(
     group,
     { features: size, targets: size },
     options,
     async (batch) => {
-      const { hidden, update } = await run(batch);
-      return { features: [update], target: missingUpdate(batch.target, hidden, update, { scale: 1 }) };
+      const { update, rest } = await run(batch);
+      return { features: [update], target: missingUpdate(batch.target, rest, { scale: 1 }) };
     },
     ctx,
   );
@@ -84,11 +78,7 @@ async function fitMap(
   }
   const { map, before, after } = await raiseCosine(
     group,
-    async (batch) => {
-      const { hidden, update } = await run(batch);
-      const rest = hidden.states.data.map((x, i) => x - update.data[i]);
-      return { update, rest: tensor(rest, update.shape) };
-    },
+    run,
     leastSquares,
     { ridge, steps: options.steps },
     ctx,

@@ -1,11 +1,15 @@
 import {
+  type BlockOutput,
   type BlockSpec,
   type BlockView,
+  contiguousData,
+  type Hidden,
   LayerfoldError,
   type Matrix,
   type MlpSpec,
   type MoeSpec,
   type Role,
+  type Tap,
   type Tensor,
   tensor,
 } from "@layerfold/core";
@@ -140,6 +144,27 @@ export function neuronTensors(
 export function downOutput(block: BlockView): { readonly scale: number; readonly bias?: Float32Array } {
   const spec: BlockSpec = specOf(block);
   return { scale: spec.residualScale ?? 1, bias: vectorOf(block, "mlp.down.bias") };
+}
+
+/** Of a block, all that stands in the stream behind it but its MLP's update: the taps that tell, and what they say. */
+export function besideMlp(block: BlockView): {
+  readonly taps: readonly Tap[];
+  readonly stream: (input: Hidden, taps: BlockOutput["taps"]) => Tensor<Float32Array>;
+} {
+  if (specOf(block).residual !== "parallel") {
+    return { taps: ["residual.mid"], stream: (_, taps) => taps.get("residual.mid")! };
+  }
+  return {
+    taps: ["attention.update"],
+    stream: ({ states }, taps) => {
+      const { data, shape } = taps.get("attention.update")!;
+      const before = contiguousData(states);
+      return tensor(
+        data.map((added, i) => before[i] + added),
+        shape,
+      );
+    },
+  };
 }
 
 /** The block with these neurons, behind a norm of gain 1. */

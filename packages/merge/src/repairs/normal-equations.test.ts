@@ -1,5 +1,5 @@
 import { type Matrix, tensor } from "@layerfold/core";
-import { ridgeLeastSquares } from "@layerfold/linalg";
+import { ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
 import { onnxEngine } from "@layerfold/onnx";
 import { testContext } from "@layerfold/testkit";
 import fc from "fast-check";
@@ -162,8 +162,8 @@ it("gathers the real tokens only, scaled, side by side", () => {
   );
 });
 
-it("solves for more features than the engine is given at a time", async () => {
-  // G = I + u·uᵀ, so G⁻¹b = b − u·(u·b)/(1 + u·u) (Sherman & Morrison 1950).
+it("solves and inverts for more features than the engine is given at a time", async () => {
+  // G = I + u·uᵀ, so G⁻¹ = I − u·uᵀ/(1 + u·u) (Sherman & Morrison 1950).
   const size = 2200;
   const u = normals(11, size, 1).data.map((value) => value / 10);
   const b = normals(12, size, 1).data;
@@ -172,15 +172,36 @@ it("solves for more features than the engine is given at a time", async () => {
     for (let j = 0; j < size; j++) gram.data[i * size + j] = u[i] * u[j] + (i === j ? 1 : 0);
   }
   const dot = (x: Float64Array, y: Float64Array) => x.reduce((sum, value, i) => sum + value * y[i], 0);
-  const share = dot(u, b) / (1 + dot(u, u));
+  const whole = 1 + dot(u, u);
+  const share = dot(u, b) / whole;
   const engine = onnxEngine();
   const ctx = testContext(1, { engine });
-  const { data } = await ridgeLeastSquares(
-    { gram, cross: tensor(b, [size, 1]), ridge: 0 },
-    { ...ctx, engine },
+  // As many right-hand sides as make triangles worth inverting, each a multiple of b.
+  const count = 130;
+  const cross = tensor(
+    Float64Array.from({ length: size * count }, (_, i) => b[Math.floor(i / count)] * ((i % count) + 1)),
+    [size, count],
   );
+  const { data } = await ridgeLeastSquares({ gram, cross, ridge: 0 }, { ...ctx, engine });
+  const inverse = await symmetricInverse(gram, { ...ctx, engine });
   await engine.close();
-  for (let i = 0; i < size; i++) expect(Math.abs(data[i] - (b[i] - share * u[i]))).toBeLessThan(1e-10);
+  for (let i = 0; i < size; i++) {
+    for (const c of [0, count - 1]) {
+      const wanted = (b[i] - share * u[i]) * (c + 1);
+      expect(Math.abs(data[i * count + c] - wanted)).toBeLessThan(1e-10 * (c + 1));
+    }
+  }
+  let worst = 0;
+  let skew = 0;
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++) {
+      const value = inverse.data[i * size + j];
+      worst = Math.max(worst, Math.abs(value - ((i === j ? 1 : 0) - (u[i] * u[j]) / whole)));
+      skew = Math.max(skew, Math.abs(value - inverse.data[j * size + i]));
+    }
+  }
+  expect(worst).toBeLessThan(1e-12);
+  expect(skew).toBe(0);
 });
 
 it("gathers targets wider than are multiplied at a time", async () => {

@@ -200,21 +200,23 @@ export function gatherRows(
   const out = new Float32Array(rows * width);
   let column = 0;
   for (const { data, offset, shape } of parts) {
+    const [, sequence, columns] = shape;
     let row = 0;
-    lengths.forEach((length, b) => {
+    for (const [b, length] of lengths.entries()) {
       for (let s = 0; s < length; s++, row++) {
-        const from = offset + (b * shape[1] + s) * shape[2];
+        const factor = scale[row];
         const to = row * width + column;
-        for (let i = 0; i < shape[2]; i++) out[to + i] = scale[row] * data[from + i];
+        const shift = offset + (b * sequence + s) * columns - to;
+        for (let i = to; i < to + columns; i++) out[i] = factor * data[i + shift];
       }
-    });
+    }
     if (row !== rows) {
       throw new LayerfoldError("TENSOR_SHAPE", "scales and real tokens differ in number", {
         wanted: `${row}`,
         got: `${rows}`,
       });
     }
-    column += shape[2];
+    column += columns;
   }
   return tensor(out, [rows, width]);
 }

@@ -13,7 +13,7 @@ import { activate } from "./activate.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
-import { downOutput, mlpOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
+import { besideMlp, downOutput, mlpOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
 import { gatherRows } from "./normal-equations.js";
 import { refitDown } from "./refit-down.js";
 
@@ -110,13 +110,15 @@ async function writeExamples(
   heldOut: HiddenStore,
 ): Promise<number> {
   const output = downOutput(block);
+  const beside = besideMlp(block);
   let size = 0;
   for await (const { input, target, heldOut: judges } of group.batches()) {
-    const { hidden, taps } = await model.runBlock(group.place, input, {
+    const { taps } = await model.runBlock(group.place, input, {
       replace: block,
-      taps: ["mlp.input", "mlp.update"],
+      taps: ["mlp.input", ...beside.taps],
+      tapsOnly: true,
     });
-    const wanted = missingUpdate(target, hidden, taps.get("mlp.update")!, output);
+    const wanted = missingUpdate(target, beside.stream(input, taps), output);
     const scales = tokenScales(target, options.tokenWeighting);
     const weights = new Float32Array(target.states.shape[0] * target.states.shape[1]);
     let token = 0;

@@ -2,7 +2,7 @@ import { type BlockView, type Matrix, type ModelRunner, type RunContext, tensor 
 import { specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
-import { downOutput, feedForwardOf } from "./neurons.js";
+import { besideMlp, downOutput, feedForwardOf } from "./neurons.js";
 import { refitExperts } from "./refit-experts.js";
 
 /**
@@ -43,18 +43,20 @@ export async function hiddenEquations(
   ctx: RunContext,
 ): ReturnType<typeof settle> {
   const [features, targets] = prior.shape;
+  const beside = besideMlp(block);
   const equations = await gatherEquations(
     group,
     { features, targets },
     options,
     async ({ input, target }) => {
-      const { hidden, taps } = await model.runBlock(group.place, input, {
+      const { taps } = await model.runBlock(group.place, input, {
         replace: block,
-        taps: ["mlp.hidden", "mlp.update"],
+        taps: ["mlp.hidden", ...beside.taps],
+        tapsOnly: true,
       });
       return {
         features: [taps.get("mlp.hidden")!],
-        target: missingUpdate(target, hidden, taps.get("mlp.update")!, output),
+        target: missingUpdate(target, beside.stream(input, taps), output),
       };
     },
     ctx,

@@ -46,7 +46,7 @@ export async function refitExperts(
         taps: experts.map((expert) => `experts.${expert}.hidden` as const),
       });
       const scales = tokenScales(target, options.tokenWeighting);
-      const missing = gatherRows([missingUpdate(target, hidden, undefined, output)], target.lengths, scales);
+      const missing = gatherRows([missingUpdate(target, hidden.states, output)], target.lengths, scales);
       for (const [expert, fit] of fits) {
         const all = gatherRows([taps.get(`experts.${expert}.hidden`)!], target.lengths, scales);
         const chosen = rowsWithValues(all);

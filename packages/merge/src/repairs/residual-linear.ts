@@ -53,7 +53,7 @@ async function fitDelta(
       const run = await model.runBlock(group.place, input, { replace: block, taps });
       return {
         features: taps.map((tap) => run.taps.get(tap)!),
-        target: missingUpdate(target, run.hidden, undefined, { scale: 1 }),
+        target: missingUpdate(target, run.hidden.states, { scale: 1 }),
       };
     },
     ctx,
