@@ -65,6 +65,7 @@ export {
   type Matrix,
   matrixSize,
   rowMajorStride,
+  submatrix,
   type Tensor,
   tensor,
   zeros,

@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { contiguousData, elementCount, isContiguous, rowMajorStride, tensor, zeros } from "./tensor.js";
+import {
+  contiguousData,
+  elementCount,
+  isContiguous,
+  rowMajorStride,
+  submatrix,
+  tensor,
+  zeros,
+} from "./tensor.js";
 
 const shapes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 4 });
 
@@ -47,6 +55,21 @@ describe("tensor", () => {
         }
       }),
     );
+  });
+
+  it("shows rows and columns of a matrix without a copy", () => {
+    const whole = tensor(
+      Float32Array.from({ length: 12 }, (_, i) => i),
+      [3, 4],
+    );
+    const inner = submatrix(whole, 1, 2, 2, 1);
+    expect([...contiguousData(inner)]).toEqual([6, 10]);
+    // Of a transposed view too, and to the end where no sizes are given.
+    const rest = submatrix(submatrix(whole, 0, 1).transpose(1, 0), 1, 1);
+    expect(rest.shape).toEqual([2, 2]);
+    expect([...contiguousData(rest)]).toEqual([6, 10, 7, 11]);
+    expect(rest.data).toBe(whole.data);
+    expect(() => submatrix(whole, 1, 2, 3, 1)).toThrow(expect.objectContaining({ code: "TENSOR_SHAPE" }));
   });
 
   it("does not copy what is contiguous already", () => {

@@ -77,6 +77,17 @@ export function zeros<T extends "float32" | "float64" = "float32">(
   return tensor(data, shape) as unknown as Tensor<T extends "float64" ? Float64Array : Float32Array>;
 }
 
+/** A view of `rows` rows from `row` on and `columns` columns from `column` on; default all that follow. */
+export function submatrix<D extends Floats>(
+  { data, shape, stride, offset }: Matrix<D>,
+  row: number,
+  column: number,
+  rows = shape[0] - row,
+  columns = shape[1] - column,
+): ndarray.NdArray<D> & Matrix<D> {
+  return tensor(data, [rows, columns], stride, offset + row * stride[0] + column * stride[1]);
+}
+
 /** Whether the values lie row-major and without gaps. */
 export function isContiguous(t: Tensor): boolean {
   const wanted = rowMajorStride(t.shape);

@@ -1,4 +1,4 @@
-import { type Matrix, type RunContext, tensor } from "@layerfold/core";
+import { type Matrix, type RunContext, submatrix } from "@layerfold/core";
 
 /** Columns of the Gram that are made at a time. */
 const panelWidth = 768;
@@ -12,12 +12,11 @@ const tile = 16;
  */
 export async function addGram(sum: Matrix<Float64Array>, rows: Matrix, ctx: RunContext): Promise<void> {
   const [count, size] = rows.shape;
-  const columns = (start: number, width: number): Matrix =>
-    tensor(rows.data, [count, width], rows.stride, rows.offset + start * rows.stride[1]);
   for (let start = 0; start < size; start += panelWidth) {
     const width = Math.min(panelWidth, size - start);
     const rest = size - start;
-    const panel = await ctx.engine.matmul(columns(start, width), columns(start, rest), { transposeA: true });
+    const columns = submatrix(rows, 0, start, count, width);
+    const panel = await ctx.engine.matmul(columns, submatrix(rows, 0, start), { transposeA: true });
     // Tile by tile, so that neither the panel nor the mirrored half is read across all its rows for one value each.
     for (let top = 0; top < width; top += tile) {
       const bottom = Math.min(top + tile, width);

@@ -4,6 +4,7 @@ import {
   type Matrix,
   matrixSize,
   type RunContext,
+  submatrix,
   tensor,
   throwIfAborted,
 } from "@layerfold/core";
@@ -16,18 +17,6 @@ const base = 64;
 const manyRows = 128;
 
 type Float64Matrix = Matrix<Float64Array>;
-
-/** A view of rows r0 … r0+rows, columns c0 … c0+columns of a row-major matrix of the given width. */
-function view(
-  data: Float64Array,
-  width: number,
-  r0: number,
-  c0: number,
-  rows: number,
-  columns: number,
-): Float64Matrix {
-  return tensor(data, [rows, columns], [width, 1], r0 * width + c0);
-}
 
 /** Where a block of `size` is halved: a multiple of the base size. */
 function half(size: number): number {
@@ -56,12 +45,12 @@ async function subtractProduct(
   const panel = panelFor(inner);
   for (let top = 0; top < rows; top += panel) {
     const height = Math.min(panel, rows - top);
-    const left = part(a, top, 0, height, inner);
+    const left = submatrix(a, top, 0, height, inner);
     const end = symmetric ? top + height : columns;
     for (let first = 0; first < end; first += panel) {
       throwIfAborted(ctx.signal);
       const width = Math.min(panel, end - first);
-      const right = transposeB ? part(b, first, 0, width, inner) : part(b, 0, first, inner, width);
+      const right = transposeB ? submatrix(b, first, 0, width, inner) : submatrix(b, 0, first, inner, width);
       const product = (await ctx.engine.matmul(left, right, { transposeB })).data;
       for (let i = 0, from = 0; i < height; i++) {
         const start = target.offset + (top + i) * target.stride[0] + first;
@@ -69,11 +58,6 @@ async function subtractProduct(
       }
     }
   }
-}
-
-/** Rows r0 … r0+rows and columns c0 … c0+columns of a matrix whose rows are contiguous. */
-function part(m: Float64Matrix, r0: number, c0: number, rows: number, columns: number): Float64Matrix {
-  return tensor(m.data, [rows, columns], m.stride, m.offset + r0 * m.stride[0] + c0);
 }
 
 /**
@@ -99,36 +83,33 @@ export async function cholesky(
   const size = squareSize(matrix);
   const given = contiguousData(matrix);
   const data = options.overwrite ? given : new Float64Array(given);
-  await factor(data, size, 0, size, ctx);
+  const lower = tensor(data, [size, size]);
+  await factor(lower, 0, ctx);
   for (let i = 0; i < size; i++) data.fill(0, i * size + i + 1, (i + 1) * size);
-  return tensor(data, [size, size]);
+  return lower;
 }
 
-async function factor(
-  data: Float64Array,
-  width: number,
-  start: number,
-  size: number,
-  ctx: RunContext,
-): Promise<void> {
-  if (size <= base) return factorBase(data, width, start, size);
+/** Factors a diagonal block that begins at row `start` of the whole, in place. */
+async function factor(block: Float64Matrix, start: number, ctx: RunContext): Promise<void> {
+  const size = block.shape[0];
+  if (size <= base) return factorBase(block, start);
   const h = half(size);
-  const rest = size - h;
-  await factor(data, width, start, h, ctx);
-  const diagonal = view(data, width, start, start, h, h);
-  const below = view(data, width, start + h, start, rest, h);
-  await solveRows(diagonal, below, false, ctx);
-  await subtractProduct(view(data, width, start + h, start + h, rest, rest), below, below, true, ctx);
-  await factor(data, width, start + h, rest, ctx);
+  const upperLeft = submatrix(block, 0, 0, h, h);
+  const below = submatrix(block, h, 0, size - h, h);
+  const lowerRight = submatrix(block, h, h);
+  await factor(upperLeft, start, ctx);
+  await solveRows(upperLeft, below, false, ctx);
+  await subtractProduct(lowerRight, below, below, true, ctx);
+  await factor(lowerRight, start + h, ctx);
 }
 
-function factorBase(data: Float64Array, width: number, start: number, size: number): void {
-  for (let i = start; i < start + size; i++) {
-    const row = i * width;
-    for (let j = start; j <= i; j++) {
-      const other = j * width;
+function factorBase({ data, shape, stride, offset }: Float64Matrix, start: number): void {
+  for (let i = 0; i < shape[0]; i++) {
+    const row = offset + i * stride[0];
+    for (let j = 0; j <= i; j++) {
+      const other = offset + j * stride[0];
       let sum = data[row + j];
-      for (let k = start; k < j; k++) sum -= data[row + k] * data[other + k];
+      for (let k = 0; k < j; k++) sum -= data[row + k] * data[other + k];
       if (j < i) {
         data[row + j] = sum / data[other + j];
       } else {
@@ -136,7 +117,7 @@ function factorBase(data: Float64Array, width: number, start: number, size: numb
           throw new LayerfoldError("MATRIX_NOT_POSITIVE_DEFINITE", "the matrix is not positive definite", {
             wanted: "a positive pivot",
             got: `${sum}`,
-            where: `row ${i}`,
+            where: `row ${start + i}`,
           });
         }
         data[row + i] = Math.sqrt(sum);
@@ -161,11 +142,11 @@ async function solveRows(
     return;
   }
   const h = half(size);
-  const first = part(rows, 0, 0, count, h);
-  const second = part(rows, 0, h, count, size - h);
-  const corner = part(lower, h, 0, size - h, h);
-  const upperLeft = part(lower, 0, 0, h, h);
-  const lowerRight = part(lower, h, h, size - h, size - h);
+  const first = submatrix(rows, 0, 0, count, h);
+  const second = submatrix(rows, 0, h, count, size - h);
+  const corner = submatrix(lower, h, 0, size - h, h);
+  const upperLeft = submatrix(lower, 0, 0, h, h);
+  const lowerRight = submatrix(lower, h, h, size - h, size - h);
   if (plain) {
     await solveRows(lowerRight, second, plain, ctx);
     await subtractProduct(first, second, corner, false, ctx);
@@ -223,9 +204,9 @@ async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<vo
   if (size <= base) return copyInto(lower, baseInverse(lower).data, true);
   const h = half(size);
   const rest = size - h;
-  const upperLeft = part(lower, 0, 0, h, h);
-  const lowerRight = part(lower, h, h, rest, rest);
-  const corner = part(lower, h, 0, rest, h);
+  const upperLeft = submatrix(lower, 0, 0, h, h);
+  const lowerRight = submatrix(lower, h, h, rest, rest);
+  const corner = submatrix(lower, h, 0, rest, h);
   await invertTriangle(upperLeft, ctx);
   await invertTriangle(lowerRight, ctx);
   // (A 0; B C)⁻¹ = (A⁻¹ 0; −C⁻¹·B·A⁻¹ C⁻¹): first B·A⁻¹, then −C⁻¹ times that, each in B's own place, from the end that nothing else reads.
@@ -235,9 +216,9 @@ async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<vo
     for (let first = 0; first < h; first += panel) {
       throwIfAborted(ctx.signal);
       const width = Math.min(panel, h - first);
-      const left = part(corner, top, first, height, h - first);
-      const { data } = await ctx.engine.matmul(left, part(upperLeft, first, first, h - first, width));
-      copyInto(part(corner, top, first, height, width), data);
+      const left = submatrix(corner, top, first, height, h - first);
+      const { data } = await ctx.engine.matmul(left, submatrix(upperLeft, first, first, h - first, width));
+      copyInto(submatrix(corner, top, first, height, width), data);
     }
   }
   for (let first = 0; first < h; first += panel) {
@@ -245,10 +226,10 @@ async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<vo
     for (let end = rest; end > 0; end -= panel) {
       throwIfAborted(ctx.signal);
       const top = Math.max(0, end - panel);
-      const left = part(lowerRight, top, 0, end - top, end);
-      const { data } = await ctx.engine.matmul(left, part(corner, 0, first, end, width));
+      const left = submatrix(lowerRight, top, 0, end - top, end);
+      const { data } = await ctx.engine.matmul(left, submatrix(corner, 0, first, end, width));
       for (let i = 0; i < data.length; i++) data[i] = -data[i];
-      copyInto(part(corner, top, first, end - top, width), data);
+      copyInto(submatrix(corner, top, first, end - top, width), data);
     }
   }
 }
@@ -355,11 +336,11 @@ export async function symmetricInverse(matrix: Float64Matrix, ctx: RunContext): 
   // A⁻¹ = L⁻ᵀ·L⁻¹. Columns of L⁻¹ from `first` on are zero above row `first`.
   for (let first = 0; first < size; first += panel) {
     const width = Math.min(panel, size - first);
-    const right = part(lower, first, first, size - first, width);
+    const right = submatrix(lower, first, first, size - first, width);
     for (let top = 0; top <= first; top += panel) {
       throwIfAborted(ctx.signal);
       const height = Math.min(panel, size - top);
-      const left = part(lower, first, top, size - first, height);
+      const left = submatrix(lower, first, top, size - first, height);
       const { data } = await ctx.engine.matmul(left, right, { transposeA: true });
       for (let i = 0; i < height; i++) {
         for (let j = 0; j < width; j++) {

@@ -1,4 +1,12 @@
-import { LayerfoldError, type Matrix, type RunContext, type Tensor, tensor, zeros } from "@layerfold/core";
+import {
+  LayerfoldError,
+  type Matrix,
+  type RunContext,
+  submatrix,
+  type Tensor,
+  tensor,
+  zeros,
+} from "@layerfold/core";
 import { addGram, ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
 
 type Float64Matrix = Matrix<Float64Array>;
@@ -33,14 +41,8 @@ export async function addRows(
   const [size, targets] = cross.shape;
   const panel = Math.ceil(productValues / targets);
   for (let start = 0; start < size; start += panel) {
-    const shape = [features.shape[0], Math.min(panel, size - start)];
-    const columns = tensor(
-      features.data,
-      shape,
-      features.stride,
-      features.offset + start * features.stride[1],
-    );
-    const product = await ctx.engine.matmul(columns as Matrix, target, { transposeA: true });
+    const columns = submatrix(features, 0, start, features.shape[0], Math.min(panel, size - start));
+    const product = await ctx.engine.matmul(columns, target, { transposeA: true });
     for (let i = 0, at = start * targets; i < product.data.length; i++, at++)
       cross.data[at] += product.data[i];
   }
