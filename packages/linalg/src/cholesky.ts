@@ -182,7 +182,7 @@ function solveRowsBase(lower: Float64Matrix, rows: Float64Matrix, plain: boolean
   }
 }
 
-/** The inverse of a small lower triangle, row-major. */
+/** The inverse of a small lower triangle, row-major, zeros above its diagonal. */
 function baseInverse(lower: Float64Matrix): Float64Matrix {
   const size = lower.shape[0];
   const inverse = new Float64Array(size * size);
@@ -198,10 +198,10 @@ function baseInverse(lower: Float64Matrix): Float64Matrix {
   return tensor(inverse, [size, size]);
 }
 
-/** Inverts a lower triangle in place; what stands above the diagonal is neither read nor changed. */
+/** Inverts a lower triangle in place; above its diagonal must be zeros. */
 async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<void> {
   const size = lower.shape[0];
-  if (size <= base) return copyInto(lower, baseInverse(lower).data, true);
+  if (size <= base) return copyInto(lower, baseInverse(lower).data);
   const h = half(size);
   const rest = size - h;
   const upperLeft = submatrix(lower, 0, 0, h, h);
@@ -234,12 +234,11 @@ async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<vo
   }
 }
 
-/** Fills a matrix whose rows are contiguous with row-major values, all of them or those on and below the diagonal. */
-function copyInto(target: Float64Matrix, values: Float64Array, triangle = false): void {
+/** Fills a matrix whose rows are contiguous with row-major values. */
+function copyInto(target: Float64Matrix, values: Float64Array): void {
   const [rows, columns] = target.shape;
   for (let i = 0; i < rows; i++) {
-    const width = triangle ? i + 1 : columns;
-    target.data.set(values.subarray(i * columns, i * columns + width), target.offset + i * target.stride[0]);
+    target.data.set(values.subarray(i * columns, (i + 1) * columns), target.offset + i * target.stride[0]);
   }
 }
 
