@@ -225,7 +225,6 @@ function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunConte
       }
       return loss;
     },
-    close: () => model.close(),
   };
 }
 
@@ -242,10 +241,7 @@ async function planLosses(
   const head = streamHead(runner, judged, { ...run.ctx, report: undefined });
   return {
     lossOf: async (plan: MergePlan) => head.lossOf(await streamsOf(plan)),
-    async close() {
-      await head.close();
-      await runner.close();
-    },
+    close: () => runner.close(),
   };
 }
 
@@ -274,10 +270,7 @@ async function planDivergences(checkpoint: Checkpoint, calibration: TokenSequenc
       head.feed(await streamsOf(plan));
       return (await klToDense(dense, head.model, sequences, { maxTokensPerBatch }, quiet)).klToDense;
     },
-    async close() {
-      await head.model.close();
-      await runner.close();
-    },
+    close: () => runner.close(),
   };
 }
 
@@ -363,10 +356,7 @@ async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, ru
       for (const hidden of streams) moved.push((await runner.runBlock(layer, hidden, { replace })).hidden);
       return moved;
     },
-    async close() {
-      await head.close();
-      await runner.close();
-    },
+    close: () => runner.close(),
   };
 }
 

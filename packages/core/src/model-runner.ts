@@ -1,6 +1,6 @@
 import type { BlockSpec } from "./architecture.js";
 import type { Hidden, TokenBatch } from "./batch.js";
-import type { Tensor } from "./tensor.js";
+import type { Matrix, Tensor } from "./tensor.js";
 
 /**
  * What a tensor of a block is for, independent of a family's file names. Weights of linear maps lie as the checkpoint has them;
@@ -67,6 +67,11 @@ export interface ModelRunner {
   ): Promise<BlockOutput>;
   /** Final norm and vocabulary projection: logits [batch, sequence, vocabulary] float32. */
   head(hidden: Hidden): Promise<Tensor<Float32Array>>;
+  /**
+   * log p(targets[i] | rows[i]) in nats; few logits are in memory, and none are returned.
+   * @param rows - [count, hidden] of the stream behind the last block
+   */
+  logProbabilities(rows: Matrix<Float32Array>, targets: Int32Array): Promise<Float32Array>;
   /** The block's tensors, read from the checkpoint when asked. */
   block(layer: number): Promise<BlockView>;
   close(): Promise<void>;

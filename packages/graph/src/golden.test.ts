@@ -120,7 +120,6 @@ describe.each(models)("%s", (model) => {
           }
         });
       }
-      await byBlock.close();
     }
   });
 });

@@ -88,7 +88,7 @@ export async function openHead(
 }
 
 /** log softmax(logits)[targets]: [count, vocabulary] and int64 [count] to [count]. */
-export function logProbability(graph: GraphBuilder, logits: Value, targets: Value): Value {
+function logProbability(graph: GraphBuilder, logits: Value, targets: Value): Value {
   const last = graph.constant("int64", [1]);
   const all = graph.node("LogSoftmax", [logits], { ints: { axis: -1 } });
   const chosen = graph.node("GatherElements", [all, graph.node("Unsqueeze", [targets, last])], {

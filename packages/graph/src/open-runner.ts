@@ -75,6 +75,8 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     return found;
   }
 
+  const openedHead = () => (head ??= openHead(checkpoint, { threads }));
+
   function openEmbedder(): Promise<Session> {
     const graph = graphBuilder();
     const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
@@ -192,8 +194,12 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     },
     async head({ states }: Hidden) {
       const [batchSize, sequenceLength] = states.shape;
-      const { logits } = await (head ??= openHead(checkpoint, { threads }));
+      const { logits } = await openedHead();
       return tensor(await logits(contiguousData(states)), [batchSize, sequenceLength, vocabularySize]);
+    },
+    async logProbabilities(rows, targets) {
+      const { logProbabilities } = await openedHead();
+      return logProbabilities(contiguousData(rows), targets);
     },
     async block(layer) {
       checkLayer(layer, blocks.length);

@@ -30,6 +30,7 @@ export function foldedRunner(
       return runner.runBlock(block.layer, input, { replace: replace ?? block, taps });
     },
     head: (hidden) => runner.head(hidden),
+    logProbabilities: (rows, targets) => runner.logProbabilities(rows, targets),
     block: blockOf,
     close: () => runner.close(),
   };

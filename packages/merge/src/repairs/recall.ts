@@ -20,9 +20,6 @@ export const recallOptions = {
   recallTokens: z.number().int().min(1).default(4096),
 };
 
-/** Rows whose logits are in memory at a time. */
-const headRows = 256;
-
 /** Rows of a batch's stream behind which a token comes that its window had before, and those tokens. */
 interface Recalled {
   readonly rows: readonly number[];
@@ -168,7 +165,7 @@ async function recallLoss(
   recalled: readonly Recalled[],
   ctx: RunContext,
 ): Promise<number> {
-  const { hiddenSize, vocabularySize } = model;
+  const { hiddenSize } = model;
   let [loss, count] = [0, 0];
   for (const [b, { rows, targets }] of recalled.entries()) {
     const { states } = await stream.get(b);
@@ -176,27 +173,10 @@ async function recallLoss(
       states.data.length / hiddenSize,
       hiddenSize,
     ]) as Matrix<Float32Array>;
-    for (let start = 0; start < rows.length; start += headRows) {
-      throwIfAborted(ctx.signal);
-      const part = rows.slice(start, start + headRows);
-      const { data } = await model.head({
-        states: tensor(selectRows(outputs, part).data, [1, part.length, hiddenSize]),
-        lengths: Int32Array.of(part.length),
-      });
-      part.forEach((_, i) => {
-        const logits = data.subarray(i * vocabularySize, (i + 1) * vocabularySize);
-        loss -= logProbability(logits, targets[start + i]);
-      });
-    }
+    throwIfAborted(ctx.signal);
+    const scores = await model.logProbabilities(selectRows(outputs, rows), Int32Array.from(targets));
+    for (const score of scores) loss -= score;
     count += rows.length;
   }
   return count > 0 ? loss / count : 0;
-}
-
-function logProbability(logits: Float32Array, token: number): number {
-  let largest = Number.NEGATIVE_INFINITY;
-  for (const value of logits) if (value > largest) largest = value;
-  let total = 0;
-  for (const value of logits) total += Math.exp(value - largest);
-  return logits[token] - largest - Math.log(total);
 }
