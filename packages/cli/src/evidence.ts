@@ -213,18 +213,16 @@ function streamModel(runner: ModelRunner) {
 }
 
 /** Mean nats per token of the text, plus weight × mean nats per answer. */
-function streamHead(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
+function streamLoss(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
   const { model, feed } = streamModel(runner);
-  return {
-    async lossOf(behind: readonly Hidden[]): Promise<number> {
-      feed(behind);
-      let loss = 0;
-      for (const { sequences, weight } of texts) {
-        const found = await perplexity(model, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
-        loss += (weight * found.negativeLogLikelihood) / found.tokens;
-      }
-      return loss;
-    },
+  return async (behind: readonly Hidden[]): Promise<number> => {
+    feed(behind);
+    let loss = 0;
+    for (const { sequences, weight } of texts) {
+      const found = await perplexity(model, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
+      loss += (weight * found.negativeLogLikelihood) / found.tokens;
+    }
+    return loss;
   };
 }
 
@@ -238,9 +236,9 @@ async function planLosses(
   const runner = await openRunner(checkpoint);
   const judged = judgedTexts(sequences, answers);
   const streamsOf = planStreams(runner, judged.batches, silenced(runner, run.ctx), run.ctx);
-  const head = streamHead(runner, judged, { ...run.ctx, report: undefined });
+  const lossOf = streamLoss(runner, judged, { ...run.ctx, report: undefined });
   return {
-    lossOf: async (plan: MergePlan) => head.lossOf(await streamsOf(plan)),
+    lossOf: async (plan: MergePlan) => lossOf(await streamsOf(plan)),
     close: () => runner.close(),
   };
 }
@@ -337,14 +335,13 @@ async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, ru
   const quiet = { ...run.ctx, report: undefined };
   const fitting = sequenceBatches(fitted, tokensPerTappedBatch(checkpoint.architecture));
   const judged = judgedTexts(judging, answers);
-  const head = streamHead(runner, judged, quiet);
   return {
     runner,
     quiet,
     /** Batches that are fitted, and those that judge. */
     fitting,
     batches: judged.batches,
-    lossOf: head.lossOf,
+    lossOf: streamLoss(runner, judged, quiet),
     async embedded(of: readonly TokenBatch[]): Promise<readonly Hidden[]> {
       const streams: Hidden[] = [];
       for (const batch of of) streams.push(await runner.embed(batch));

@@ -143,10 +143,10 @@ async function solveRows(
   }
   const h = half(size);
   const first = submatrix(rows, 0, 0, count, h);
-  const second = submatrix(rows, 0, h, count, size - h);
+  const second = submatrix(rows, 0, h);
   const corner = submatrix(lower, h, 0, size - h, h);
   const upperLeft = submatrix(lower, 0, 0, h, h);
-  const lowerRight = submatrix(lower, h, h, size - h, size - h);
+  const lowerRight = submatrix(lower, h, h);
   if (plain) {
     await solveRows(lowerRight, second, plain, ctx);
     await subtractProduct(first, second, corner, false, ctx);
@@ -205,22 +205,13 @@ async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<vo
   const h = half(size);
   const rest = size - h;
   const upperLeft = submatrix(lower, 0, 0, h, h);
-  const lowerRight = submatrix(lower, h, h, rest, rest);
+  const lowerRight = submatrix(lower, h, h);
   const corner = submatrix(lower, h, 0, rest, h);
+  // (A 0; B C)⁻¹ = (A⁻¹ 0; −C⁻¹·B·A⁻¹ C⁻¹): B·A⁻¹ while A still stands, then −C⁻¹ times that, from the end that nothing else reads.
+  await solveRows(upperLeft, corner, true, ctx);
   await invertTriangle(upperLeft, ctx);
   await invertTriangle(lowerRight, ctx);
-  // (A 0; B C)⁻¹ = (A⁻¹ 0; −C⁻¹·B·A⁻¹ C⁻¹): first B·A⁻¹, then −C⁻¹ times that, each in B's own place, from the end that nothing else reads.
   const panel = panelFor(h);
-  for (let top = 0; top < rest; top += panel) {
-    const height = Math.min(panel, rest - top);
-    for (let first = 0; first < h; first += panel) {
-      throwIfAborted(ctx.signal);
-      const width = Math.min(panel, h - first);
-      const left = submatrix(corner, top, first, height, h - first);
-      const { data } = await ctx.engine.matmul(left, submatrix(upperLeft, first, first, h - first, width));
-      copyInto(submatrix(corner, top, first, height, width), data);
-    }
-  }
   for (let first = 0; first < h; first += panel) {
     const width = Math.min(panel, h - first);
     for (let end = rest; end > 0; end -= panel) {

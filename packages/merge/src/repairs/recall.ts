@@ -23,7 +23,7 @@ export const recallOptions = {
 /** Rows of a batch's stream behind which a token comes that its window had before, and those tokens. */
 interface Recalled {
   readonly rows: readonly number[];
-  readonly targets: readonly number[];
+  readonly targets: Int32Array;
 }
 
 /**
@@ -123,7 +123,7 @@ function repeats({ inputIds, sequenceLength, lengths }: TokenBatch): Recalled {
       before.add(token);
     }
   });
-  return { rows, targets };
+  return { rows, targets: Int32Array.from(targets) };
 }
 
 function sum(lengths: Int32Array): number {
@@ -174,7 +174,7 @@ async function recallLoss(
       hiddenSize,
     ]) as Matrix<Float32Array>;
     throwIfAborted(ctx.signal);
-    const scores = await model.logProbabilities(selectRows(outputs, rows), Int32Array.from(targets));
+    const scores = await model.logProbabilities(selectRows(outputs, rows), targets);
     for (const score of scores) loss -= score;
     count += rows.length;
   }
