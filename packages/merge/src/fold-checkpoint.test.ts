@@ -94,6 +94,24 @@ describe("foldCheckpoint", () => {
     });
   });
 
+  it("hands on what is asked of a folded model's block", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const dense = await openRunner(checkpoint);
+      let asked: object | undefined;
+      const inMemory = foldedRunner(
+        { ...dense, runBlock: (...run) => dense.runBlock(run[0], run[1], (asked = run[2])) },
+        mixed,
+        foldedBlocks(checkpoint, mixed, weighted(), ctx),
+      );
+      const hidden = await inMemory.embed(batch);
+      const { taps } = await inMemory.runBlock(0, hidden, { taps: ["mlp.input"], tapsOnly: true });
+      expect(asked).toMatchObject({ taps: ["mlp.input"], tapsOnly: true });
+      const whole = await inMemory.runBlock(0, hidden, { taps: ["mlp.input"] });
+      expect(taps.get("mlp.input")).toEqual(whole.taps.get("mlp.input"));
+      await inMemory.close();
+    });
+  });
+
   it.each(Object.keys(families))("%s: silences halves of blocks, before and after a repair", async (name) => {
     await withModel(families[name], async (checkpoint, folder) => {
       const runner = await openRunner(checkpoint);

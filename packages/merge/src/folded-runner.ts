@@ -24,10 +24,10 @@ export function foldedRunner(
     hiddenSize: runner.hiddenSize,
     vocabularySize: runner.vocabularySize,
     embed: (batch) => runner.embed(batch),
-    async runBlock(group, input, { replace, taps } = {}) {
+    async runBlock(group, input, { replace, ...options } = {}) {
       const block = await blockOf(group);
       // What is no tensor, such as a sliding window, is taken from the layer whose place the block takes.
-      return runner.runBlock(block.layer, input, { replace: replace ?? block, taps });
+      return runner.runBlock(block.layer, input, { replace: replace ?? block, ...options });
     },
     head: (hidden) => runner.head(hidden),
     logProbabilities: (rows, targets) => runner.logProbabilities(rows, targets),
