@@ -68,6 +68,19 @@ describe("a calibration of several texts", () => {
     }
   });
 
+  it("reads a benchmark's rows with their right answers", async () => {
+    const file = join(scratch, "piqa.jsonl");
+    const row = (label: number) => JSON.stringify({ goal: "Open a door", sol1: "push", sol2: "sing", label });
+    writeFileSync(file, [row(1), row(0), row(1)].join("\n"));
+    const { sequences, facts } = await read(`piqa:${file}[1:]`);
+    expect(sequences.map(({ ids }) => tokenizer.decode(ids))).toEqual([
+      expect.stringContaining("Question: Open a door\nAnswer: push"),
+      expect.stringContaining("Question: Open a door\nAnswer: sing"),
+    ]);
+    expect(facts).toMatchObject([{ name: "piqa.jsonl", task: "piqa", range: "[1:]", windows: 2 }]);
+    await expect(read(`arc_easy:${file}`)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
+  });
+
   it("says when a text gives less than was asked of it", async () => {
     const codes: string[] = [];
     const report = (event: { type: string; code?: string }) => event.code && codes.push(event.code);

@@ -1,5 +1,6 @@
 import {
   type Checkpoint,
+  type Documents,
   readDocuments,
   type Tokenizer,
   type TokenSequence,
@@ -7,7 +8,7 @@ import {
   tokenWindows,
 } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { answeredQuestions } from "@layerfold/evaluate";
+import { answeredQuestions, answeredTexts, readBenchmark } from "@layerfold/evaluate";
 import type { WeighedAnswers } from "./evidence.js";
 import { readQuestionRows } from "./inputs.js";
 import { type DataFact, textFact } from "./manifest.js";
@@ -56,9 +57,9 @@ export interface CalibrationFact extends DataFact {
 const defaultSelfTokens = 16_384;
 
 /**
- * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.5` or `self`. Of each text windows are taken evenly from its whole length, as
+ * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.4,piqa:rows.jsonl:0.1` or `self`. Of each text windows are taken evenly from its whole length, as
  * many as its share asks for; the same arguments and seed give the same tokens.
- * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts throws
+ * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts and benchmarks throws
  */
 export async function readCalibration(
   sources: string | readonly TextSource[],
@@ -73,7 +74,7 @@ export async function readCalibration(
     parsed.map(async (source) => ({
       source,
       share: source.share ?? 1 / parsed.length,
-      documents: source.file === undefined ? undefined : await readDocuments(source.file),
+      documents: await documentsOf(source),
     })),
   );
   const windowsOf = ({ documents, source }: (typeof texts)[number], maxTokens?: number) =>
@@ -136,6 +137,13 @@ export async function readCalibration(
   };
 }
 
+/** What a source's file holds; undefined for text that is yet to be made up. */
+async function documentsOf({ file, task }: TextSource): Promise<Documents | undefined> {
+  if (file === undefined) return undefined;
+  if (task === undefined) return readDocuments(file);
+  return { kind: "documents", texts: answeredTexts(await readBenchmark(task, file)), file };
+}
+
 /**
  * `readCalibration`, where text that the model makes up itself is made once: that costs more than reading does.
  * @param known - of this model
@@ -190,7 +198,8 @@ function selfSequences(
 export function describeCalibration({ facts }: Calibration): string {
   return facts
     .map(
-      ({ name, range, windows, tokens }) => `${name}${range ?? ""}: ${tokens} tokens in ${windows} windows`,
+      ({ name, task, range, windows, tokens }) =>
+        `${task === undefined ? "" : `${task}:`}${name}${range ?? ""}: ${tokens} tokens in ${windows} windows`,
     )
     .join("; ");
 }

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { readdir, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { type Checkpoint, fileError } from "@layerfold/checkpoint";
 import { writeJson } from "./outputs.js";
@@ -40,6 +41,8 @@ export interface FileFact {
 export interface DataFact {
   /** Of the file; `self` is text that the model made up. */
   readonly name: string;
+  /** Benchmark whose rows, with their right answers, were read. */
+  readonly task?: string;
   readonly sha256?: string;
   /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
   readonly range?: string;
@@ -54,12 +57,20 @@ export interface PluginFact {
   readonly module?: DataFact;
 }
 
-/** SHA-256 of a file, hex. @throws FILE_MISSING, FILE_DENIED */
+/** SHA-256 of a file, or of the names and contents of a folder's files; hex. @throws FILE_MISSING, FILE_DENIED */
 export async function fileFingerprint(file: string): Promise<string> {
   const hash = createHash("sha256");
-  await pipeline(createReadStream(file), hash).catch((error) => {
+  try {
+    if ((await stat(file)).isDirectory()) {
+      const entries = await readdir(file, { recursive: true, withFileTypes: true });
+      const names = entries
+        .filter((entry) => entry.isFile())
+        .map(({ parentPath, name }) => relative(file, join(parentPath, name)).split(sep).join("/"));
+      for (const name of names.sort()) hash.update(`${name}\n${await fileFingerprint(join(file, name))}\n`);
+    } else await pipeline(createReadStream(file), hash);
+  } catch (error) {
     throw fileError(error, file);
-  });
+  }
   return hash.digest("hex");
 }
 
@@ -69,9 +80,10 @@ export async function dataFact(file: string): Promise<FileFact> {
 }
 
 /** The same of a text, which may be a part of a file. */
-export async function textFact({ file, range }: TextSource): Promise<DataFact> {
+export async function textFact({ file, task, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
-  return { ...(await dataFact(file)), ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
+  const what = task === undefined ? {} : { task };
+  return { ...(await dataFact(file)), ...what, ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
 }
 
 /** Name and fingerprint of a MODEL argument. */

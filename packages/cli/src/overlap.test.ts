@@ -37,6 +37,16 @@ it("counts every token once, and takes phrases for no overlap", () => {
   expect(sharedTokens([all], [])).toBe(0);
 });
 
+it("finds a question in the midst of what was seen, and takes a phrase for none", () => {
+  const question = text(1, 20);
+  const phrase = question.subarray(0, 11);
+  const seen = [text(2, 300), Int32Array.from([...text(3, 5), ...question, ...text(4, 3)])];
+  expect(sharedTokens(seen, [question, text(5, 20)])).toBe(0.5);
+  expect(sharedTokens(seen, [question.subarray(0, 12)])).toBe(1);
+  expect(sharedTokens(seen, [phrase])).toBe(0);
+  expect(sharedTokens([phrase], [phrase])).toBe(1);
+});
+
 it("knows a short document as a whole", () => {
   const short = text(1, 10);
   expect(sharedTokens([short, text(2, 60)], [short, text(3, 10)])).toBe(0.5);

@@ -15,15 +15,22 @@ describe("the name of a text", () => {
     expect(parseTextSource("b.jsonl[7:]").range).toEqual({ from: 7 });
     expect(parseTextSource("C:\\data\\b.txt").file).toBe("C:\\data\\b.txt");
     expect(parseTextSource("self:2")).toEqual({ share: 2 });
+    expect(parseTextSource("arc_easy:b.jsonl[200:]:0.5")).toEqual({
+      task: "arc_easy",
+      file: "b.jsonl",
+      range: { from: 200 },
+      share: 0.5,
+    });
+    expect(parseTextSource("./piqa:2")).toEqual({ file: "./piqa", share: 2 });
   });
 
   it("reads back as it was written", () => {
-    for (const text of ["a.txt", "b.jsonl[200:400]", "b.jsonl[7:]", "self"]) {
+    for (const text of ["a.txt", "b.jsonl[200:400]", "b.jsonl[7:]", "self", "mmlu:b[7:]"]) {
       expect(sourceName(parseTextSource(text))).toBe(text);
     }
   });
 
-  it.each(["", "b.jsonl[4:4]", "b.jsonl[9:4]", "b.jsonl[x:4]", "b.jsonl[4]", "self[0:4]"])(
+  it.each(["", "piqa:", "b.jsonl[4:4]", "b.jsonl[9:4]", "b.jsonl[x:4]", "b.jsonl[4]", "self[0:4]"])(
     "%j is none",
     (text) => {
       expect(() => parseTextSource(text)).toThrow(code("TEXT_SOURCE"));
@@ -32,7 +39,8 @@ describe("the name of a text", () => {
 
   it("of what a model is judged on is a file's without a share", () => {
     expect(fileSource("b.jsonl[7:]")).toEqual({ file: "b.jsonl", range: { from: 7 } });
-    for (const text of ["self", "a.txt:0.5"]) expect(() => fileSource(text)).toThrow(code("TEXT_SOURCE"));
+    for (const text of ["self", "a.txt:0.5", "piqa:a.jsonl"])
+      expect(() => fileSource(text)).toThrow(code("TEXT_SOURCE"));
   });
 });
 

@@ -1,10 +1,13 @@
 import type { TextRange } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
+import { benchmarkIds } from "@layerfold/evaluate";
 
-/** A text as the command line names it: `FILE`, `FILE[200:400]`, and for a calibration `FILE:0.5` or `self`. */
+/** A text as the command line names it: `FILE`, `FILE[200:400]`, and for a calibration `FILE:0.5`, `BENCHMARK:FILE:0.5` or `self`. */
 export interface TextSource {
   /** Absent: text that the model makes up itself. */
   readonly file?: string;
+  /** Benchmark whose rows the file holds, each to be read with its right answer. */
+  readonly task?: string;
   /** Rows of a `.jsonl` or `.json`, tokens of a stream. */
   readonly range?: TextRange;
   /** Of the calibration's tokens; absent: all sources the same. */
@@ -15,7 +18,9 @@ const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
 
 /** @throws TEXT_SOURCE naming what cannot be read */
 export function parseTextSource(text: string): TextSource {
-  const [, file, from, to, share] = form.exec(text.trim()) ?? [];
+  const task = benchmarkIds.find((id) => text.trim().startsWith(`${id}:`));
+  const named = task === undefined ? text.trim() : text.trim().slice(task.length + 1);
+  const [, file, from, to, share] = form.exec(named) ?? [];
   const range: TextRange | undefined =
     from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
   if (file === undefined || /[[\]]/.test(file) || (range?.to !== undefined && range.to <= range.from)) {
@@ -24,17 +29,22 @@ export function parseTextSource(text: string): TextSource {
       got: text,
     });
   }
-  if (file === "self") {
+  if (file === "self" && task === undefined) {
     if (range) throw new LayerfoldError("TEXT_SOURCE", "text of the model's own has no parts", { got: text });
     return { share: share === undefined ? undefined : Number(share) };
   }
-  return { file, range, share: share === undefined ? undefined : Number(share) };
+  return {
+    file,
+    ...(task !== undefined && { task }),
+    range,
+    share: share === undefined ? undefined : Number(share),
+  };
 }
 
 /** The same where only a file will do, and shares mean nothing. @throws TEXT_SOURCE */
 export function fileSource(text: string): TextSource & { readonly file: string } {
-  const { file, range, share } = parseTextSource(text);
-  if (file !== undefined && share === undefined) return { file, range };
+  const { file, task, range, share } = parseTextSource(text);
+  if (file !== undefined && task === undefined && share === undefined) return { file, range };
   throw new LayerfoldError("TEXT_SOURCE", "only a file can be judged on", {
     wanted: "FILE or FILE[FROM:TO]",
     got: text,
@@ -59,9 +69,9 @@ export function parseCalibration(text: string): (TextSource & { readonly share: 
   return sources.map((source) => ({ ...source, share: (source.share ?? 1) / total }));
 }
 
-/** As a person would name it: `wiki.txt[0:16384]`, or `self`. */
-export function sourceName({ file, range }: TextSource): string {
-  return `${file ?? "self"}${range ? `[${range.from}:${range.to ?? ""}]` : ""}`;
+/** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
+export function sourceName({ file, task, range }: TextSource): string {
+  return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? `[${range.from}:${range.to ?? ""}]` : ""}`;
 }
 
 /** The rows that a source names. @throws TEXT_RANGE when there are no such rows */

@@ -2,13 +2,22 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { benchmarkIds, benchmarkTexts, readBenchmark } from "./benchmark.js";
+import { answeredTexts, benchmarkIds, benchmarkTexts, readBenchmark } from "./benchmark.js";
 
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "benchmark-"));
 });
 afterAll(() => rm(folder, { recursive: true }));
+
+const answered: Record<string, string> = {
+  arc_easy: "Question: Why?\nAnswer: not",
+  arc_challenge: "Question: Why?\nAnswer: not",
+  piqa: "Question: Open a door\nAnswer: sing",
+  hellaswag: "Baking: A. He sleeps.",
+  winogrande: "Ann saw that Eve won.",
+  openbookqa: "Fog is dry",
+};
 
 const rows: Record<string, unknown> = {
   arc_easy: { question: "Why?", choices: ["so", "not"], answer: 1 },
@@ -25,7 +34,9 @@ describe("a public benchmark", () => {
     await writeFile(file, `${JSON.stringify(row)}\n`);
     const benchmark = await readBenchmark(id, file);
     expect(benchmark).toMatchObject({ kind: "choice", id, rows: [{ answer: 1 }] });
-    expect(benchmarkTexts(benchmark)).toHaveLength(1);
+    expect(answeredTexts(benchmark)).toEqual([answered[id]]);
+    const [shown] = benchmarkTexts(benchmark);
+    expect(answered[id].startsWith(`${shown} `)).toBe(true);
     expect(benchmarkIds).toContain(id);
   });
 
@@ -35,6 +46,7 @@ describe("a public benchmark", () => {
     const benchmark = await readBenchmark("lambada", file);
     expect(benchmark).toEqual({ kind: "last-word", id: "lambada", rows: ["She saw a cat"] });
     expect(benchmarkTexts(benchmark)).toEqual(["She saw a cat"]);
+    expect(answeredTexts(benchmark)).toEqual(["She saw a cat"]);
     await writeFile(file, '{"word":"cat"}\n');
     await expect(readBenchmark("lambada", file)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
   });

@@ -75,7 +75,17 @@ export async function scoreBenchmark(
 /** What a benchmark shows a model, row by row: for telling whether the model's calibration saw it. */
 export function benchmarkTexts(benchmark: Benchmark): string[] {
   if (benchmark.kind === "last-word") return [...benchmark.rows];
-  return benchmark.rows.map(({ context }) => (typeof context === "string" ? context : context[0]));
+  return benchmark.rows.map(rightContext);
+}
+
+/** A benchmark's rows with their right answers: text to calibrate on. */
+export function answeredTexts(benchmark: Benchmark): string[] {
+  if (benchmark.kind === "last-word") return [...benchmark.rows];
+  return benchmark.rows.map((item) => `${rightContext(item)} ${item.choices[item.answer]}`);
+}
+
+function rightContext({ context, answer }: ChoiceItem): string {
+  return typeof context === "string" ? context : context[answer];
 }
 
 const lastWords: Task<string> = {

@@ -1,6 +1,7 @@
 export type { Accuracy, Share } from "./accuracy.js";
 export type { BatchOptions } from "./batch-budget.js";
 export {
+  answeredTexts,
   type Benchmark,
   type BenchmarkScore,
   benchmarkIds,
