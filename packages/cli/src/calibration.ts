@@ -11,7 +11,7 @@ import { LayerfoldError } from "@layerfold/core";
 import { answeredQuestions, answeredTexts, readBenchmark } from "@layerfold/evaluate";
 import type { WeighedAnswers } from "./evidence.js";
 import { readQuestionRows } from "./inputs.js";
-import { type DataFact, textFact } from "./manifest.js";
+import { type DataFact, factName, textFact } from "./manifest.js";
 import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
 import { fileSource, parseCalibration, sourceName, type TextSource } from "./text-source.js";
@@ -197,10 +197,7 @@ function selfSequences(
 /** One line for people, e.g. `wiki.txt 32 windows, 16384 tokens; self 16384 tokens`. */
 export function describeCalibration({ facts }: Calibration): string {
   return facts
-    .map(
-      ({ name, task, range, windows, tokens }) =>
-        `${task === undefined ? "" : `${task}:`}${name}${range ?? ""}: ${tokens} tokens in ${windows} windows`,
-    )
+    .map((fact) => `${factName(fact)}: ${fact.tokens} tokens in ${fact.windows} windows`)
     .join("; ");
 }
 

@@ -81,6 +81,11 @@ function taskSource(task: string) {
   return { id: task.slice(0, colon), source: fileSource(task.slice(colon + 1)) };
 }
 
+function taskFact(task: string): Promise<DataFact> {
+  const { id, source } = taskSource(task);
+  return textFact({ ...source, task: id });
+}
+
 /** Every file that quality is judged on, for a manifest. */
 export async function judgementFacts(
   request: JudgementRequest,
@@ -90,7 +95,7 @@ export async function judgementFacts(
   return {
     ...(texts.length > 0 && { evaluate: await facts(texts) }),
     ...(questions !== undefined && { questions: await facts([questions]) }),
-    ...(tasks.length > 0 && { tasks: await Promise.all(tasks.map((t) => textFact(taskSource(t).source))) }),
+    ...(tasks.length > 0 && { tasks: await Promise.all(tasks.map(taskFact)) }),
   };
 }
 

@@ -86,6 +86,11 @@ export async function textFact({ file, task, range }: TextSource): Promise<DataF
   return { ...(await dataFact(file)), ...what, ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
 }
 
+/** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
+export function factName({ name, task, range = "" }: DataFact): string {
+  return `${task === undefined ? "" : `${task}:`}${name}${range}`;
+}
+
 /** Name and fingerprint of a MODEL argument. */
 export async function modelFact(
   path: string,

@@ -28,7 +28,7 @@ import {
   judgementFacts,
   readJudgement,
 } from "./judgement.js";
-import { type Manifest, manifestOf, modelFact, type PluginFact } from "./manifest.js";
+import { factName, type Manifest, manifestOf, modelFact, type PluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { type PresetParts, presetParts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
@@ -203,9 +203,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     }
 
     function notesOf(): string[] {
-      const saw = calibration.facts.map(
-        ({ name, range = "", tokens }) => `${name}${range} (${tokens} tokens)`,
-      );
+      const saw = calibration.facts.map((fact) => `${factName(fact)} (${fact.tokens} tokens)`);
       return [`Calibration saw ${saw.join(", ")}.`, `New to it: ${fresh.join(", ")}.`, ...flattered];
     }
   } finally {
