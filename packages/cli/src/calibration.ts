@@ -57,8 +57,8 @@ export interface CalibrationFact extends DataFact {
 const defaultSelfTokens = 16_384;
 
 /**
- * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.4,piqa:rows.jsonl:0.1` or `self`. Of each text windows are taken evenly from its whole length, as
- * many as its share asks for; the same arguments and seed give the same tokens.
+ * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.4,piqa:rows.jsonl:0.1` or `self`. Of each text windows are taken evenly from its
+ * whole length, as many as its share asks for; the same arguments and seed give the same tokens.
  * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts and benchmarks throws
  */
 export async function readCalibration(

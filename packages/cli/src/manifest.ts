@@ -41,7 +41,7 @@ export interface FileFact {
 export interface DataFact {
   /** Of the file; `self` is text that the model made up. */
   readonly name: string;
-  /** Benchmark whose rows, with their right answers, were read. */
+  /** Benchmark whose rows they are. */
   readonly task?: string;
   readonly sha256?: string;
   /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
@@ -64,7 +64,7 @@ export async function fileFingerprint(file: string): Promise<string> {
     if ((await stat(file)).isDirectory()) {
       const entries = await readdir(file, { recursive: true, withFileTypes: true });
       const names = entries
-        .filter((entry) => entry.isFile())
+        .filter((entry) => !entry.isDirectory())
         .map(({ parentPath, name }) => relative(file, join(parentPath, name)).split(sep).join("/"));
       for (const name of names.sort()) hash.update(`${name}\n${await fileFingerprint(join(file, name))}\n`);
     } else await pipeline(createReadStream(file), hash);
