@@ -8,7 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { type Checkpoint, fileError } from "@layerfold/checkpoint";
 import { writeJson } from "./outputs.js";
 import type { Run } from "./run.js";
-import type { TextSource } from "./text-source.js";
+import { partName, type TextSource } from "./text-source.js";
 import { version } from "./version.js";
 
 /** What it takes to repeat a run bit for bit. */
@@ -82,8 +82,11 @@ export async function dataFact(file: string): Promise<FileFact> {
 /** The same of a text, which may be a part of a file. */
 export async function textFact({ file, task, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
-  const what = task === undefined ? {} : { task };
-  return { ...(await dataFact(file)), ...what, ...(range && { range: `[${range.from}:${range.to ?? ""}]` }) };
+  return {
+    ...(await dataFact(file)),
+    ...(task !== undefined && { task }),
+    ...(range && { range: partName(range) }),
+  };
 }
 
 /** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */

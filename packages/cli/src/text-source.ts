@@ -18,9 +18,10 @@ const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
 
 /** @throws TEXT_SOURCE naming what cannot be read */
 export function parseTextSource(text: string): TextSource {
-  const task = benchmarkIds.find((id) => text.trim().startsWith(`${id}:`));
-  const named = task === undefined ? text.trim() : text.trim().slice(task.length + 1);
-  const [, file, from, to, share] = form.exec(named) ?? [];
+  const whole = text.trim();
+  const task = benchmarkIds.find((id) => whole.startsWith(`${id}:`));
+  const [, file, from, to, share] =
+    form.exec(task === undefined ? whole : whole.slice(task.length + 1)) ?? [];
   const range: TextRange | undefined =
     from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
   if (file === undefined || /[[\]]/.test(file) || (range?.to !== undefined && range.to <= range.from)) {
@@ -71,7 +72,12 @@ export function parseCalibration(text: string): (TextSource & { readonly share: 
 
 /** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
 export function sourceName({ file, task, range }: TextSource): string {
-  return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? `[${range.from}:${range.to ?? ""}]` : ""}`;
+  return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? partName(range) : ""}`;
+}
+
+/** `[200:400]`. */
+export function partName({ from, to }: TextRange): string {
+  return `[${from}:${to ?? ""}]`;
 }
 
 /** The rows that a source names. @throws TEXT_RANGE when there are no such rows */
