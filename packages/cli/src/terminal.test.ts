@@ -40,7 +40,7 @@ it("keeps a stage's clock through notes, and begins it anew when the stage comes
   for (let round = 0; round < 2; round++) {
     terminal.report(progress(20));
     vi.advanceTimersByTime(10_000);
-    terminal.report({ type: "diagnostic", severity: "warning", code: "X", message: "y" });
+    terminal.report({ type: "diagnostic", severity: "warning", code: "X", message: `y ${round}` });
     terminal.say("a line");
     vi.advanceTimersByTime(10_000);
     // 20 tokens came in 20 seconds; those before were there already.
@@ -48,11 +48,19 @@ it("keeps a stage's clock through notes, and begins it anew when the stage comes
     vi.advanceTimersByTime(5000);
     terminal.report(progress(100));
     expect(err().split("\n").filter(Boolean)).toEqual([
-      "warning X: y",
+      `warning X: y ${round}`,
       "capture: 40/100 tokens · 60 s left",
       "capture: 100/100 tokens · 25.0 s",
     ]);
   }
+});
+
+it("gives the same note once", () => {
+  const { terminal, err } = piped();
+  for (const message of ["flat", "steep", "flat"]) {
+    terminal.report({ type: "diagnostic", severity: "warning", code: "SPECTRUM", message });
+  }
+  expect(err()).toBe("warning SPECTRUM: flat\nwarning SPECTRUM: steep\n");
 });
 
 it("says nothing when quiet, but for a JSON result", () => {

@@ -30,6 +30,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
   let startedAt = 0;
   let startedWith = 0;
   let lastLineAt = 0;
+  const told = new Set<string>();
 
   /** Makes room for a line; the stage goes on behind it. */
   const takeDown = () => {
@@ -87,10 +88,12 @@ export function createTerminal(options: TerminalOptions): Terminal {
     report(event) {
       if (quiet) return;
       if (event.type === "diagnostic") {
+        const line = `${event.severity === "warning" ? "warning" : "note"} ${event.code}: ${event.message}\n`;
+        // A run for several targets comes by the same place several times.
+        if (told.has(line)) return;
+        told.add(line);
         takeDown();
-        stderr.write(
-          `${event.severity === "warning" ? "warning" : "note"} ${event.code}: ${event.message}\n`,
-        );
+        stderr.write(line);
       } else if (stderr.isTTY) {
         showBar(event);
       } else {

@@ -63,6 +63,12 @@ export const bestPartition = definePlanner({
           unit: "layers",
         });
       }
+      ctx.report?.({
+        type: "diagnostic",
+        severity: "info",
+        code: "GROUPS_JUDGED",
+        message: `nats per token that a fold of these layers alone costs: ${describeCosts(costs)}`,
+      });
       const firsts = cheapestPartition(costs, firstLayer, layerCount, places);
       if (!firsts) {
         throw new LayerfoldError("PLAN_IMPOSSIBLE", "layers that can fold together are too few", {
@@ -74,6 +80,17 @@ export const bestPartition = definePlanner({
     },
   }),
 });
+
+/** Every group that was tried, the cheapest first. */
+function describeCosts(costs: ReadonlyMap<number, readonly number[]>): string {
+  return Array.from(costs, ([first, row]) =>
+    row.map((cost, size) => ({ cost, name: `${first}–${first + size - 1}` })).slice(2),
+  )
+    .flat()
+    .sort((a, b) => a.cost - b.cost)
+    .map(({ cost, name }) => `${name} ${cost.toFixed(4)}`)
+    .join(", ");
+}
 
 /** First layers of the groups of least summed cost that split [firstLayer, layerCount) into `places`; undefined where none does. */
 function cheapestPartition(

@@ -246,7 +246,17 @@ describe("best-partition", () => {
     const report: RunContext["report"] = (event) => event.type === "diagnostic" && codes.push(event.code);
     const plan = await bestPartition().plan(evidence([1, 1, 1, 1, 1, 1]), 3, context(report));
     expect(plan.groups.length).toBe(3);
-    expect(codes).toEqual(["GROUPS_GROW"]);
+    expect(codes).toEqual(["GROUPS_GROW", "GROUPS_JUDGED"]);
+  });
+
+  it("tells what every group that it tried costs, the cheapest first", async () => {
+    const messages: string[] = [];
+    const report: RunContext["report"] = (event) =>
+      event.type === "diagnostic" && messages.push(event.message);
+    await bestPartition({ largestGroup: 3 }).plan(evidence([9, 4, 1]), 3, context(report));
+    expect(messages).toEqual([
+      "nats per token that a fold of these layers alone costs: 2–3 1.0000, 1–2 8.0000, 1–3 11.1803",
+    ]);
   });
 
   it("says what it was not given, and what cannot be", async () => {
