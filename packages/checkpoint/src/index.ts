@@ -15,6 +15,7 @@ export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetens
 export { serializeConfig } from "./serialize-config.js";
 export {
   type BeginTokenPolicy,
+  rangeName,
   type TextRange,
   type TokenSequence,
   type TokenSequences,

@@ -25,6 +25,11 @@ export interface TextRange {
   readonly to?: number;
 }
 
+/** As the command line writes it: `[200:400]`. */
+export function rangeName({ from, to }: TextRange): string {
+  return `[${from}:${to ?? ""}]`;
+}
+
 /** Tokens that a model sees at once. */
 export interface TokenSequence {
   readonly ids: Int32Array;
@@ -205,7 +210,7 @@ function checkRange(
   if (from < (to ?? length) && (to === undefined || to <= length || !whole)) return;
   throw new LayerfoldError("TEXT_RANGE", "the text has no such part", {
     wanted: `a part of its ${length} ${unit}`,
-    got: `[${from}:${to ?? ""}]`,
+    got: rangeName({ from, to }),
     where: file,
   });
 }

@@ -5,10 +5,10 @@ import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { type Checkpoint, fileError } from "@layerfold/checkpoint";
+import { type Checkpoint, fileError, rangeName } from "@layerfold/checkpoint";
 import { writeJson } from "./outputs.js";
 import type { Run } from "./run.js";
-import { partName, type TextSource } from "./text-source.js";
+import type { TextSource } from "./text-source.js";
 import { version } from "./version.js";
 
 /** What it takes to repeat a run bit for bit. */
@@ -85,7 +85,7 @@ export async function textFact({ file, task, range }: TextSource): Promise<DataF
   return {
     ...(await dataFact(file)),
     ...(task !== undefined && { task }),
-    ...(range && { range: partName(range) }),
+    ...(range && { range: rangeName(range) }),
   };
 }
 

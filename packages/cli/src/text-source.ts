@@ -1,4 +1,4 @@
-import type { TextRange } from "@layerfold/checkpoint";
+import { rangeName, type TextRange } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
 
@@ -72,12 +72,7 @@ export function parseCalibration(text: string): (TextSource & { readonly share: 
 
 /** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
 export function sourceName({ file, task, range }: TextSource): string {
-  return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? partName(range) : ""}`;
-}
-
-/** `[200:400]`. */
-export function partName({ from, to }: TextRange): string {
-  return `[${from}:${to ?? ""}]`;
+  return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? rangeName(range) : ""}`;
 }
 
 /** The rows that a source names. @throws TEXT_RANGE when there are no such rows */
@@ -86,7 +81,7 @@ export function rowsOf<T>(rows: readonly T[], { file, range }: TextSource): read
   if (from < to && to <= rows.length) return rows.slice(from, to);
   throw new LayerfoldError("TEXT_RANGE", "the file has no such rows", {
     wanted: `a part of its ${rows.length} rows`,
-    got: `[${from}:${range?.to ?? ""}]`,
+    got: rangeName({ from, to: range?.to }),
     where: file,
   });
 }
