@@ -3,6 +3,7 @@ import {
   type BlockView,
   type Matrix,
   type ModelRunner,
+  type Rng,
   type RunContext,
   tensor,
   throwIfAborted,
@@ -38,10 +39,11 @@ export interface RefineOptions extends FitOptions {
  * Lets an MLP's gate, up and down projections learn by Adam what the block's closed-form fit was fitted to: the least squares of
  * Z − x_mid on the folded stream, with the same weights of the tokens. There is no backpropagation beyond this one MLP. Least squares
  * chooses among the neurons that there are; here they change, which matters where one MLP does the work of several.
+ * A step's tokens come from all over the text (from as much of it as fits in memory at once, where it does not fit).
  * Of all epochs the one that is best on the held-out batches stays, that before the first included, and the down projection is then
  * refitted on all batches. Biases stay.
  *
- * Cost per epoch: tokens · 14 · hidden · intermediate operations (10 without a gate). Memory: the MLP four times over and one batch.
+ * Cost per epoch: tokens · 14 · hidden · intermediate operations (10 without a gate). Memory: the MLP four times over and 256 MiB of tokens.
  */
 export async function refineNeurons(
   model: ModelRunner,
@@ -64,7 +66,7 @@ export async function refineNeurons(
     const judging = heldOut.batchCount > 0 ? heldOut : examples;
     const judge = async (neurons: Neurons) => {
       let loss = 0;
-      for await (const rows of eachStep(judging, Infinity, ctx)) {
+      for await (const rows of eachBatch(judging, ctx)) {
         loss += (await lossOf(neurons, await forward(neurons, activation, rows.input, ctx), rows, ctx)).loss;
       }
       return loss;
@@ -73,12 +75,12 @@ export async function refineNeurons(
     let least = before;
     const neurons = copyOf(best);
     const movers = [neurons.gate, neurons.up, neurons.down].map((m) => m && mover(m));
-    const steps = refineEpochs * Math.ceil(size / refineTokens);
     const rng = ctx.rng.fork(`refine neurons ${group.index}`);
-    let step = 0;
+    let seen = 0;
     for (let epoch = 0; epoch < refineEpochs; epoch++) {
-      for await (const rows of eachStep(examples, refineTokens, ctx, rng.permutation(examples.batchCount))) {
-        const rate = (refineRate / 2) * (1 + Math.cos((Math.PI * step++) / steps));
+      for await (const rows of eachStep(examples, refineTokens, rng, ctx)) {
+        const rate = (refineRate / 2) * (1 + Math.cos((Math.PI * seen) / (refineEpochs * size)));
+        seen += rows.weights.length;
         const slopes = await slopesOf(neurons, activation, rows, ctx);
         for (const [i, slope] of slopes.entries()) if (slope) movers[i]?.(slope, rate);
       }
@@ -145,31 +147,62 @@ interface Examples {
   readonly weights: Float32Array;
 }
 
-/** The store's rows, at most so many at a time. */
+async function* eachBatch(store: HiddenStore, ctx: RunContext): AsyncGenerator<Examples> {
+  for (let batch = 0; batch < store.batchCount; batch++) {
+    const rows = await rowsOf(store, batch);
+    yield examplesOf(rows, rows.keys(), ctx);
+  }
+}
+
+/** Bytes of the rows among which a step's are drawn. */
+const drawnBytes = 2 ** 28;
+
+/** All of the store's rows once, in random order, about so many at a time. */
 async function* eachStep(
   store: HiddenStore,
   tokens: number,
+  rng: Rng,
   ctx: RunContext,
-  order: Iterable<number> = Array(store.batchCount).keys(),
 ): AsyncGenerator<Examples> {
-  for (const batch of order) {
-    const { states } = await store.get(batch);
-    const [, rows, width] = states.shape;
-    const hidden = (width - 1) / 2;
-    for (let start = 0; start < rows; start += tokens) {
-      throwIfAborted(ctx.signal);
-      const count = Math.min(tokens, rows - start);
-      const part = (column: number, columns: number) => {
-        const data = new Float32Array(count * columns);
-        for (let r = 0; r < count; r++) {
-          const at = (start + r) * width + column;
-          data.set(states.data.subarray(at, at + columns), r * columns);
-        }
-        return tensor(data, [count, columns]) as Rows;
-      };
-      yield { input: part(0, hidden), target: part(hidden, hidden), weights: part(2 * hidden, 1).data };
+  let left = store.batchCount;
+  let rows: Float32Array[] = [];
+  for (const batch of rng.permutation(left)) {
+    rows.push(...(await rowsOf(store, batch)));
+    if (--left > 0 && rows.length * rows[0].byteLength < drawnBytes) continue;
+    const drawn = rng.permutation(rows.length);
+    // Steps of one size: one of the few rows that are left over would weigh as much as any other.
+    const steps = Math.ceil(rows.length / tokens);
+    for (let step = 0; step < steps; step++) {
+      const bound = (i: number) => Math.round((i * rows.length) / steps);
+      yield examplesOf(rows, drawn.subarray(bound(step), bound(step + 1)), ctx);
     }
+    rows = [];
   }
+}
+
+async function rowsOf(store: HiddenStore, batch: number): Promise<readonly Float32Array[]> {
+  const { shape, data } = (await store.get(batch)).states;
+  const [, count, width] = shape;
+  return Array.from({ length: count }, (_, r) => data.subarray(r * width, (r + 1) * width));
+}
+
+/** The chosen rows, taken apart. */
+function examplesOf(
+  rows: readonly Float32Array[],
+  chosen: Iterable<number>,
+  { signal }: RunContext,
+): Examples {
+  throwIfAborted(signal);
+  const picked = Array.from(chosen, (i) => rows[i]);
+  const hidden = (picked[0].length - 1) / 2;
+  const part = (column: number, columns: number) => {
+    const data = new Float32Array(picked.length * columns);
+    picked.forEach((row, r) => {
+      data.set(row.subarray(column, column + columns), r * columns);
+    });
+    return tensor(data, [picked.length, columns]) as Rows;
+  };
+  return { input: part(0, hidden), target: part(hidden, hidden), weights: part(2 * hidden, 1).data };
 }
 
 interface Forward {
