@@ -78,6 +78,8 @@ export interface CompressRequest {
   readonly calibrationQuestions?: string;
   /** Default 1. */
   readonly questionWeight?: number;
+  /** What such planners weigh the mean loss of tokens that stood in their window before; default 0. */
+  readonly recallWeight?: number;
   readonly planningTokens?: number;
   readonly pooling?: string;
   /** Schemes by which the dense model and every fold are quantised too, each from the same calibration text. */
@@ -472,6 +474,7 @@ async function gather(
       similarity,
       activations,
       planningTokens: request.planningTokens,
+      recallWeight: request.recallWeight,
       calibration,
       answers,
       pooling,

@@ -1,5 +1,5 @@
 import { captureActivations, checkpointSource, type Pooling, runnerSource } from "@layerfold/capture";
-import type { Checkpoint, TokenSequence, TokenSequences } from "@layerfold/checkpoint";
+import { batchBySize, type Checkpoint, type TokenSequence, type TokenSequences } from "@layerfold/checkpoint";
 import {
   type Activations,
   type BlockView,
@@ -17,7 +17,7 @@ import {
   type RunContext,
   type TokenBatch,
 } from "@layerfold/core";
-import { klToDense, perplexity, rememberedLogits } from "@layerfold/evaluate";
+import { countTargets, klToDense, rememberedLogits } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
 import {
   compatibleLayers,
@@ -27,6 +27,7 @@ import {
   foldedRunner,
   foldGroup,
   planStreams,
+  recalledTokens,
   weighted,
 } from "@layerfold/merge";
 import { calibrationBatches, sequenceBatches, tokensPerBatch, tokensPerTappedBatch } from "./inputs.js";
@@ -35,14 +36,12 @@ import type { Comparison } from "./similarity.js";
 import type { Known } from "./unfinished.js";
 
 /** Where a planner's evidence may come from; what is absent is made from the calibration text when the planner asks for it. */
-export interface EvidenceSources {
+export interface EvidenceSources extends BesideText {
   readonly checkpoint: Checkpoint;
   readonly comparison: Comparison;
   readonly similarity?: Matrix;
   readonly activations?: Activations;
   readonly calibration?: TokenSequences;
-  /** What a plan's loss weighs beside the text. */
-  readonly answers?: WeighedAnswers;
   readonly pooling: Pooling;
   /** Tokens of the calibration text that plans are tried on; default 16,384. */
   readonly planningTokens?: number;
@@ -50,6 +49,13 @@ export interface EvidenceSources {
   readonly fold?: { readonly strategy: MergeStrategy; readonly repair?: Repair };
   /** Keeps what plans were found to be worth; all other sources are the same whenever it is asked. */
   readonly known?: Known;
+}
+
+/** What a plan's loss weighs beside the mean loss of the text's tokens. */
+interface BesideText {
+  readonly answers?: WeighedAnswers;
+  /** Weight of the mean loss of those of the text's tokens that stood in their window before; default 0. */
+  readonly recallWeight?: number;
 }
 
 /** Answered questions, and what their loss weighs beside the text's. */
@@ -89,7 +95,7 @@ export async function gatherEvidence(
   sources: EvidenceSources,
   run: Run,
 ): Promise<{ evidence: Evidence; close(): Promise<void> }> {
-  const { checkpoint, comparison, calibration, answers, pooling } = sources;
+  const { checkpoint, comparison, calibration, pooling } = sources;
   const { architecture } = checkpoint;
   let { activations, similarity } = sources;
   const capture = async () => {
@@ -108,7 +114,7 @@ export async function gatherEvidence(
   const planning = calibration ? spreadSequences(calibration, sources.planningTokens ?? 16_384) : [];
   const losses =
     calibration && planner.needs.includes("evaluate")
-      ? await planLosses(checkpoint, planning, answers, run)
+      ? await planLosses(checkpoint, planning, sources, run)
       : undefined;
   const divergences =
     calibration && planner.needs.includes("evaluateDivergence")
@@ -125,7 +131,7 @@ export async function gatherEvidence(
           checkpoint,
           fitted: planning.filter((_, i) => i % judgingEvery !== 0),
           judging: planning.filter((_, i) => i % judgingEvery === 0),
-          answers,
+          beside: sources,
           strategy,
           repair,
         }
@@ -182,18 +188,44 @@ function spreadSequences(
   return sequences.filter((_, i) => Math.floor(i / share) !== Math.floor((i - 1) / share));
 }
 
-/** Texts that a plan is judged on, and their batches, one text after another. */
+/** Batches that a plan is judged on. */
 interface JudgedTexts {
-  readonly texts: readonly WeighedAnswers[];
   readonly batches: readonly TokenBatch[];
+  /** Per batch [rows · sequenceLength]: what the token behind each place weighs in the loss. */
+  readonly weights: readonly Float64Array[];
 }
 
-function judgedTexts(sequences: readonly TokenSequence[], answers: WeighedAnswers | undefined): JudgedTexts {
-  const texts = [{ sequences, weight: 1 }, ...(answers ? [answers] : [])];
-  return {
-    texts,
-    batches: texts.flatMap((text) => sequenceBatches(text.sequences)),
-  };
+/** @throws TEXT_EMPTY when no token counts */
+function judgedTexts(
+  text: readonly TokenSequence[],
+  { answers, recallWeight = 0 }: BesideText = {},
+): JudgedTexts {
+  const ofText = weighedBatches(text, 1);
+  if (recallWeight > 0) {
+    const recalled = ofText.map(({ batch, weights }) =>
+      recalledTokens(batch).rows.filter((row) => weights[row] > 0),
+    );
+    const count = recalled.reduce((sum, rows) => sum + rows.length, 0);
+    recalled.forEach((rows, i) => {
+      for (const row of rows) ofText[i].weights[row] += recallWeight / count;
+    });
+  }
+  const judged = [...ofText, ...(answers ? weighedBatches(answers.sequences, answers.weight) : [])];
+  return { batches: judged.map(({ batch }) => batch), weights: judged.map(({ weights }) => weights) };
+}
+
+/** A text's batches, the weight shared out evenly among the tokens that count. */
+function weighedBatches(sequences: readonly TokenSequence[], weight: number) {
+  const share = weight / countTargets(sequences);
+  const ids = sequences.map((sequence) => sequence.ids);
+  return batchBySize(ids, tokensPerBatch).map(({ batch, indices }) => {
+    const weights = new Float64Array(batch.batchSize * batch.sequenceLength);
+    indices.forEach((index, row) => {
+      const first = row * batch.sequenceLength - 1;
+      weights.fill(share, first + sequences[index].scoredFrom, first + batch.lengths[row]);
+    });
+    return { batch, weights };
+  });
 }
 
 /** What is left of a model once its blocks have run: it is fed the streams of the batches that it will be asked for, in their order. */
@@ -212,15 +244,17 @@ function streamModel(runner: ModelRunner) {
   };
 }
 
-/** Mean nats per token of the text, plus weight × mean nats per answer. */
-function streamLoss(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunContext) {
+/** The weighed sum of the tokens' losses, in nats: their mean, where nothing is weighed beside the text. */
+function streamLoss(runner: ModelRunner, { batches, weights }: JudgedTexts) {
   const { model, feed } = streamModel(runner);
   return async (behind: readonly Hidden[]): Promise<number> => {
     feed(behind);
     let loss = 0;
-    for (const { sequences, weight } of texts) {
-      const found = await perplexity(model, sequences, { maxTokensPerBatch: tokensPerBatch }, quiet);
-      loss += (weight * found.negativeLogLikelihood) / found.tokens;
+    for (const [b, batch] of batches.entries()) {
+      const scores = await model.tokenLogProbabilities(batch);
+      weights[b].forEach((weight, i) => {
+        if (weight > 0) loss -= weight * scores[i];
+      });
     }
     return loss;
   };
@@ -230,13 +264,13 @@ function streamLoss(runner: ModelRunner, { texts }: JudgedTexts, quiet: RunConte
 async function planLosses(
   checkpoint: Checkpoint,
   sequences: readonly TokenSequence[],
-  answers: WeighedAnswers | undefined,
+  beside: BesideText,
   run: Run,
 ) {
   const runner = await openRunner(checkpoint);
-  const judged = judgedTexts(sequences, answers);
+  const judged = judgedTexts(sequences, beside);
   const streamsOf = planStreams(runner, judged.batches, silenced(runner, run.ctx), run.ctx);
-  const lossOf = streamLoss(runner, judged, { ...run.ctx, report: undefined });
+  const lossOf = streamLoss(runner, judged);
   return {
     lossOf: async (plan: MergePlan) => lossOf(await streamsOf(plan)),
     close: () => runner.close(),
@@ -280,7 +314,7 @@ async function outputCosines(
   run: Run,
 ) {
   const runner = await openRunner(checkpoint);
-  const { batches } = judgedTexts(sequences, undefined);
+  const batches = sequenceBatches(sequences);
   const quiet = { ...run.ctx, report: undefined };
   const merged = (group: PlanGroup) => foldGroup(group, strategy, quiet, runner);
   const streamsOf = planStreams(runner, batches, merged, run.ctx);
@@ -325,23 +359,23 @@ interface FoldTrial {
   readonly fitted: readonly TokenSequence[];
   /** What it does not. */
   readonly judging: readonly TokenSequence[];
-  readonly answers?: WeighedAnswers;
+  readonly beside?: BesideText;
   readonly strategy: MergeStrategy;
   readonly repair: Repair;
 }
 
-async function openTrial({ checkpoint, fitted, judging, answers }: FoldTrial, run: Run) {
+async function openTrial({ checkpoint, fitted, judging, beside }: FoldTrial, run: Run) {
   const runner = await openRunner(checkpoint);
   const quiet = { ...run.ctx, report: undefined };
   const fitting = sequenceBatches(fitted, tokensPerTappedBatch(checkpoint.architecture));
-  const judged = judgedTexts(judging, answers);
+  const judged = judgedTexts(judging, beside);
   return {
     runner,
     quiet,
     /** Batches that are fitted, and those that judge. */
     fitting,
     batches: judged.batches,
-    lossOf: streamLoss(runner, judged, quiet),
+    lossOf: streamLoss(runner, judged),
     async embedded(of: readonly TokenBatch[]): Promise<readonly Hidden[]> {
       const streams: Hidden[] = [];
       for (const batch of of) streams.push(await runner.embed(batch));

@@ -46,6 +46,7 @@ export interface QualityTableRequest extends JudgementRequest {
   readonly selfTemperature?: number;
   readonly calibrationQuestions?: string;
   readonly questionWeight?: number;
+  readonly recallWeight?: number;
   readonly planningTokens?: number;
   readonly pooling?: string;
   readonly allowOverlap?: boolean;
@@ -123,8 +124,17 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const limits = [request.window, request.stride, request.maxTokens, request.beginToken, run.seed];
     const known = kept([model, facts, limits]);
     // Other judged texts leave the plans as they are.
-    const { window, questionWeight, planningTokens, pooling: pooled } = request;
-    const knownPlan = kept([model, seen, window, questionWeight, planningTokens, pooled, run.seed]);
+    const { window, questionWeight, recallWeight, planningTokens, pooling: pooled } = request;
+    const knownPlan = kept([
+      model,
+      seen,
+      window,
+      questionWeight,
+      recallWeight,
+      planningTokens,
+      pooled,
+      run.seed,
+    ]);
     const bench: Bench = {
       checkpoint,
       calibration,
@@ -180,6 +190,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
           answers,
           pooling,
           planningTokens,
+          recallWeight,
           fold,
         };
         return gatherEvidence(planner, sources, run);

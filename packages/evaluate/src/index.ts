@@ -14,7 +14,7 @@ export { type Divergence, klToDense } from "./kl-to-dense.js";
 export { type LastWord, lastWord } from "./last-word.js";
 export { answeredQuestions, choicePrompt, multipleChoice } from "./multiple-choice.js";
 export { type PairedDifference, pairedDifference } from "./paired-difference.js";
-export { type Perplexity, perplexity } from "./perplexity.js";
+export { countTargets, type Perplexity, perplexity } from "./perplexity.js";
 export { rememberedLogits } from "./remembered-logits.js";
 export { choiceRow, defineTask, readTask, type Task } from "./task.js";
 export { arc } from "./tasks/arc.js";

@@ -24,6 +24,7 @@ export { eachToken } from "./repairs/front-to-back.js";
 export { hadamardScale } from "./repairs/hadamard-scale.js";
 export { linear } from "./repairs/linear.js";
 export { magnitude } from "./repairs/magnitude.js";
+export { type Recalled, recalledTokens } from "./repairs/recall.js";
 export { reconstruct } from "./repairs/reconstruct.js";
 export { residualLinear } from "./repairs/residual-linear.js";
 export { searchedWeights } from "./repairs/searched-weights.js";

@@ -33,6 +33,7 @@ export function withCalibration(command: Command, use: string, sized = false): C
 export interface QuestionFlags {
   readonly calibrationQuestions?: string;
   readonly questionWeight?: number;
+  readonly recallWeight?: number;
   readonly planningTokens?: number;
 }
 
@@ -51,6 +52,11 @@ export function withQuestions(command: Command): Command {
     .option(
       "--question-weight <number>",
       "weight of the answers' mean loss beside the text's (default: 1)",
+      positive,
+    )
+    .option(
+      "--recall-weight <number>",
+      "weight of the mean loss of tokens that stood in their window before, for planners that try plans (default: 0)",
       positive,
     );
 }

@@ -92,6 +92,7 @@ export function planCommand(signal: AbortSignal): Command {
             comparison,
             pooling: parsePooling(options.pooling),
             planningTokens: options.planningTokens,
+            recallWeight: options.recallWeight,
             similarity: options.similarity ? await loadSimilarity(options.similarity, layerCount) : undefined,
             activations: options.capture ? await loadCapture(options.capture, checkpoint) : undefined,
             calibration,

@@ -63,12 +63,15 @@ export const bestPartition = definePlanner({
           unit: "layers",
         });
       }
-      ctx.report?.({
-        type: "diagnostic",
-        severity: "info",
-        code: "GROUPS_JUDGED",
-        message: `nats per token that a fold of these layers alone costs: ${describeCosts(costs)}`,
-      });
+      const described = describeCosts(costs);
+      if (described) {
+        ctx.report?.({
+          type: "diagnostic",
+          severity: "info",
+          code: "GROUPS_JUDGED",
+          message: `what a fold of these layers alone adds to the loss: ${described}`,
+        });
+      }
       const firsts = cheapestPartition(costs, firstLayer, layerCount, places);
       if (!firsts) {
         throw new LayerfoldError("PLAN_IMPOSSIBLE", "layers that can fold together are too few", {
@@ -84,7 +87,9 @@ export const bestPartition = definePlanner({
 /** Every group that was tried, the cheapest first. */
 function describeCosts(costs: ReadonlyMap<number, readonly number[]>): string {
   return Array.from(costs, ([first, row]) =>
-    row.map((cost, size) => ({ cost, name: `${first}–${first + size - 1}` })).slice(2),
+    row
+      .map((cost, size) => ({ cost, name: Array.from({ length: size }, (_, i) => first + i).join("+") }))
+      .slice(2),
   )
     .flat()
     .sort((a, b) => a.cost - b.cost)

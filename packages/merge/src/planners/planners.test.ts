@@ -255,7 +255,7 @@ describe("best-partition", () => {
       event.type === "diagnostic" && messages.push(event.message);
     await bestPartition({ largestGroup: 3 }).plan(evidence([9, 4, 1]), 3, context(report));
     expect(messages).toEqual([
-      "nats per token that a fold of these layers alone costs: 2–3 1.0000, 1–2 8.0000, 1–3 11.1803",
+      "what a fold of these layers alone adds to the loss: 2+3 1.0000, 1+2 8.0000, 1+2+3 11.1803",
     ]);
   });
 

@@ -20,8 +20,8 @@ export const recallOptions = {
   recallTokens: z.number().int().min(1).default(4096),
 };
 
-/** Rows of a batch's stream behind which a token comes that its window had before, and those tokens. */
-interface Recalled {
+/** Rows of a batch's stream [rows · sequenceLength, hidden] behind which a token comes that its window had before, and those tokens. */
+export interface Recalled {
   readonly rows: readonly number[];
   readonly targets: Int32Array;
 }
@@ -100,7 +100,7 @@ async function spreadOver(
     // Taken while the share that was taken lags behind the share that was seen.
     if (taken * total <= seen * tokens && taken < tokens) {
       await stream.put(stream.batchCount, await model.embed(batch));
-      recalled.push(repeats(batch));
+      recalled.push(recalledTokens(batch));
       taken += sum(batch.lengths);
     }
     seen += sum(batch.lengths);
@@ -108,7 +108,8 @@ async function spreadOver(
   return recalled;
 }
 
-function repeats({ inputIds, sequenceLength, lengths }: TokenBatch): Recalled {
+/** The tokens of a batch that stood in their window before. */
+export function recalledTokens({ inputIds, sequenceLength, lengths }: TokenBatch): Recalled {
   const rows: number[] = [];
   const targets: number[] = [];
   lengths.forEach((length, b) => {

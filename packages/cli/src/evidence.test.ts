@@ -1,0 +1,60 @@
+import { join } from "node:path";
+import { parsePooling } from "@layerfold/capture";
+import { openCheckpoint, openTokenizer, type TokenSequence } from "@layerfold/checkpoint";
+import { dropPlan, tokenBatch } from "@layerfold/core";
+import { openDecoder } from "@layerfold/graph";
+import { greedyPerplexity } from "@layerfold/merge";
+import { expect, it } from "vitest";
+import { readAnswers, readCalibration } from "./calibration.js";
+import { gatherEvidence } from "./evidence.js";
+import { foldling } from "./foldling.js";
+import { createRun } from "./run.js";
+import { makeComparison } from "./similarity.js";
+
+it("a plan's loss: the text's mean per token, and what is weighed beside it", async () => {
+  const { checkpoint: folder, data } = foldling();
+  const checkpoint = await openCheckpoint(folder);
+  const run = createRun({ quiet: true });
+  const decoder = await openDecoder(checkpoint);
+  try {
+    const tokenizer = await openTokenizer(folder);
+    const texts = `${join(data, "calibration.jsonl")}[0:6]`;
+    const calibration = await readCalibration(texts, { checkpoint, tokenizer }, {}, run);
+    const answers = await readAnswers(`${join(data, "questions-dev.jsonl")}[0:4]`, tokenizer, 0.5);
+
+    const mean = (losses: readonly number[]) => losses.reduce((a, b) => a + b, 0) / losses.length;
+    const lossesOf = async ({ ids, scoredFrom }: TokenSequence) => {
+      const scores = await decoder.tokenLogProbabilities(tokenBatch([ids]));
+      return Array.from(ids, (_, i) => -scores[i - 1]).slice(scoredFrom);
+    };
+    const all: number[] = [];
+    const recalled: number[] = [];
+    for (const sequence of calibration.sequences) {
+      const losses = await lossesOf(sequence);
+      all.push(...losses);
+      const ids = Array.from(sequence.ids);
+      recalled.push(...losses.filter((_, i) => ids.indexOf(ids[i + 1]) < i + 1));
+    }
+    const answered: number[] = [];
+    for (const sequence of answers.sequences) answered.push(...(await lossesOf(sequence)));
+
+    const comparison = await makeComparison("npib", undefined, run);
+    const dense = dropPlan(16, [...Array(16).keys()]);
+    const lossOf = async (beside: { answers?: typeof answers; recallWeight?: number }) => {
+      const sources = { checkpoint, comparison, calibration, pooling: parsePooling("last"), ...beside };
+      const { evidence, close } = await gatherEvidence(greedyPerplexity(), sources, run);
+      return evidence.evaluate!(dense).finally(close);
+    };
+    expect(mean(recalled)).toBeLessThan(mean(all) - 0.1);
+    expect(await lossOf({})).toBeCloseTo(mean(all), 5);
+    expect(await lossOf({ recallWeight: 2 })).toBeCloseTo(mean(all) + 2 * mean(recalled), 5);
+    expect(await lossOf({ answers })).toBeCloseTo(mean(all) + 0.5 * mean(answered), 5);
+    expect(await lossOf({ answers, recallWeight: 2 })).toBeCloseTo(
+      mean(all) + 0.5 * mean(answered) + 2 * mean(recalled),
+      5,
+    );
+  } finally {
+    await decoder.close();
+    await checkpoint.close();
+  }
+});
