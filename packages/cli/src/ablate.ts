@@ -18,7 +18,7 @@ import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
-import { checkOverlap, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
+import { holdApart, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
 import { manifestOf, modelName } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
 import { makePlugin, pluginFact, pluginFacts } from "./registry.js";
@@ -135,7 +135,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       ...source,
       file: source.file && at(source.file),
     }));
-    const calibration = await readCalibration(sources, { checkpoint, tokenizer }, recipe, run);
+    const given = await readCalibration(sources, { checkpoint, tokenizer }, recipe, run);
     const judged: JudgementRequest = {
       texts: recipe.evaluate === undefined ? [] : [at(recipe.evaluate)],
       questions: recipe.questions && at(recipe.questions),
@@ -143,7 +143,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       maxTokens: recipe.maxTokens,
     };
     const judgement = await readJudgement(judged, context, tokenizer, run);
-    checkOverlap(calibration, judgement, false);
+    const { calibration } = holdApart(given, judgement, false);
     const model = await checkpoint.fingerprint();
     const data = await judgementFacts(judged);
 

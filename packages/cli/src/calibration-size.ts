@@ -1,6 +1,6 @@
 import type { Checkpoint, TokenSequence } from "@layerfold/checkpoint";
 import type { MergePlan, MergeStrategy, Repair } from "@layerfold/core";
-import type { Calibration } from "./calibration.js";
+import { type Calibration, calibrationPart, tokensOf } from "./calibration.js";
 import { repairedLosses } from "./evidence.js";
 import type { Run } from "./run.js";
 
@@ -51,7 +51,7 @@ export async function sizedCalibration(
     undefined,
   );
   const sequences = best ? spread(all.sequences, best.tokens / all.tokenCount) : all.sequences;
-  return { calibration: part(all, sequences), trials };
+  return { calibration: calibrationPart(all, sequences), trials };
 }
 
 /** One line for people, e.g. `8192 calibration tokens: held-out loss 3.412 (4096), 3.318 (8192), 3.315 (16384).` */
@@ -64,24 +64,4 @@ export function describeTrials({ calibration, trials }: SizedCalibration): strin
 function spread(sequences: readonly TokenSequence[], share: number): readonly TokenSequence[] {
   if (share >= 1) return sequences;
   return sequences.filter((_, i) => Math.floor((i + 1) * share) > Math.floor(i * share));
-}
-
-function part(all: Calibration, sequences: readonly TokenSequence[]): Calibration {
-  const share = sequences.length / all.sequences.length;
-  return {
-    ...all,
-    sequences,
-    tokenCount: tokensOf(sequences),
-    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
-    // Every text gives the same share of its windows.
-    facts: all.facts.map((fact) => ({
-      ...fact,
-      tokens: Math.round(fact.tokens * share),
-      windows: Math.round(fact.windows * share),
-    })),
-  };
-}
-
-function tokensOf(sequences: readonly TokenSequence[]): number {
-  return sequences.reduce((sum, { ids }) => sum + ids.length, 0);
 }

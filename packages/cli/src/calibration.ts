@@ -103,7 +103,7 @@ export async function readCalibration(
     const all = whole?.[i];
     const cut = all && all.tokenCount <= wanted ? all : windowsOf(text, wanted);
     const sequences = cut?.sequences ?? (await selfSequences(model, wanted, window, options, run));
-    const count = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
+    const count = tokensOf(sequences);
     parts.push({
       sequences,
       cut,
@@ -130,11 +130,42 @@ export async function readCalibration(
     sequences,
     beginTokenGiven: cuts.every((cut) => cut.beginTokenGiven),
     endTokenScored: cuts.every((cut) => cut.endTokenScored),
-    tokenCount: sequences.reduce((sum, { ids }) => sum + ids.length, 0),
+    tokenCount: tokensOf(sequences),
     targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
     facts: parts.map(({ fact }) => fact),
     hasStream: texts.some(({ documents }) => documents?.kind === "stream"),
   };
+}
+
+/** A calibration with some of its sequences only. */
+export function calibrationPart(all: Calibration, sequences: readonly TokenSequence[]): Calibration {
+  const kept = new Set(sequences);
+  let end = 0;
+  return {
+    ...all,
+    sequences,
+    tokenCount: tokensOf(sequences),
+    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
+    facts: all.facts.map((fact) => {
+      const own = all.sequences.slice(end, end + fact.windows).filter((sequence) => kept.has(sequence));
+      end += fact.windows;
+      return { ...fact, tokens: tokensOf(own), windows: own.length };
+    }),
+  };
+}
+
+/** The sequences that the model made up itself. */
+export function selfMade({ facts, sequences }: Calibration): readonly TokenSequence[] {
+  let end = 0;
+  return facts.flatMap(({ windows, temperature }) => {
+    const start = end;
+    end += windows;
+    return temperature === undefined ? [] : sequences.slice(start, end);
+  });
+}
+
+export function tokensOf(sequences: readonly TokenSequence[]): number {
+  return sequences.reduce((sum, { ids }) => sum + ids.length, 0);
 }
 
 /** What a source's file holds; undefined for text that is yet to be made up. */

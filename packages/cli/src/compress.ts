@@ -38,7 +38,7 @@ import { captureCheckpoint, gatherEvidence, type WeighedAnswers } from "./eviden
 import { type Fold, foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
-  checkOverlap,
+  holdApart,
   type Judgement,
   type JudgementRequest,
   judgementFacts,
@@ -438,10 +438,15 @@ async function gather(
 ): Promise<Stage> {
   const { planner, comparison, strategy, repair, judgement, answers } = inputs;
   const { tokenizer } = judgement;
-  const calibration =
+  const held =
     request.calibration === undefined
       ? undefined
-      : await knownCalibration(request.calibration, { checkpoint, tokenizer }, request, known, run);
+      : holdApart(
+          await knownCalibration(request.calibration, { checkpoint, tokenizer }, request, known, run),
+          judgement,
+          request.allowOverlap ?? false,
+        );
+  const calibration = held?.calibration;
   const notes: string[] = [];
   const warn = (message: string) => {
     notes.push(message);
@@ -453,10 +458,10 @@ async function gather(
   if (!judgement.texts.length && !judgement.questions && !judgement.tasks.length) {
     warn("No --evaluate text, no --questions and no --task: quality was not measured.");
   }
-  if (calibration) {
-    const { flattered, fresh } = checkOverlap(calibration, judgement, request.allowOverlap ?? false);
-    for (const message of flattered) warn(message);
-    if (fresh.length > 0) notes.push(`New to it: ${fresh.join(", ")}.`);
+  if (held) {
+    notes.push(...held.leftOut);
+    for (const message of held.flattered) warn(message);
+    if (held.fresh.length > 0) notes.push(`New to it: ${held.fresh.join(", ")}.`);
   }
 
   const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));

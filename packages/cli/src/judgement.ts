@@ -2,9 +2,10 @@ import { basename } from "node:path";
 import type { Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { type Benchmark, benchmarkTexts, choicePrompt, readBenchmark } from "@layerfold/evaluate";
+import { type Calibration, calibrationPart, selfMade } from "./calibration.js";
 import { readQuestionRows, readSequences, type WindowOptions } from "./inputs.js";
 import { type DataFact, textFact } from "./manifest.js";
-import { sharedTokens } from "./overlap.js";
+import { sharedTokens, sharing } from "./overlap.js";
 import type { Run } from "./run.js";
 import { fileSource, rowsOf, sourceName } from "./text-source.js";
 
@@ -99,32 +100,52 @@ export async function judgementFacts(
   };
 }
 
-/** Share of each text's, the questions' and each task's tokens that also stand in the calibration; 0 = new to it. */
-export function overlaps(
-  calibration: TokenSequences,
-  { texts, questions, tasks, tokenizer }: Judgement,
-): { readonly name: string; readonly shared: number }[] {
-  const seen = calibration.sequences.map(({ ids }) => ids);
+/** The token sequences of each text, of the questions and of each task. */
+function judgedSequences({
+  texts,
+  questions,
+  tasks,
+  tokenizer,
+}: Judgement): { readonly name: string; readonly rows: readonly ArrayLike<number>[] }[] {
   const encoded = (rows: readonly string[]) => rows.map((row) => tokenizer.encode(row));
-  const judged = [
+  return [
     ...texts.map(({ name, sequences }) => ({ name, rows: sequences.map(({ ids }) => ids) })),
     ...(questions ? [{ name: "questions", rows: encoded(questions.map(choicePrompt)) }] : []),
     ...tasks.map(({ name, benchmark }) => ({ name, rows: encoded(benchmarkTexts(benchmark)) })),
   ];
-  return judged.map(({ name, rows }) => ({ name, shared: sharedTokens(seen, rows) }));
+}
+
+/** A calibration held apart from what is judged, and what the reader must know of it. */
+export interface HeldApart {
+  readonly calibration: Calibration;
+  /** That windows were left out. */
+  readonly leftOut: readonly string[];
+  /** What the calibration saw of what is judged. */
+  readonly flattered: readonly string[];
+  /** Names of what is new to the calibration. */
+  readonly fresh: readonly string[];
 }
 
 /**
- * Holds calibration and judged text apart.
- * @returns what the reader must know, and what is new to the calibration
- * @throws CALIBRATION_OVERLAPS unless allowed
+ * Holds calibration and judged text apart. Windows that the model made up itself and in which judged text stands are left out, since
+ * nobody could have given others.
+ * @throws CALIBRATION_OVERLAPS where a text does that was given, unless allowed
  */
-export function checkOverlap(
-  calibration: TokenSequences,
-  judgement: Judgement,
-  allowed: boolean,
-): { readonly flattered: readonly string[]; readonly fresh: readonly string[] } {
-  const found = overlaps(calibration, judgement);
+export function holdApart(given: Calibration, judgement: Judgement, allowed: boolean): HeldApart {
+  const judged = judgedSequences(judgement);
+  const own = selfMade(given);
+  const known = new Set(
+    sharing(
+      own,
+      judged.flatMap(({ rows }) => rows),
+    ),
+  );
+  const calibration = calibrationPart(
+    given,
+    given.sequences.filter((sequence) => !known.has(sequence)),
+  );
+  const seen = calibration.sequences.map(({ ids }) => ids);
+  const found = judged.map(({ name, rows }) => ({ name, shared: sharedTokens(seen, rows) }));
   const share = (shared: number) => `${(shared * 100).toFixed(1)} % of its tokens`;
   const worst = found.find(({ shared }) => shared > 0);
   if (worst && !allowed) {
@@ -139,6 +160,13 @@ export function checkOverlap(
     );
   }
   return {
+    calibration,
+    leftOut:
+      known.size > 0
+        ? [
+            `${known.size} of ${own.length} windows of the model's own text hold judged text and were left out of the calibration.`,
+          ]
+        : [],
     flattered: found
       .filter(({ shared }) => shared > 0)
       .map(

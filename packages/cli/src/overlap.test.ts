@@ -1,7 +1,7 @@
 import { seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { sharedTokens } from "./overlap.js";
+import { sharedTokens, sharing } from "./overlap.js";
 
 const text = (seed: number, length: number) => {
   const rng = seededRng(seed);
@@ -51,4 +51,13 @@ it("knows a short document as a whole", () => {
   const short = text(1, 10);
   expect(sharedTokens([short, text(2, 60)], [short, text(3, 10)])).toBe(0.5);
   expect(sharedTokens([short.subarray(0, 9)], [short])).toBe(0);
+});
+
+it("tells which sequences hold judged text", () => {
+  const question = text(1, 20);
+  const [free, holding] = [text(2, 60), Int32Array.from([...text(3, 60), ...question])].map((ids) => ({
+    ids,
+  }));
+  expect(sharing([free, holding], [text(4, 100), question])).toEqual([holding]);
+  expect(sharing([free, holding], [text(4, 100)])).toEqual([]);
 });

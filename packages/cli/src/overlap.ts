@@ -12,19 +12,8 @@ export function sharedTokens(
   seen: readonly ArrayLike<number>[],
   judged: readonly ArrayLike<number>[],
 ): number {
-  const lengthOf = (ids: ArrayLike<number>) => Math.min(windowTokens, ids.length);
-  /** By length: the hash of every judged window, and whether it was seen. */
-  const windows = new Map(judged.map((ids) => [lengthOf(ids), new Map<number, boolean>()]));
-  for (const ids of judged) {
-    const length = lengthOf(ids);
-    for (const hash of windowHashes(ids, length)) windows.get(length)?.set(hash, false);
-  }
-  for (const [length, found] of windows) {
-    for (const ids of seen) {
-      if (length < wholeTokens && ids.length !== length) continue;
-      for (const hash of windowHashes(ids, length)) if (found.has(hash)) found.set(hash, true);
-    }
-  }
+  const windows = judgedWindows(judged);
+  for (const ids of seen) for (const { found, hash } of meetings(windows, ids)) found.set(hash, true);
   let shared = 0;
   let total = 0;
   for (const ids of judged) {
@@ -41,6 +30,37 @@ export function sharedTokens(
     }
   }
   return total === 0 ? 0 : shared / total;
+}
+
+/** Those of the seen sequences in which a judged token stands, in the sense of `sharedTokens`. */
+export function sharing<Seen extends { readonly ids: ArrayLike<number> }>(
+  seen: readonly Seen[],
+  judged: readonly ArrayLike<number>[],
+): readonly Seen[] {
+  const windows = judgedWindows(judged);
+  return seen.filter(({ ids }) => !meetings(windows, ids).next().done);
+}
+
+const lengthOf = (ids: ArrayLike<number>) => Math.min(windowTokens, ids.length);
+
+/** By length: the hash of every judged window, and whether it was seen. */
+type JudgedWindows = ReadonlyMap<number, Map<number, boolean>>;
+
+function judgedWindows(judged: readonly ArrayLike<number>[]): JudgedWindows {
+  const windows = new Map(judged.map((ids) => [lengthOf(ids), new Map<number, boolean>()]));
+  for (const ids of judged) {
+    const length = lengthOf(ids);
+    for (const hash of windowHashes(ids, length)) windows.get(length)?.set(hash, false);
+  }
+  return windows;
+}
+
+/** The judged windows that stand in a sequence. */
+function* meetings(windows: JudgedWindows, ids: ArrayLike<number>) {
+  for (const [length, found] of windows) {
+    if (length < wholeTokens && ids.length !== length) continue;
+    for (const hash of windowHashes(ids, length)) if (found.has(hash)) yield { found, hash };
+  }
 }
 
 const bases = [0x01000193, 0x9e3779b1] as const;

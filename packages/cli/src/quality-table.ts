@@ -22,7 +22,7 @@ import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
-  checkOverlap,
+  holdApart,
   type Judgement,
   type JudgementRequest,
   judgementFacts,
@@ -105,14 +105,18 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const judgement = await readJudgement(request, context, tokenizer, run);
     const model = await checkpoint.fingerprint();
     const kept = (shared: unknown) => keptResults(join(request.out, "rows"), shared);
-    const calibration = await knownCalibration(
+    const given = await knownCalibration(
       request.calibration,
       { checkpoint, tokenizer },
       request,
       kept([model]),
       run,
     );
-    const { flattered, fresh } = checkOverlap(calibration, judgement, request.allowOverlap ?? false);
+    const { calibration, leftOut, flattered, fresh } = holdApart(
+      given,
+      judgement,
+      request.allowOverlap ?? false,
+    );
     const answers = request.calibrationQuestions
       ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
       : undefined;
@@ -215,7 +219,8 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
 
     function notesOf(): string[] {
       const saw = calibration.facts.map((fact) => `${factName(fact)} (${fact.tokens} tokens)`);
-      return [`Calibration saw ${saw.join(", ")}.`, `New to it: ${fresh.join(", ")}.`, ...flattered];
+      const notes = [`Calibration saw ${saw.join(", ")}.`, ...leftOut];
+      return [...notes, `New to it: ${fresh.join(", ")}.`, ...flattered];
     }
   } finally {
     await (await reference)?.close();
