@@ -130,8 +130,7 @@ export async function readCalibration(
     sequences,
     beginTokenGiven: cuts.every((cut) => cut.beginTokenGiven),
     endTokenScored: cuts.every((cut) => cut.endTokenScored),
-    tokenCount: tokensOf(sequences),
-    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
+    ...countsOf(sequences),
     facts: parts.map(({ fact }) => fact),
     hasStream: texts.some(({ documents }) => documents?.kind === "stream"),
   };
@@ -140,28 +139,39 @@ export async function readCalibration(
 /** A calibration with some of its sequences only. */
 export function calibrationPart(all: Calibration, sequences: readonly TokenSequence[]): Calibration {
   const kept = new Set(sequences);
-  let end = 0;
+  const texts = sequencesByText(all);
   return {
     ...all,
     sequences,
-    tokenCount: tokensOf(sequences),
-    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
-    facts: all.facts.map((fact) => {
-      const own = all.sequences.slice(end, end + fact.windows).filter((sequence) => kept.has(sequence));
-      end += fact.windows;
+    ...countsOf(sequences),
+    facts: all.facts.map((fact, i) => {
+      const own = texts[i].filter((sequence) => kept.has(sequence));
       return { ...fact, tokens: tokensOf(own), windows: own.length };
     }),
   };
 }
 
 /** The sequences that the model made up itself. */
-export function selfMade({ facts, sequences }: Calibration): readonly TokenSequence[] {
+export function selfMade(calibration: Calibration): readonly TokenSequence[] {
+  return sequencesByText(calibration)
+    .filter((_, i) => calibration.facts[i].temperature !== undefined)
+    .flat();
+}
+
+/** The sequences of each text, in the order of `facts`. */
+function sequencesByText({ facts, sequences }: Calibration): readonly (readonly TokenSequence[])[] {
   let end = 0;
-  return facts.flatMap(({ windows, temperature }) => {
-    const start = end;
+  return facts.map(({ windows }) => {
     end += windows;
-    return temperature === undefined ? [] : sequences.slice(start, end);
+    return sequences.slice(end - windows, end);
   });
+}
+
+function countsOf(sequences: readonly TokenSequence[]) {
+  return {
+    tokenCount: tokensOf(sequences),
+    targetCount: sequences.reduce((sum, { ids, scoredFrom }) => sum + ids.length - scoredFrom, 0),
+  };
 }
 
 export function tokensOf(sequences: readonly TokenSequence[]): number {
