@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
 import { openCheckpoint, openTokenizer, type TokenSequence } from "@layerfold/checkpoint";
-import { dropPlan, tokenBatch } from "@layerfold/core";
+import { dropPlan, type Planner, tokenBatch } from "@layerfold/core";
 import { openDecoder } from "@layerfold/graph";
-import { greedyPerplexity } from "@layerfold/merge";
+import { bestPartition, componentFold, drop, greedyPerplexity } from "@layerfold/merge";
 import { expect, it } from "vitest";
 import { readAnswers, readCalibration } from "./calibration.js";
 import { gatherEvidence } from "./evidence.js";
@@ -55,6 +55,36 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
     );
   } finally {
     await decoder.close();
+    await checkpoint.close();
+  }
+});
+
+it("a group folded alone costs what the plan costs that folds nothing else", async () => {
+  const { checkpoint: folder, data } = foldling();
+  const checkpoint = await openCheckpoint(folder);
+  const run = createRun({ quiet: true });
+  try {
+    const tokenizer = await openTokenizer(folder);
+    const texts = `${join(data, "calibration.jsonl")}[0:24]`;
+    const sources = {
+      checkpoint,
+      comparison: await makeComparison("npib", undefined, run),
+      calibration: await readCalibration(texts, { checkpoint, tokenizer }, {}, run),
+      pooling: parsePooling("last"),
+      fold: {
+        strategy: drop(),
+        repair: componentFold({ heads: "joint", recallHeads: 1, refitSingles: false }),
+      },
+    };
+    const judge: Planner = { ...bestPartition(), needs: ["evaluateFolded", "evaluateRepaired"] };
+    const { evidence, close } = await gatherEvidence(judge, sources, run);
+    const dense = await evidence.evaluateFolded!([]);
+    const kept = [...Array(16).keys()].filter((layer) => layer !== 10);
+    const alone = await evidence.evaluateFolded!([9, 10]);
+    expect(alone).toBeGreaterThan(dense);
+    expect(alone).toBeCloseTo(await evidence.evaluateRepaired!(dropPlan(16, kept)), 6);
+    await close();
+  } finally {
     await checkpoint.close();
   }
 });

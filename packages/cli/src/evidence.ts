@@ -421,18 +421,18 @@ async function foldedLosses(request: FoldTrial, run: Run) {
     for (let layer = from; layer < to; layer++) moved = await behind(layer, moved);
     return moved;
   };
-  let before: { layer: number; fitting: readonly Hidden[]; judging: readonly Hidden[] } | undefined;
+  let reached: { layer: number; fitting: readonly Hidden[]; judging: readonly Hidden[] } | undefined;
   const streamsBefore = async (layer: number) => {
     const last =
-      before && before.layer <= layer
-        ? before
+      reached && reached.layer <= layer
+        ? reached
         : { layer: 0, fitting: await embedded(fitting), judging: await embedded(batches) };
-    before = {
+    reached = {
       layer,
       fitting: await advance(last.fitting, last.layer, layer),
       judging: await advance(last.judging, last.layer, layer),
     };
-    return before;
+    return reached;
   };
   return {
     async lossOf(layers: readonly number[]): Promise<number> {
@@ -443,8 +443,9 @@ async function foldedLosses(request: FoldTrial, run: Run) {
       const kept = Array.from({ length: layerCount }, (_, l) => l).filter((l) => l <= first || l >= end);
       const plan = dropPlan(layerCount, kept);
       const blocks = foldedBlocks(checkpoint, plan, strategy, quiet);
-      const feed = streams.fitting.values();
-      const model = { ...runner, embed: async () => feed.next().value! };
+      // By batch, since a repair may look at some of them before it looks at all.
+      const before = new Map(fitting.map((batch, i) => [batch, streams.fitting[i]]));
+      const model = { ...runner, embed: async (batch: TokenBatch) => before.get(batch)! };
       const part = { ...plan, groups: [plan.groups[first]] };
       let judging = streams.judging;
       for await (const { block } of repair.fit(
