@@ -46,7 +46,7 @@ import {
 } from "./judgement.js";
 import { type Manifest, manifestOf, modelFact, modelName } from "./manifest.js";
 import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
-import { type PresetParts, presetParts } from "./preset-parts.js";
+import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { pluginFacts } from "./registry.js";
 import type { ResultRow } from "./results.js";
@@ -436,7 +436,7 @@ async function gather(
   { known }: Pick<Workplace, "known">,
   run: Run,
 ): Promise<Stage> {
-  const { planner, comparison, strategy, repair, judgement, answers } = inputs;
+  const { planner, comparison, strategy, repair, trial = repair, judgement, answers } = inputs;
   const { tokenizer } = judgement;
   const held =
     request.calibration === undefined
@@ -483,7 +483,7 @@ async function gather(
       calibration,
       answers,
       pooling,
-      fold: { strategy, repair },
+      fold: { strategy, repair: trial },
       known,
     },
     run,
@@ -495,7 +495,7 @@ async function gather(
 async function compressManifest(
   request: CompressRequest,
   checkpoint: Checkpoint,
-  { planner, strategy, repair, schemes, comparison }: Inputs,
+  { planner, strategy, repair, trial, schemes, comparison }: Inputs,
   run: Run,
 ): Promise<Manifest> {
   const { model, preset, ...given } = request;
@@ -510,14 +510,15 @@ async function compressManifest(
         ...(await answerFacts(request.calibrationQuestions)),
         ...(await judgementFacts(judgementOf(request))),
       },
-      plugins: pluginFacts(
-        planner,
-        strategy,
-        repair,
-        ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
-        comparison.measure,
-        comparison.embedding,
-      ),
+      plugins: [
+        ...pluginFacts(planner, strategy, repair),
+        ...trialFacts(trial),
+        ...pluginFacts(
+          ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
+          comparison.measure,
+          comparison.embedding,
+        ),
+      ],
     },
     run,
   );

@@ -1,7 +1,9 @@
 import type { MergeStrategy, Planner, Repair } from "@layerfold/core";
 import type { Preset } from "@layerfold/merge";
+import { judgesBy } from "./evidence.js";
+import type { PluginFact } from "./manifest.js";
 import { plannerFromFile } from "./plan-file.js";
-import { makePlugin } from "./registry.js";
+import { makePlugin, pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
 
@@ -20,13 +22,14 @@ export interface ReplacedParts {
 export function withParts(preset: Preset, replaced: ReplacedParts): Preset {
   const { repair, ...others } = replaced;
   const named = Object.entries(others).flatMap(([kind, id]) => (id === undefined ? [] : [[kind, { id }]]));
-  const { repair: own, ...rest } = preset;
-  const kept = repair === undefined ? own : repair === "none" ? undefined : { id: repair };
+  const { repair: own, trial, ...rest } = preset;
+  const kept =
+    repair === undefined ? { repair: own, trial } : repair === "none" ? {} : { repair: { id: repair } };
   const names = Object.values(replaced).filter((name) => name !== undefined);
   return {
     ...rest,
     ...Object.fromEntries(named),
-    ...(kept && { repair: kept }),
+    ...kept,
     id: [preset.id, ...names.map((name) => name.split(/[\\/]/).at(-1))].join("+"),
   };
 }
@@ -51,17 +54,37 @@ export interface PresetParts {
   readonly planner: Planner;
   readonly strategy: MergeStrategy;
   readonly repair?: Repair;
+  /** The repair as the planner tries plans with it, where the preset or `--set trial.OPTION` gives it other options there. */
+  readonly trial?: Repair;
   readonly comparison: Comparison;
 }
 
 /** The plug-ins that a preset names. */
 export async function presetParts(preset: Preset, run: Run): Promise<PresetParts> {
   const { id, options } = preset.planner;
+  const planner = id.endsWith(".json")
+    ? await plannerFromFile(id)
+    : await makePlugin<Planner>("planner", id, { ...options, ...run.settings.of("planner") });
   return {
-    planner: id.endsWith(".json")
-      ? await plannerFromFile(id)
-      : await makePlugin<Planner>("planner", id, { ...options, ...run.settings.of("planner") }),
+    planner,
     ...(await foldParts(preset, run)),
+    trial: judgesBy(planner) === "repair" ? await trialRepair(preset, run) : undefined,
     comparison: await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run),
   };
+}
+
+async function trialRepair({ repair, trial }: Preset, run: Run): Promise<Repair | undefined> {
+  if (!repair) return undefined;
+  const others = { ...trial, ...run.settings.of("trial") };
+  if (Object.keys(others).length === 0) return undefined;
+  return makePlugin<Repair>("repair", repair.id, {
+    ...repair.options,
+    ...run.settings.of("repair"),
+    ...others,
+  });
+}
+
+/** What a manifest says of a repair that plans are tried with. */
+export function trialFacts(trial: Repair | undefined): PluginFact[] {
+  return trial ? [{ ...pluginFact(trial), kind: "trial" }] : [];
 }

@@ -30,7 +30,7 @@ import {
 } from "./judgement.js";
 import { factName, type Manifest, manifestOf, modelFact, type PluginFact } from "./manifest.js";
 import { writeJson, writeWholeFile } from "./outputs.js";
-import { type PresetParts, presetParts } from "./preset-parts.js";
+import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
 import { pluginFact, pluginFacts } from "./registry.js";
 import type { Run } from "./run.js";
@@ -158,9 +158,8 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const layerCount = checkpoint.architecture.blocks.length;
     for (const preset of request.presets) {
       const parts = await presetParts(preset, run);
-      for (const fact of pluginFacts(parts.planner, parts.strategy, parts.repair, ...looksOf(parts))) {
-        plugins.set(JSON.stringify(fact), fact);
-      }
+      const own = pluginFacts(parts.planner, parts.strategy, parts.repair, ...looksOf(parts));
+      for (const fact of [...own, ...trialFacts(parts.trial)]) plugins.set(JSON.stringify(fact), fact);
       run.terminal.say(preset.id);
       for (const planned of await plansOf(parts)) {
         const { removed, plan, seconds } = planned;
@@ -177,15 +176,15 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
 
     /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
     async function plansOf(parts: PresetParts) {
-      const { planner, comparison, strategy, repair } = parts;
-      const judgedBy = judgesBy(planner) ? [strategy, repair] : [];
+      const { planner, comparison, strategy, repair, trial = repair } = parts;
+      const judgedBy = judgesBy(planner) ? [strategy, trial] : [];
       const used = [planner, ...looksOf(parts), ...judgedBy].map((part) => part && pluginFact(part));
       let gathered: ReturnType<typeof gatherEvidence> | undefined;
       const gather = async () => {
         const sees = planner.needs.includes("similarity") || planner.needs.includes("tokenStatistics");
         if (sees) captured ??= captureCheckpoint(checkpoint, calibration, pooling, run);
         const activations = await captured;
-        const fold = { strategy, repair };
+        const fold = { strategy, repair: trial };
         const sources = {
           checkpoint,
           comparison,

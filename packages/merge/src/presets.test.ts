@@ -57,11 +57,17 @@ it.each(presetIds)("%s folds a model that still runs", async (id) => {
 it.each(presetIds)(
   "%s names planners, strategies and repairs that are here, with options that they know",
   (id) => {
-    const { planner, strategy, repair } = preset(id);
+    const { planner, strategy, repair, trial } = preset(id);
     const factories = Object.values(merge).filter(
       (value) => typeof value === "function" && "optionsSchema" in value,
     );
-    for (const [kind, part] of Object.entries({ planner, strategy, ...(repair && { repair }) })) {
+    const parts: [string, merge.PresetPart][] = [
+      ["planner", planner],
+      ["strategy", strategy],
+    ];
+    if (repair)
+      parts.push(["repair", repair], ["repair", { ...repair, options: { ...repair.options, ...trial } }]);
+    for (const [kind, part] of parts) {
       const factory = factories.find((candidate) => candidate.kind === kind && candidate.id === part.id);
       expect(factory, `${kind} ${part.id}`).toBeDefined();
       expect(factory!.optionsSchema.safeParse(part.options ?? {}).success).toBe(true);
@@ -72,6 +78,7 @@ it.each(presetIds)(
 it("says where every method is published, but for our own", () => {
   expect(presets.filter(({ source }) => !source).map(({ id }) => id)).toEqual([
     "layerfold",
+    "layerfold-learn",
     "layerfold-search",
   ]);
 });

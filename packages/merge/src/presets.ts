@@ -15,6 +15,8 @@ export interface Preset {
   readonly planner: PresetPart;
   readonly strategy: PresetPart;
   readonly repair?: PresetPart;
+  /** Options of the repair where a planner tries plans with it, in the stead of those that it is carried out with. */
+  readonly trial?: Readonly<Record<string, unknown>>;
   readonly embedding?: PresetPart;
   readonly measure?: PresetPart;
 }
@@ -93,6 +95,28 @@ export const presets: readonly Preset[] = [
     planner: { id: "best-partition", options: { largestGroup: 3 } },
     strategy: { id: "drop" },
     repair: { id: "component-fold" },
+  },
+  {
+    id: "layerfold-learn",
+    summary:
+      "the same, slower and better: the folded neurons go on to learn; for some 300,000 tokens of calibration text",
+    planner: { id: "best-partition", options: { largestGroup: 3 } },
+    strategy: { id: "drop" },
+    repair: {
+      id: "component-fold",
+      options: {
+        heads: "joint",
+        recallHeads: 2,
+        // Of batches of 4,096 tokens, 72 in all: on 32,768 heads and neurons are chosen, 16,384 are held out.
+        choiceEvery: 9,
+        heldOutEvery: 18,
+        refineEpochs: 3,
+        refineTokens: 512,
+        refineRate: 2e-2,
+        refitSingles: false,
+      },
+    },
+    trial: { recallHeads: 0, choiceEvery: 4, refineEpochs: 0 },
   },
   {
     id: "layerfold-search",
