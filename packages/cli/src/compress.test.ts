@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { preset } from "@layerfold/merge";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type CompressRequest, compress } from "./compress.js";
+import { type CompressRequest, compress, compressPlans } from "./compress.js";
 import { foldling } from "./foldling.js";
 import { createRun, type Run } from "./run.js";
 
@@ -78,4 +78,38 @@ it("goes on where it was interrupted: the same plans, weights and figures, and n
   const manifest = async (name: string) =>
     JSON.parse(await readFile(join(folder, name, "manifest.json"), "utf8"));
   expect(await manifest("resumed")).toEqual(await manifest("whole"));
+});
+
+it("plans weigh recalled tokens as the preset says, unless the request says otherwise", async () => {
+  const judged = async (ofPreset?: number, ofRequest?: number) => {
+    const said: string[] = [];
+    const run = createRun({ quiet: true });
+    const request: CompressRequest = {
+      model: checkpoint,
+      layers: [15],
+      preset: {
+        ...preset("layerfold"),
+        planner: { id: "best-partition", options: { firstLayer: 13 } },
+        repair: { id: "reconstruct" },
+        recallWeight: ofPreset,
+      },
+      recallWeight: ofRequest,
+      calibration: `${join(data, "calibration.jsonl")}[0:8]`,
+    };
+    await compressPlans(request, {
+      ...run,
+      ctx: {
+        ...run.ctx,
+        report(event) {
+          if (event.type === "diagnostic" && event.code === "GROUPS_JUDGED") said.push(event.message);
+        },
+      },
+    });
+    expect(said).toHaveLength(1);
+    return said[0];
+  };
+  const [plain, weighed] = [await judged(), await judged(undefined, 1)];
+  expect(weighed).not.toBe(plain);
+  expect(await judged(1)).toBe(weighed);
+  expect(await judged(1, 0)).toBe(plain);
 });

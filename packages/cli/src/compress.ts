@@ -387,6 +387,10 @@ interface Stage extends Inputs {
   readonly notes: readonly string[];
 }
 
+function recallWeightOf({ recallWeight, preset }: CompressRequest): number | undefined {
+  return recallWeight ?? preset.recallWeight;
+}
+
 function judgementOf({
   evaluate,
   questions,
@@ -479,7 +483,7 @@ async function gather(
       similarity,
       activations,
       planningTokens: request.planningTokens,
-      recallWeight: request.recallWeight,
+      recallWeight: recallWeightOf(request),
       calibration,
       answers,
       pooling,
@@ -503,7 +507,7 @@ async function compressManifest(
   return manifestOf(
     {
       command: "compress",
-      arguments: { ...given, method: preset.id },
+      arguments: { ...given, method: preset.id, recallWeight: recallWeightOf(request) },
       model: await modelFact(model, checkpoint),
       data: {
         ...(calibration && { calibration: await calibrationSources(calibration) }),

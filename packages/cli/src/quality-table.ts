@@ -128,17 +128,8 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     const limits = [request.window, request.stride, request.maxTokens, request.beginToken, run.seed];
     const known = kept([model, facts, limits]);
     // Other judged texts leave the plans as they are.
-    const { window, questionWeight, recallWeight, planningTokens, pooling: pooled } = request;
-    const knownPlan = kept([
-      model,
-      seen,
-      window,
-      questionWeight,
-      recallWeight,
-      planningTokens,
-      pooled,
-      run.seed,
-    ]);
+    const { window, questionWeight, planningTokens, pooling: pooled } = request;
+    const knownPlan = kept([model, seen, window, questionWeight, planningTokens, pooled, run.seed]);
     const bench: Bench = {
       checkpoint,
       calibration,
@@ -161,7 +152,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       const own = pluginFacts(parts.planner, parts.strategy, parts.repair, ...looksOf(parts));
       for (const fact of [...own, ...trialFacts(parts.trial)]) plugins.set(JSON.stringify(fact), fact);
       run.terminal.say(preset.id);
-      for (const planned of await plansOf(parts)) {
+      for (const planned of await plansOf(parts, request.recallWeight ?? preset.recallWeight)) {
         const { removed, plan, seconds } = planned;
         run.terminal.say(`${preset.id}, ${removed} of ${layerCount}`);
         const four: QualityRow[] = [];
@@ -175,7 +166,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
     return { dense, rows, plans, notes: notesOf() };
 
     /** A preset's plans for all ratios. They share the planner's evidence, which is let go before any plan is carried out. */
-    async function plansOf(parts: PresetParts) {
+    async function plansOf(parts: PresetParts, recallWeight?: number) {
       const { planner, comparison, strategy, repair, trial = repair } = parts;
       const judgedBy = judgesBy(planner) ? [strategy, trial] : [];
       const used = [planner, ...looksOf(parts), ...judgedBy].map((part) => part && pluginFact(part));
@@ -202,7 +193,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       try {
         for (const ratio of request.ratios) {
           const removed = Math.min(layerCount - 1, Math.max(1, Math.round(ratio * layerCount)));
-          const planned = await knownPlan(["plan", used, removed], async () => {
+          const planned = await knownPlan(["plan", used, recallWeight, removed], async () => {
             const startedAt = performance.now();
             const { evidence } = await (gathered ??= gather());
             const plan = await planner.plan(evidence, layerCount - removed, run.ctx);

@@ -17,6 +17,8 @@ export interface Preset {
   readonly repair?: PresetPart;
   /** Options of the repair where a planner tries plans with it, in the stead of those that it is carried out with. */
   readonly trial?: Readonly<Record<string, unknown>>;
+  /** What the mean loss of tokens that stood in their window before weighs when plans are tried, beside that of all tokens; default 0. */
+  readonly recallWeight?: number;
   readonly embedding?: PresetPart;
   readonly measure?: PresetPart;
 }
@@ -117,6 +119,7 @@ export const presets: readonly Preset[] = [
       },
     },
     trial: { recallHeads: 0, choiceEvery: 4, refineEpochs: 0 },
+    recallWeight: 1,
   },
   {
     id: "layerfold-search",

@@ -56,9 +56,15 @@ export function withQuestions(command: Command): Command {
     )
     .option(
       "--recall-weight <number>",
-      "weight of the mean loss of tokens that stood in their window before, for planners that try plans (default: 0)",
-      positive,
+      "weight of the mean loss of tokens that stood in their window before, for planners that try plans (default: the method's, else 0)",
+      notNegative,
     );
+}
+
+function notNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && value >= 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError("wanted a number of at least 0.");
 }
 
 function positive(text: string): number {
