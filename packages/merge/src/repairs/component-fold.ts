@@ -114,7 +114,10 @@ export const componentFold = defineRepair({
             ctx,
           );
           const costs = await measured;
-          return descending(layers.flatMap((layer) => costs.get(layer)!)).slice(0, options.recallHeads);
+          const ofGroups = layers.flatMap((layer) => costs.get(layer)!);
+          return descending(ofGroups)
+            .filter((group) => ofGroups[group] >= options.recallLeast)
+            .slice(0, options.recallHeads);
         };
         return frontToBack(
           model,

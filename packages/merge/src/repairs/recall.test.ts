@@ -151,4 +151,28 @@ describe("component-fold with recallHeads", () => {
       await model.close();
     });
   });
+
+  it("leaves those to the fit that recall needs less than `recallLeast`", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await openRunner(checkpoint);
+      const costs = await recallCosts(model, 0, [1, 2], opened(batches), 4096, ctx);
+      const order = [1, 2].flatMap((layer) => costs.get(layer)!).sort((a, b) => b - a);
+      const keysOf = async (options: { recallHeads: number; recallLeast?: number }) => {
+        const [, { block }] = await repairedBlocks(
+          componentFold({ heads: "joint", ...options }),
+          model,
+          middlePair,
+        );
+        return block.tensors.get("attention.key")!.data;
+      };
+      const fitted = await keysOf({ recallHeads: 0 });
+      const both = await keysOf({ recallHeads: 2 });
+      expect(both).not.toEqual(fitted);
+      const least = async (recallLeast: number) => keysOf({ recallHeads: 2, recallLeast });
+      expect(await least(order[0] + 1e-6)).toEqual(fitted);
+      expect(await least((order[0] + order[1]) / 2)).toEqual(await keysOf({ recallHeads: 1 }));
+      expect(await least(order[1] - 1e-6)).toEqual(both);
+      await model.close();
+    });
+  });
 });

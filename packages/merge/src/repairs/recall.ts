@@ -16,6 +16,8 @@ import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 export const recallOptions = {
   /** So many of a block's key/value groups go to those that recall needs most, whatever the fit would choose. */
   recallHeads: z.number().int().min(0).default(0),
+  /** But none that recalled tokens cost less without: nats per such token. */
+  recallLeast: z.number().min(0).default(0),
   /** Calibration tokens on which that is measured. */
   recallTokens: z.number().int().min(1).default(4096),
 };
