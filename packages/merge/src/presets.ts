@@ -109,6 +109,7 @@ export const presets: readonly Preset[] = [
       options: {
         heads: "joint",
         recallHeads: 2,
+        recallLeast: 0.025,
         // Of batches of 4,096 tokens, 72 in all: on 32,768 heads and neurons are chosen, 16,384 are held out.
         choiceEvery: 9,
         heldOutEvery: 18,

@@ -51,8 +51,8 @@ const rounds = 4;
  * 2. Heads: every key/value group of every layer runs on x. Design A = their outputs side by side, target = the sum of the layers' dense
  *    attention updates (`sum`), or Z − x with all the layers' neurons beside them in the design (`joint`); prior = the layers' output
  *    projections. W = (AᵀwA + λI)⁻¹(AᵀwT + λW₀); the key/value group of least saliency tr(W_Sᵀ[(G⁻¹)_SS]⁻¹W_S) goes, again and again,
- *    until as many are left as a block has. With `recallHeads` the groups that recall needs most stay whatever their saliency; see
- *    `recallCosts`.
+ *    until as many are left as a block has. With `recallHeads` the groups that recall needs most stay whatever their saliency, if
+ *    it needs them by `recallLeast`; see `recallCosts`.
  * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
  * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target; see
  *    `refineNeurons`.
