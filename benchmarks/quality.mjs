@@ -53,7 +53,7 @@ function combined(id) {
   return {
     ...preset(base),
     id,
-    ...(strategy && { strategy: { id: strategy }, repair: repair && { id: repair }, trial: undefined }),
+    ...(strategy && { strategy: { id: strategy }, repair: repair && { id: repair } }),
   };
 }
 const number = (name) => (values[name] === undefined ? undefined : Number(values[name]));

@@ -1,5 +1,5 @@
 import type { MergeStrategy, Planner, Repair } from "@layerfold/core";
-import type { Preset } from "@layerfold/merge";
+import type { Preset, RepairPart } from "@layerfold/merge";
 import { judgesBy } from "./evidence.js";
 import type { PluginFact } from "./manifest.js";
 import { plannerFromFile } from "./plan-file.js";
@@ -22,14 +22,13 @@ export interface ReplacedParts {
 export function withParts(preset: Preset, replaced: ReplacedParts): Preset {
   const { repair, ...others } = replaced;
   const named = Object.entries(others).flatMap(([kind, id]) => (id === undefined ? [] : [[kind, { id }]]));
-  const { repair: own, trial, ...rest } = preset;
-  const kept =
-    repair === undefined ? { repair: own, trial } : repair === "none" ? {} : { repair: { id: repair } };
+  const { repair: own, ...rest } = preset;
+  const kept = repair === undefined ? own : repair === "none" ? undefined : { id: repair };
   const names = Object.values(replaced).filter((name) => name !== undefined);
   return {
     ...rest,
     ...Object.fromEntries(named),
-    ...kept,
+    ...(kept && { repair: kept }),
     id: [preset.id, ...names.map((name) => name.split(/[\\/]/).at(-1))].join("+"),
   };
 }
@@ -44,10 +43,13 @@ export async function foldParts(
       ...strategy.options,
       ...run.settings.of("strategy"),
     }),
-    repair:
-      repair &&
-      (await makePlugin<Repair>("repair", repair.id, { ...repair.options, ...run.settings.of("repair") })),
+    repair: repair && (await makeRepair(repair, run)),
   };
+}
+
+/** @param others - options that overrule those of the preset and of `--set repair.OPTION` */
+function makeRepair({ id, options }: RepairPart, run: Run, others?: RepairPart["trial"]): Promise<Repair> {
+  return makePlugin<Repair>("repair", id, { ...options, ...run.settings.of("repair"), ...others });
 }
 
 export interface PresetParts {
@@ -73,15 +75,10 @@ export async function presetParts(preset: Preset, run: Run): Promise<PresetParts
   };
 }
 
-async function trialRepair({ repair, trial }: Preset, run: Run): Promise<Repair | undefined> {
+async function trialRepair({ repair }: Preset, run: Run): Promise<Repair | undefined> {
   if (!repair) return undefined;
-  const others = { ...trial, ...run.settings.of("trial") };
-  if (Object.keys(others).length === 0) return undefined;
-  return makePlugin<Repair>("repair", repair.id, {
-    ...repair.options,
-    ...run.settings.of("repair"),
-    ...others,
-  });
+  const others = { ...repair.trial, ...run.settings.of("trial") };
+  return Object.keys(others).length > 0 ? makeRepair(repair, run, others) : undefined;
 }
 
 /** What a manifest says of a repair that plans are tried with. */

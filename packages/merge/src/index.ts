@@ -16,7 +16,7 @@ export { lowestInfluence } from "./planners/lowest-influence.js";
 export { random } from "./planners/random.js";
 export { reverse } from "./planners/reverse.js";
 export { thresholdWalk } from "./planners/threshold-walk.js";
-export { type Preset, type PresetPart, preset, presetIds, presets } from "./presets.js";
+export { type Preset, type PresetPart, preset, presetIds, presets, type RepairPart } from "./presets.js";
 export { channelScale } from "./repairs/channel-scale.js";
 export { componentFold } from "./repairs/component-fold.js";
 export { concatenate } from "./repairs/concatenate.js";

@@ -57,7 +57,7 @@ it.each(presetIds)("%s folds a model that still runs", async (id) => {
 it.each(presetIds)(
   "%s names planners, strategies and repairs that are here, with options that they know",
   (id) => {
-    const { planner, strategy, repair, trial } = preset(id);
+    const { planner, strategy, repair } = preset(id);
     const factories = Object.values(merge).filter(
       (value) => typeof value === "function" && "optionsSchema" in value,
     );
@@ -65,8 +65,10 @@ it.each(presetIds)(
       ["planner", planner],
       ["strategy", strategy],
     ];
-    if (repair)
-      parts.push(["repair", repair], ["repair", { ...repair, options: { ...repair.options, ...trial } }]);
+    if (repair) {
+      const tried = { ...repair, options: { ...repair.options, ...repair.trial } };
+      parts.push(["repair", repair], ["repair", tried]);
+    }
     for (const [kind, part] of parts) {
       const factory = factories.find((candidate) => candidate.kind === kind && candidate.id === part.id);
       expect(factory, `${kind} ${part.id}`).toBeDefined();

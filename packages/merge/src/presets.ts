@@ -6,6 +6,11 @@ export interface PresetPart {
   readonly options?: Readonly<Record<string, unknown>>;
 }
 
+export interface RepairPart extends PresetPart {
+  /** Options in the stead of those above where a planner tries plans with the repair. */
+  readonly trial?: Readonly<Record<string, unknown>>;
+}
+
 /** A named method: a planner, a strategy and, where it has them, a repair and a way of comparing layers. */
 export interface Preset {
   readonly id: string;
@@ -14,9 +19,7 @@ export interface Preset {
   readonly source?: string;
   readonly planner: PresetPart;
   readonly strategy: PresetPart;
-  readonly repair?: PresetPart;
-  /** Options of the repair where a planner tries plans with it, in the stead of those that it is carried out with. */
-  readonly trial?: Readonly<Record<string, unknown>>;
+  readonly repair?: RepairPart;
   /** What the mean loss of tokens that stood in their window before weighs when plans are tried, beside that of all tokens; default 0. */
   readonly recallWeight?: number;
   readonly embedding?: PresetPart;
@@ -118,8 +121,8 @@ export const presets: readonly Preset[] = [
         refineRate: 2e-2,
         refitSingles: false,
       },
+      trial: { recallHeads: 0, choiceEvery: 4, refineEpochs: 0 },
     },
-    trial: { recallHeads: 0, choiceEvery: 4, refineEpochs: 0 },
     recallWeight: 1,
   },
   {
