@@ -37,7 +37,7 @@ import {
   withReads,
 } from "./reads.js";
 import { recallCosts, recallOptions } from "./recall.js";
-import { refineNeurons, refineOptions } from "./refine-neurons.js";
+import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
 /** Neurons go in so many rounds, the saliencies being taken anew for each. */
@@ -54,8 +54,8 @@ const rounds = 4;
  *    until as many are left as a block has. With `recallHeads` the groups that recall needs most stay whatever their saliency, if
  *    it needs them by `recallLeast`; see `recallCosts`.
  * 3. Neurons: the gate/up pairs of every layer on the new mid stream, target Z − x_mid, saliency ‖w_j‖²/(G⁻¹)_jj, down to a block's width.
- * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target; see
- *    `refineNeurons`.
+ * 4. With `refineEpochs` the neurons of a group of several layers go on from there by gradient steps on the same local target, and with
+ *    `refineBehind` those of layers close behind it; see `refineNeurons`.
  * 5. A group of one layer has its down projection refitted (`reconstruct`), unless `refitSingles` is false.
  *
  * With `readRidge` every head and neuron first has its reads mapped; see `headReads` and `neuronReads`.
@@ -125,7 +125,7 @@ export const componentFold = defineRepair({
           calibration(),
           {
             needsUpdates: (layers) => options.heads === "sum" && foldsHeads(layers),
-            fills: (layers) => options.refitSingles || layers.length > 1,
+            fills: (group) => options.refitSingles || group.layers.length > 1 || learns(group, options),
             heldOutEvery: holdsOut ? options.heldOutEvery : 0,
             folded,
             finished,
@@ -133,8 +133,10 @@ export const componentFold = defineRepair({
               const { choiceEvery } = options;
               const looked = choiceEvery > 1 ? withEvery(choiceEvery, group) : group;
               if (group.layers.length === 1) {
+                if (!options.refitSingles) return refineNeurons(model, group, unrepaired, options, ctx);
                 const reading = await withReads(model, looked, unrepaired, options, ctx);
-                return refitDown(model, group, reading, options, ctx);
+                const refitted = await refitDown(model, group, reading, options, ctx);
+                return refineNeurons(model, group, refitted, options, ctx);
               }
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));

@@ -35,6 +35,8 @@ export interface GroupBatch {
 export interface CalibratedGroup {
   readonly index: number;
   readonly layers: readonly number[];
+  /** Groups behind the last one of several layers: 0 for such a group itself, Infinity before the first. */
+  readonly sinceFold: number;
   /** The dense layer whose place the group's block takes. */
   readonly place: number;
   batches(): AsyncIterable<GroupBatch>;
@@ -46,7 +48,7 @@ export interface FrontToBackOptions {
   /** Every so many-th batch only judges; 0 = none. */
   readonly heldOutEvery: number;
   /** Whether `fill` is asked for a group's block; else it stays as the strategy made it. Default: always. */
-  readonly fills?: (layers: readonly number[]) => boolean;
+  readonly fills?: (group: Pick<CalibratedGroup, "layers" | "sinceFold">) => boolean;
   /** The block that a group's strategy made. */
   readonly folded: (group: number) => Promise<BlockView>;
   /** A group's repaired block, where an earlier run has left it. */
@@ -95,7 +97,13 @@ export async function* frontToBack(
     const step = Math.max(1, Math.floor(tokens / judgedTokens));
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
-    const last = plan.groups.findLastIndex(({ layers }) => fills(layers));
+    let since = Number.POSITIVE_INFINITY;
+    const distances = plan.groups.map(({ layers }) => {
+      since = layers.length > 1 ? 0 : since + 1;
+      return since;
+    });
+    const toFill = plan.groups.map(({ layers }, i) => fills({ layers, sinceFold: distances[i] }));
+    const last = toFill.lastIndexOf(true);
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
       if (index > last) {
@@ -114,6 +122,7 @@ export async function* frontToBack(
       const group: CalibratedGroup = {
         index,
         layers,
+        sinceFold: distances[index],
         place: keptLayer(planGroup) ?? layers[0],
         async *batches() {
           for (let b = 0; b < count; b++) {
@@ -143,7 +152,7 @@ export async function* frontToBack(
         // A fit must not wake what the plan silenced.
         return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;
       };
-      const block = known ?? (fills(layers) ? await filled() : unrepaired);
+      const block = known ?? (toFill[index] ? await filled() : unrepaired);
       let [before, after, values] = [0, 0, 0];
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);

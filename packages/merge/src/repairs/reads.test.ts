@@ -29,6 +29,7 @@ async function layerOne(model: ModelRunner, changed: (dense: Hidden) => Hidden):
   return {
     index: 0,
     layers: [1],
+    sinceFold: Number.POSITIVE_INFINITY,
     place: 1,
     async *batches() {
       yield* streams;

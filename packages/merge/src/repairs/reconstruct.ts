@@ -29,7 +29,7 @@ export const reconstruct = defineRepair({
       async (model, group, block, fit, ctx) => {
         const reading = await withReads(model, group, block, fit, ctx);
         const refitted = await refitDown(model, group, reading, fit, ctx);
-        return group.layers.length === 1 ? refitted : refineNeurons(model, group, refitted, fit, ctx);
+        return refineNeurons(model, group, refitted, fit, ctx);
       },
       options.ridge.length > 1 || options.refineEpochs > 0,
     ),

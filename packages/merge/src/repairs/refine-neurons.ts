@@ -27,18 +27,30 @@ export const refineOptions = {
   refineRate: z.number().positive().default(1e-2),
   /** Tokens of one step. */
   refineTokens: z.number().int().min(1).default(512),
+  /** Layers that stand for themselves learn too, if so close behind a group of several; 0 = only the groups of several do. */
+  refineBehind: z.number().int().min(0).default(0),
 };
 
 export interface RefineOptions extends FitOptions {
   readonly refineEpochs: number;
   readonly refineRate: number;
   readonly refineTokens: number;
+  readonly refineBehind: number;
+}
+
+/** Whether a group's neurons learn: that of several layers, and those close behind it. */
+export function learns(
+  { sinceFold }: Pick<CalibratedGroup, "sinceFold">,
+  { refineEpochs, refineBehind }: Pick<RefineOptions, "refineEpochs" | "refineBehind">,
+): boolean {
+  return refineEpochs > 0 && sinceFold <= refineBehind;
 }
 
 /**
  * Lets an MLP's gate, up and down projections learn by Adam what the block's closed-form fit was fitted to: the least squares of
  * Z − x_mid on the folded stream, with the same weights of the tokens. There is no backpropagation beyond this one MLP. Least squares
- * chooses among the neurons that there are; here they change, which matters where one MLP does the work of several.
+ * chooses among the neurons that there are; here they change, which matters where one MLP does the work of several. A layer right behind
+ * such a one can take up a part of the error it leaves (`refineBehind`). A group that does not learn keeps its block.
  * A step's tokens come from all over the text (from as much of it as fits in memory at once, where it does not fit).
  * Of all epochs the one that is best on the held-out batches stays, that before the first included, and the down projection is then
  * refitted on all batches. Biases stay.
@@ -52,8 +64,8 @@ export async function refineNeurons(
   options: RefineOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
+  if (!learns(group, options)) return block;
   const { refineEpochs, refineRate, refineTokens } = options;
-  if (refineEpochs === 0) return block;
   const { activation } = mlpOf(block);
   let best = neuronsOf(block);
   const bare = withNeurons(block, best);

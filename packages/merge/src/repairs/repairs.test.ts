@@ -5,6 +5,7 @@ import {
   dropPlan,
   type ProgressEvent,
   parsePlan,
+  type Repair,
   tensor,
 } from "@layerfold/core";
 import { openRunner } from "@layerfold/graph";
@@ -79,6 +80,34 @@ describe("component-fold", () => {
       expect(values(left.block, "mlp.down")).toEqual(dense);
       expect(left.error).toBeUndefined();
       expect(values(samePair.block, "mlp.down")).toEqual(values(pair.block, "mlp.down"));
+      await model.close();
+    });
+  });
+
+  it("lets layers close behind a fold learn too, where asked", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await openRunner(checkpoint);
+      const firstPair = parsePlan({
+        version: 1,
+        num_hidden_layers: 4,
+        groups: [{ layers: [0, 1] }, { layers: [2] }, { layers: [3] }],
+      });
+      const learning = { refineEpochs: 20, refineTokens: 40, refineRate: 0.03 };
+      const gates = async (repair: Repair) =>
+        (await repaired(repair, model, firstPair)).map(({ block }) => values(block, "mlp.gate"));
+      const dense = [values(await model.block(2), "mlp.gate"), values(await model.block(3), "mlp.gate")];
+      for (const options of [{ refitSingles: false }, {}]) {
+        const [, next, last] = await gates(componentFold({ ...learning, ...options, refineBehind: 1 }));
+        expect(next).not.toEqual(dense[0]);
+        expect(last).toEqual(dense[1]);
+      }
+      const errors = async (repair: Repair) =>
+        (await repaired(repair, model, firstPair)).map(({ error }) => error?.after);
+      const alone = await errors(componentFold({ ...learning, refitSingles: false, refineBehind: 2 }));
+      const untouched = await errors(reconstruct({ refineEpochs: 0 }));
+      const learnt = await errors(reconstruct({ ...learning, refineBehind: 1 }));
+      expect(alone[2]).toBeDefined();
+      expect(learnt[1]).toBeLessThan(untouched[1]!);
       await model.close();
     });
   });

@@ -17,6 +17,7 @@ const target = { states: rows(golden.target), lengths: Int32Array.of(tokens) };
 const group: CalibratedGroup = {
   index: 0,
   layers: [0, 1],
+  sinceFold: 0,
   place: 0,
   async *batches() {
     yield { input: target, dense: async () => target, target, heldOut: false };
