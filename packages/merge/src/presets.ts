@@ -119,6 +119,7 @@ export const presets: readonly Preset[] = [
         refineEpochs: 3,
         refineTokens: 512,
         refineRate: 2e-2,
+        refineBehind: 1,
         refitSingles: false,
       },
       trial: { recallHeads: 0, choiceEvery: 4, refineEpochs: 0 },
