@@ -133,10 +133,16 @@ export const componentFold = defineRepair({
               const { choiceEvery } = options;
               const looked = choiceEvery > 1 ? withEvery(choiceEvery, group) : group;
               if (group.layers.length === 1) {
-                if (!options.refitSingles) return refineNeurons(model, group, unrepaired, options, ctx);
-                const reading = await withReads(model, looked, unrepaired, options, ctx);
-                const refitted = await refitDown(model, group, reading, options, ctx);
-                return refineNeurons(model, group, refitted, options, ctx);
+                const fitted = options.refitSingles
+                  ? await refitDown(
+                      model,
+                      group,
+                      await withReads(model, looked, unrepaired, options, ctx),
+                      options,
+                      ctx,
+                    )
+                  : unrepaired;
+                return refineNeurons(model, group, fitted, options, ctx);
               }
               const layers: BlockView[] = [];
               for (const layer of group.layers) layers.push(await model.block(layer));

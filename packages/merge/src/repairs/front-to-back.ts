@@ -97,12 +97,7 @@ export async function* frontToBack(
     const step = Math.max(1, Math.floor(tokens / judgedTokens));
     // Up to the first layer that is not the dense model's both streams are one, and there is nothing to repair.
     let exact = true;
-    let since = Number.POSITIVE_INFINITY;
-    const distances = plan.groups.map(({ layers }) => {
-      since = layers.length > 1 ? 0 : since + 1;
-      return since;
-    });
-    const toFill = plan.groups.map(({ layers }, i) => fills({ layers, sinceFold: distances[i] }));
+    const toFill = plan.groups.map(({ layers }, i) => fills({ layers, sinceFold: sinceFold(plan, i) }));
     const last = toFill.lastIndexOf(true);
     for (const [index, planGroup] of plan.groups.entries()) {
       const { layers } = planGroup;
@@ -122,7 +117,7 @@ export async function* frontToBack(
       const group: CalibratedGroup = {
         index,
         layers,
-        sinceFold: distances[index],
+        sinceFold: sinceFold(plan, index),
         place: keptLayer(planGroup) ?? layers[0],
         async *batches() {
           for (let b = 0; b < count; b++) {
@@ -176,6 +171,11 @@ export async function* frontToBack(
   } finally {
     await stores.close();
   }
+}
+
+function sinceFold({ groups }: MergePlan, index: number): number {
+  const fold = groups.findLastIndex(({ layers }, i) => i <= index && layers.length > 1);
+  return fold < 0 ? Number.POSITIVE_INFINITY : index - fold;
 }
 
 /** Progress of a repair, once a group's block is done. */
