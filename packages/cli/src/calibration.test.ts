@@ -78,6 +78,14 @@ describe("a calibration of several texts", () => {
       expect.stringContaining("Question: Open a door\nAnswer: sing"),
     ]);
     expect(facts).toMatchObject([{ name: "piqa.jsonl", task: "piqa", range: "[1:]", windows: 2 }]);
+    const wrong = await read(`piqa+wrong:${file}[1:]`);
+    expect(wrong.sequences.map(({ ids }) => tokenizer.decode(ids))).toEqual(
+      ["push", "sing", "push", "sing"].map((answer) =>
+        expect.stringContaining(`Question: Open a door\nAnswer: ${answer}`),
+      ),
+    );
+    expect(wrong.facts).toMatchObject([{ task: "piqa+wrong", range: "[1:]", windows: 4 }]);
+    await expect(read(`piqa+wrong:${file}[1:4]`)).rejects.toMatchObject({ code: "TEXT_RANGE" });
     await expect(read(`arc_easy:${file}`)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
   });
 

@@ -2,15 +2,16 @@ import {
   type Checkpoint,
   type Documents,
   readDocuments,
+  type TextRange,
   type Tokenizer,
   type TokenSequence,
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { answeredQuestions, answeredTexts, readBenchmark } from "@layerfold/evaluate";
+import { answeredQuestions, answeredTexts } from "@layerfold/evaluate";
 import type { WeighedAnswers } from "./evidence.js";
-import { readQuestionRows } from "./inputs.js";
+import { readBenchmarkRows, readQuestionRows } from "./inputs.js";
 import { type DataFact, factName, textFact } from "./manifest.js";
 import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
@@ -74,17 +75,12 @@ export async function readCalibration(
     parsed.map(async (source) => ({
       source,
       share: source.share ?? 1 / parsed.length,
-      documents: await documentsOf(source),
+      ...(await documentsOf(source)),
     })),
   );
-  const windowsOf = ({ documents, source }: (typeof texts)[number], maxTokens?: number) =>
+  const windowsOf = ({ documents, range }: (typeof texts)[number], maxTokens?: number) =>
     documents &&
-    tokenWindows(
-      documents,
-      model.tokenizer,
-      { window, range: source.range, maxTokens, spread: true },
-      run.ctx.report,
-    );
+    tokenWindows(documents, model.tokenizer, { window, range, maxTokens, spread: true }, run.ctx.report);
   // With no number given, the text that has the least for its share decides.
   const asked = options.calibrationTokens === "auto" ? undefined : options.calibrationTokens;
   const whole = asked === undefined ? texts.map((text) => windowsOf(text)) : undefined;
@@ -178,11 +174,18 @@ export function tokensOf(sequences: readonly TokenSequence[]): number {
   return sequences.reduce((sum, { ids }) => sum + ids.length, 0);
 }
 
-/** What a source's file holds; undefined for text that is yet to be made up. */
-async function documentsOf({ file, task }: TextSource): Promise<Documents | undefined> {
-  if (file === undefined) return undefined;
-  if (task === undefined) return readDocuments(file);
-  return { kind: "documents", texts: answeredTexts(await readBenchmark(task, file)), file };
+/** What a source's file holds, and which part of it is meant; nothing for text that is yet to be made up. */
+async function documentsOf({
+  file,
+  task,
+  range,
+}: TextSource): Promise<{ documents?: Documents; range?: TextRange }> {
+  if (file === undefined) return {};
+  if (task === undefined) return { documents: await readDocuments(file), range };
+  // A part of a benchmark's file is one of its questions, however many answers each is read with.
+  const [id, wrong] = task.split("+");
+  const texts = answeredTexts(await readBenchmarkRows(id, { file, range }), { wrong: wrong !== undefined });
+  return { documents: { kind: "documents", texts, file } };
 }
 
 /**

@@ -16,9 +16,10 @@ import {
   tokenWindows,
 } from "@layerfold/checkpoint";
 import type { Architecture, TokenBatch } from "@layerfold/core";
+import { type Benchmark, readBenchmark } from "@layerfold/evaluate";
 import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import type { Run } from "./run.js";
-import { fileSource, rowsOf } from "./text-source.js";
+import { fileSource, rowsOf, type TextSource } from "./text-source.js";
 import { windowFor } from "./window.js";
 
 /** How a text is cut into token sequences. */
@@ -108,6 +109,16 @@ export async function readSequences(
 export async function readQuestionRows(text: string): Promise<readonly Question[]> {
   const source = fileSource(text);
   return rowsOf(await readQuestions(source.file), source);
+}
+
+/** Reads a public benchmark's rows, or those of a part of its file. @throws TASK_UNKNOWN, TEXT_RANGE, and what reading rows throws */
+export async function readBenchmarkRows(
+  id: string,
+  source: TextSource & { readonly file: string },
+): Promise<Benchmark> {
+  const benchmark = await readBenchmark(id, source.file);
+  if (benchmark.kind === "last-word") return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
+  return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
 }
 
 /** Padded positions that go through the model at once. */

@@ -1,13 +1,13 @@
 import { basename } from "node:path";
 import type { Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { type Benchmark, benchmarkTexts, choicePrompt, readBenchmark } from "@layerfold/evaluate";
+import { type Benchmark, benchmarkTexts, choicePrompt } from "@layerfold/evaluate";
 import { type Calibration, calibrationPart, selfMade } from "./calibration.js";
-import { readQuestionRows, readSequences, type WindowOptions } from "./inputs.js";
+import { readBenchmarkRows, readQuestionRows, readSequences, type WindowOptions } from "./inputs.js";
 import { type DataFact, textFact } from "./manifest.js";
 import { sharedTokens, sharing } from "./overlap.js";
 import type { Run } from "./run.js";
-import { fileSource, rowsOf, sourceName } from "./text-source.js";
+import { fileSource, sourceName } from "./text-source.js";
 
 /** What quality is judged on. */
 export interface Judgement {
@@ -63,12 +63,8 @@ export async function readJudgement(
 
 async function readTaskRows(task: string): Promise<JudgedTask> {
   const { id, source } = taskSource(task);
-  const benchmark = await readBenchmark(id, source.file);
   const name = `${id}${sourceName(source).slice(source.file.length)}`;
-  if (benchmark.kind === "last-word") {
-    return { name, benchmark: { ...benchmark, rows: rowsOf(benchmark.rows, source) } };
-  }
-  return { name, benchmark: { ...benchmark, rows: rowsOf(benchmark.rows, source) } };
+  return { name, benchmark: await readBenchmarkRows(id, source) };
 }
 
 function taskSource(task: string) {

@@ -21,11 +21,12 @@ describe("the name of a text", () => {
       range: { from: 200 },
       share: 0.5,
     });
+    expect(parseTextSource("piqa+wrong:b.jsonl")).toEqual({ task: "piqa+wrong", file: "b.jsonl" });
     expect(parseTextSource("./piqa:2")).toEqual({ file: "./piqa", share: 2 });
   });
 
   it("reads back as it was written", () => {
-    for (const text of ["a.txt", "b.jsonl[200:400]", "b.jsonl[7:]", "self", "mmlu:b[7:]"]) {
+    for (const text of ["a.txt", "b.jsonl[200:400]", "b.jsonl[7:]", "self", "mmlu:b[7:]", "mmlu+wrong:b"]) {
       expect(sourceName(parseTextSource(text))).toBe(text);
     }
   });

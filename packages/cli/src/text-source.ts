@@ -6,7 +6,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 export interface TextSource {
   /** Absent: text that the model makes up itself. */
   readonly file?: string;
-  /** Benchmark whose rows the file holds, each to be read with its right answer. */
+  /** Benchmark whose rows the file holds, each to be read with its right answer; `NAME+wrong`: once with every answer. */
   readonly task?: string;
   /** Rows of a `.jsonl` or `.json`, tokens of a stream. */
   readonly range?: TextRange;
@@ -14,12 +14,15 @@ export interface TextSource {
   readonly share?: number;
 }
 
+/** Benchmarks as a calibration may name them. */
+const taskNames = benchmarkIds.flatMap((id) => [id, `${id}+wrong`]);
+
 const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
 
 /** @throws TEXT_SOURCE naming what cannot be read */
 export function parseTextSource(text: string): TextSource {
   const whole = text.trim();
-  const task = benchmarkIds.find((id) => whole.startsWith(`${id}:`));
+  const task = taskNames.find((id) => whole.startsWith(`${id}:`));
   const [, file, from, to, share] =
     form.exec(task === undefined ? whole : whole.slice(task.length + 1)) ?? [];
   const range: TextRange | undefined =

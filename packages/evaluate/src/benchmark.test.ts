@@ -35,6 +35,10 @@ describe("a public benchmark", () => {
     const benchmark = await readBenchmark(id, file);
     expect(benchmark).toMatchObject({ kind: "choice", id, rows: [{ answer: 1 }] });
     expect(answeredTexts(benchmark)).toEqual([answered[id]]);
+    const both = answeredTexts(benchmark, { wrong: true });
+    expect(both).toHaveLength(2);
+    expect(both[1]).toBe(answered[id]);
+    expect(both[0]).not.toBe(answered[id]);
     const [shown] = benchmarkTexts(benchmark);
     expect(answered[id].startsWith(`${shown} `)).toBe(true);
     expect(benchmarkIds).toContain(id);

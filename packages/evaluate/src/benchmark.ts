@@ -75,16 +75,23 @@ export async function scoreBenchmark(
 /** What a benchmark shows a model, row by row: for telling whether the model's calibration saw it. */
 export function benchmarkTexts(benchmark: Benchmark): string[] {
   if (benchmark.kind === "last-word") return [...benchmark.rows];
-  return benchmark.rows.map(rightContext);
+  return benchmark.rows.map((item) => contextOf(item, item.answer));
 }
 
-/** A benchmark's rows with their right answers: text to calibrate on. */
-export function answeredTexts(benchmark: Benchmark): string[] {
+/**
+ * A benchmark's rows with their right answers: text to calibrate on.
+ * @param options - `wrong`: each row once with every one of its answers, as a model reads them that has to choose
+ */
+export function answeredTexts(benchmark: Benchmark, { wrong = false } = {}): string[] {
   if (benchmark.kind === "last-word") return [...benchmark.rows];
-  return benchmark.rows.map((item) => `${rightContext(item)} ${item.choices[item.answer]}`);
+  return benchmark.rows.flatMap((item) => {
+    const answered = item.choices.map((choice, i) => `${contextOf(item, i)} ${choice}`);
+    return wrong ? answered : [answered[item.answer]];
+  });
 }
 
-function rightContext({ context, answer }: ChoiceItem): string {
+/** What stands before an answer. */
+function contextOf({ context }: ChoiceItem, answer: number): string {
   return typeof context === "string" ? context : context[answer];
 }
 

@@ -18,7 +18,7 @@ export function withCalibration(command: Command, use: string, sized = false): C
   return command
     .option(
       "--calibration <texts>",
-      `${use}: .txt (one stream) or .jsonl (one document a line), or several with shares, such as a.txt:0.5,b.jsonl[200:]:0.5 ([from:to] = rows, tokens of a stream); piqa:rows.jsonl = a benchmark's rows with their right answers; self = the model's own text`,
+      `${use}: .txt (one stream) or .jsonl (one document a line), or several with shares, such as a.txt:0.5,b.jsonl[200:]:0.5 ([from:to] = rows, tokens of a stream); piqa:rows.jsonl = a benchmark's rows with their right answers, piqa+wrong:rows.jsonl with all; self = the model's own text`,
     )
     .option(
       "--calibration-tokens <tokens>",
