@@ -31,6 +31,7 @@ export {
   type BlockPart,
   dropControl,
   dropPlan,
+  groupName,
   keptLayer,
   type MergePlan,
   type PlanGroup,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { dropControl, dropPlan, keptLayer, parsePlan } from "./plan.js";
+import { dropControl, dropPlan, groupName, keptLayer, parsePlan } from "./plan.js";
 
 const invalid = expect.objectContaining({ code: "PLAN_INVALID" });
 const plan = (groups: unknown, layers = 4) => ({ version: 1, num_hidden_layers: layers, groups });
@@ -69,4 +69,8 @@ describe("keptLayer", () => {
 it("the control of a fold keeps the first layer of each group", () => {
   const control = dropControl(parsePlan(plan([{ layers: [0] }, { layers: [1, 2, 3] }])));
   expect(control.groups).toEqual([{ layers: [0] }, { layers: [1, 2, 3], weights: [1, 0, 0] }]);
+});
+
+it("a group's name says one layer or several", () => {
+  expect([[3], [3, 4]].map((layers) => groupName({ layers }))).toEqual(["layer 3", "layers 3, 4"]);
 });

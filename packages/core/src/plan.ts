@@ -82,7 +82,7 @@ export function parsePlan(value: unknown, where = "plan"): MergePlan {
     if (group.without && group.layers.length > 1) {
       throw new LayerfoldError("PLAN_INVALID", "halves fall silent in groups of one layer only", {
         wanted: "one layer, or no `without`",
-        got: `layers ${group.layers.join(", ")}`,
+        got: groupName(group),
         where: at,
       });
     }
@@ -95,6 +95,11 @@ export function parsePlan(value: unknown, where = "plan"): MergePlan {
     });
   }
   return plan;
+}
+
+/** `layer 3`, or `layers 3, 4`. */
+export function groupName({ layers }: Pick<PlanGroup, "layers">): string {
+  return `layer${layers.length > 1 ? "s" : ""} ${layers.join(", ")}`;
 }
 
 /** The layer that a group keeps whole when its weights are a drop (one 1, the rest 0; or a single layer), else undefined. */

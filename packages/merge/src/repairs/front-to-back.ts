@@ -1,6 +1,7 @@
 import {
   type BlockView,
   errorWithin,
+  groupName,
   type Hidden,
   keptLayer,
   LayerfoldError,
@@ -142,7 +143,7 @@ export async function* frontToBack(
       }
       const filled = async () => {
         const block = await fill(group, unrepaired).catch((error) => {
-          throw errorWithin(error, `layers ${layers.join(", ")}`);
+          throw errorWithin(error, groupName(planGroup));
         });
         // A fit must not wake what the plan silenced.
         return planGroup.without ? withScaledUpdates(block, 0, planGroup.without) : block;

@@ -1,5 +1,6 @@
 import {
   contiguousData,
+  groupName,
   type Hidden,
   type Matrix,
   type RunContext,
@@ -99,7 +100,7 @@ export async function gatherEquations(
       ctx,
     );
   }
-  return { seen, heldOut, tokens, where: `layers ${group.layers.join(", ")}` };
+  return { seen, heldOut, tokens, where: groupName(group) };
 }
 
 /** The equations of all batches, and the ridge that the held-out ones choose. A singular Gram is reported. */

@@ -1,6 +1,7 @@
 import {
   type Activation,
   type BlockView,
+  groupName,
   type Matrix,
   type ModelRunner,
   type Rng,
@@ -105,7 +106,7 @@ export async function refineNeurons(
       type: "diagnostic",
       severity: "info",
       code: "NEURONS_REFINED",
-      message: `layers ${group.layers.join(", ")}: squared error${heldOut.batchCount > 0 ? " of held-out text" : ""} × ${(least / before).toFixed(3)} by learning`,
+      message: `${groupName(group)}: squared error${heldOut.batchCount > 0 ? " of held-out text" : ""} × ${(least / before).toFixed(3)} by learning`,
     });
     if (least === before) return block;
     return refitDown(model, group, withNeurons(bare, best), options, ctx);

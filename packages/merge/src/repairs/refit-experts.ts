@@ -1,6 +1,7 @@
 import {
   type BlockView,
   contiguousData,
+  groupName,
   type Matrix,
   type ModelRunner,
   type MoeSpec,
@@ -64,7 +65,7 @@ export async function refitExperts(
       if (fit.tokens === 0) continue;
       const role = `experts.${expert}.down` as const;
       const nothing = zeros([intermediateSize, model.hiddenSize], "float64");
-      const where = `layers ${group.layers.join(", ")}, expert ${expert}`;
+      const where = `${groupName(group)}, expert ${expert}`;
       const { equations, ridge } = await settle({ ...fit, where }, nothing, options, ctx);
       const change = contiguousData(transposed(await solved(equations, nothing, ridge, ctx)));
       const { data, shape } = weightOf(block, role);
