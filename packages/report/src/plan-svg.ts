@@ -1,4 +1,4 @@
-import { keptLayer, type MergePlan } from "@layerfold/core";
+import { groupName, keptLayer, type MergePlan } from "@layerfold/core";
 import { element, escapeText, label, seriesClass, seriesColors, svgDocument, tones } from "./svg.js";
 
 /**
@@ -57,7 +57,7 @@ export function planSvg(plan: MergePlan, title: string): string {
     );
   });
   const width = left + count * pitch + 4;
-  const groups = plan.groups.filter((g) => g.layers.length > 1).map((g) => `layers ${g.layers.join(", ")}`);
+  const groups = plan.groups.filter((g) => g.layers.length > 1).map(groupName);
   const description = `${count} layers become ${plan.groups.length}; together: ${groups.join("; ") || "none"}`;
   return svgDocument(
     { width: Math.max(width, 240), height: below + height + 6 },
@@ -72,11 +72,11 @@ function describe(
   kept: number | undefined,
   weights: readonly number[] | undefined,
 ): string {
-  if (layers.length === 1) return `layer ${layers[0]} stays`;
+  if (layers.length === 1) return `${groupName({ layers })} stays`;
   if (kept !== undefined)
     return `layer ${kept} stays, ${layers.filter((l) => l !== kept).join(", ")} dropped`;
   const shares = weights ? ` with weights ${weights.map((w) => w.toFixed(3)).join(", ")}` : "";
-  return `layers ${layers.join(", ")} fold into one${shares}`;
+  return `${groupName({ layers })} fold into one${shares}`;
 }
 
 function paint(color: number | undefined) {
