@@ -185,7 +185,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     await mkdir(out, { recursive: true });
     const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
     const pooling = parsePooling(recipe.pooling);
-    const activations = await captureCheckpoint(checkpoint, calibration, pooling, run);
+    const activations = await captureCheckpoint(checkpoint, calibration.sequences, pooling, run);
     const similarities: { measure: string; matrix: Matrix }[] = [];
     const cells: AblationCell[] = [];
     const ways = strategies.flatMap((strategy) => repairs.map((repair) => ({ strategy, repair })));

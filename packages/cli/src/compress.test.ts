@@ -113,3 +113,37 @@ it("plans weigh recalled tokens as the preset says, unless the request says othe
   expect(await judged(1)).toBe(weighed);
   expect(await judged(1, 0)).toBe(plain);
 });
+
+it("captures the whole calibration text only for planners that look at it, else what the report's picture takes", async () => {
+  const captured = async (method: string) => {
+    const totals = new Set<number>();
+    const run = createRun({ quiet: true });
+    const request: CompressRequest = {
+      model: checkpoint,
+      layers: [15],
+      preset: preset(method),
+      calibration: join(data, "calibration.jsonl"),
+      planningTokens: 64,
+      out: join(folder, method),
+    };
+    await compress(request, {
+      ...run,
+      ctx: {
+        ...run.ctx,
+        report(event) {
+          if (event.type === "progress" && event.stage === "capture") totals.add(event.total);
+        },
+      },
+    });
+    const written = async (file: string) => JSON.parse(await readFile(join(folder, method, file), "utf8"));
+    expect((await written("similarity.json")).matrix).toHaveLength(16);
+    expect(totals.size).toBe(1);
+    return { tokens: [...totals][0], of: (await written("manifest.json")).data.calibration[0].tokens };
+  };
+  const shown = await captured("sleb");
+  expect(shown.of).toBeGreaterThan(18_000);
+  expect(shown.tokens).toBeGreaterThan(15_000);
+  expect(shown.tokens).toBeLessThan(17_000);
+  const seen = await captured("shortgpt");
+  expect(seen.tokens).toBe(seen.of);
+});

@@ -34,7 +34,13 @@ import {
 } from "./calibration.js";
 import { describeTrials, sizedCalibration } from "./calibration-size.js";
 import { measureQuality } from "./evaluation.js";
-import { captureCheckpoint, gatherEvidence, type WeighedAnswers } from "./evidence.js";
+import {
+  captureCheckpoint,
+  gatherEvidence,
+  seesActivations,
+  spreadSequences,
+  type WeighedAnswers,
+} from "./evidence.js";
 import { type Fold, foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
@@ -432,6 +438,9 @@ async function readInputs(
   return { ...parts, schemes, judgement, answers };
 }
 
+/** Of the calibration text, where only the report looks at what the layers do to it: the estimators' time grows with the samples' square. */
+const picturedTokens = 16_384;
+
 /** Reads the calibration text and gathers the planner's evidence. */
 async function gather(
   request: CompressRequest,
@@ -470,10 +479,12 @@ async function gather(
 
   const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));
   // The report shows the similarity of the layers, whether or not the planner looks at it.
+  const seen =
+    calibration && seesActivations(planner)
+      ? calibration.sequences
+      : calibration && spreadSequences(calibration, picturedTokens);
   const activations: Activations | undefined =
-    calibration && request.out !== undefined
-      ? await captureCheckpoint(checkpoint, calibration, pooling, run)
-      : undefined;
+    seen && request.out !== undefined ? await captureCheckpoint(checkpoint, seen, pooling, run) : undefined;
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
   const { evidence, close } = await gatherEvidence(
     planner,

@@ -71,16 +71,22 @@ export function judgesBy({ needs }: Planner): "strategy" | "repair" | undefined 
   return needs.includes("compareOutputs") ? "strategy" : undefined;
 }
 
-/** Captures a calibration text through a checkpoint. */
+/** Whether a planner's evidence is what the layers do to the whole calibration text. */
+export function seesActivations({ needs }: Planner): boolean {
+  return needs.includes("similarity") || needs.includes("tokenStatistics");
+}
+
+/** Captures a calibration text, or a part of it, through a checkpoint. */
 export async function captureCheckpoint(
   checkpoint: Checkpoint,
-  calibration: TokenSequences,
+  sequences: readonly TokenSequence[],
   pooling: Pooling,
   run: Run,
 ): Promise<Activations> {
   const source = checkpointSource(checkpoint);
+  const totalTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
   try {
-    return await captureActivations(source, calibrationBatches(calibration), { pooling }, run.ctx);
+    return await captureActivations(source, sequenceBatches(sequences), { pooling, totalTokens }, run.ctx);
   } finally {
     await source.close();
   }
@@ -99,7 +105,7 @@ export async function gatherEvidence(
   const { architecture } = checkpoint;
   let { activations, similarity } = sources;
   const capture = async () => {
-    activations ??= calibration && (await captureCheckpoint(checkpoint, calibration, pooling, run));
+    activations ??= calibration && (await captureCheckpoint(checkpoint, calibration.sequences, pooling, run));
     if (activations) return activations;
     throw new LayerfoldError("EVIDENCE_MISSING", `the planner ${planner.id} must see what the layers do`, {
       wanted: "a calibration text (--calibration), a capture (--capture) or, for some planners, --similarity",
@@ -179,8 +185,8 @@ export async function gatherEvidence(
   };
 }
 
-/** Sequences spread evenly over the calibration text, about so many tokens; planners try hundreds of plans. */
-function spreadSequences(
+/** Sequences spread evenly over the calibration text, about so many tokens. */
+export function spreadSequences(
   { sequences, tokenCount }: TokenSequences,
   tokens: number,
 ): readonly TokenSequence[] {

@@ -18,7 +18,7 @@ import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, type Preset, reconstruct, weighted } from "@layerfold/merge";
 import { answerFacts, type Calibration, knownCalibration, readAnswers } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
-import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
+import { captureCheckpoint, gatherEvidence, judgesBy, seesActivations } from "./evidence.js";
 import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import {
@@ -172,8 +172,9 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       const used = [planner, ...looksOf(parts), ...judgedBy].map((part) => part && pluginFact(part));
       let gathered: ReturnType<typeof gatherEvidence> | undefined;
       const gather = async () => {
-        const sees = planner.needs.includes("similarity") || planner.needs.includes("tokenStatistics");
-        if (sees) captured ??= captureCheckpoint(checkpoint, calibration, pooling, run);
+        if (seesActivations(planner)) {
+          captured ??= captureCheckpoint(checkpoint, calibration.sequences, pooling, run);
+        }
         const activations = await captured;
         const fold = { strategy, repair: trial };
         const sources = {

@@ -70,7 +70,13 @@ export function captureCommand(signal: AbortSignal): Command {
         const { batches, sequences, data } = options.input
           ? await givenTokens(file, target)
           : await cutTokens(file, target, options, run);
-        const activations = await captureActivations(target.source, batches, { pooling }, run.ctx);
+        const totalTokens = sequences.reduce((sum, ids) => sum + ids.length, 0);
+        const activations = await captureActivations(
+          target.source,
+          batches,
+          { pooling, totalTokens },
+          run.ctx,
+        );
         const facts = {
           layers: activations.layers.length,
           samples: activations.layers[0].shape[0],

@@ -46,6 +46,9 @@ export const bestPartition = definePlanner({
       /** costs.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
       const costs = new Map<number, number[]>();
       const dense = await evaluate([]);
+      const progress = (done: number) =>
+        ctx.report?.({ type: "progress", stage: "plan", done, total: foldable, unit: "layers" });
+      progress(0);
       // Front to back, so that an evaluator that remembers the streams before the last group runs each layer once.
       for (let first = firstLayer; first < layerCount; first++) {
         const row = [Number.POSITIVE_INFINITY, 0];
@@ -55,13 +58,7 @@ export const bestPartition = definePlanner({
           row[size] = (await evaluate(Array.from({ length: size }, (_, i) => first + i))) - dense;
         }
         costs.set(first, row);
-        ctx.report?.({
-          type: "progress",
-          stage: "plan",
-          done: first + 1 - firstLayer,
-          total: foldable,
-          unit: "layers",
-        });
+        progress(first + 1 - firstLayer);
       }
       const described = describeCosts(costs);
       if (described) {
