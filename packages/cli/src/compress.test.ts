@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { RunContext } from "@layerfold/core";
 import { preset } from "@layerfold/merge";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type CompressRequest, compress, compressPlans } from "./compress.js";
@@ -14,20 +15,19 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
+/** A quiet run whose reports are listened to. */
+function heard(report: RunContext["report"], signal?: AbortSignal): Run {
+  const run = createRun({ quiet: true }, signal);
+  return { ...run, ctx: { ...run.ctx, report } };
+}
+
 /** A run that is interrupted once progress of a stage has come so many times. */
 function broken(stage: string, times: number): Run {
   const interruption = new AbortController();
-  const run = createRun({ quiet: true }, interruption.signal);
   let seen = 0;
-  return {
-    ...run,
-    ctx: {
-      ...run.ctx,
-      report(event) {
-        if (event.type === "progress" && event.stage === stage && ++seen === times) interruption.abort();
-      },
-    },
-  };
+  return heard((event) => {
+    if (event.type === "progress" && event.stage === stage && ++seen === times) interruption.abort();
+  }, interruption.signal);
 }
 
 it("goes on where it was interrupted: the same plans, weights and figures, and nothing left behind", async () => {
@@ -50,16 +50,12 @@ it("goes on where it was interrupted: the same plans, weights and figures, and n
   });
   expect((await readdir(folder)).sort()).toEqual(["resumed.unfinished", "whole"]);
   const repaired: number[] = [];
-  const run = createRun({ quiet: true });
-  const resumed = await compress(request("resumed"), {
-    ...run,
-    ctx: {
-      ...run.ctx,
-      report(event) {
-        if (event.type === "progress" && event.stage === "repair") repaired.push(event.total);
-      },
-    },
-  });
+  const resumed = await compress(
+    request("resumed"),
+    heard((event) => {
+      if (event.type === "progress" && event.stage === "repair") repaired.push(event.total);
+    }),
+  );
   // The first fold was not made again.
   expect(new Set(repaired)).toEqual(new Set([14]));
   expect((await readdir(folder)).sort()).toEqual(["resumed", "whole"]);
@@ -83,7 +79,6 @@ it("goes on where it was interrupted: the same plans, weights and figures, and n
 it("plans weigh recalled tokens as the preset says, unless the request says otherwise", async () => {
   const judged = async (ofPreset?: number, ofRequest?: number) => {
     const said: string[] = [];
-    const run = createRun({ quiet: true });
     const request: CompressRequest = {
       model: checkpoint,
       layers: [15],
@@ -96,15 +91,12 @@ it("plans weigh recalled tokens as the preset says, unless the request says othe
       recallWeight: ofRequest,
       calibration: `${join(data, "calibration.jsonl")}[0:8]`,
     };
-    await compressPlans(request, {
-      ...run,
-      ctx: {
-        ...run.ctx,
-        report(event) {
-          if (event.type === "diagnostic" && event.code === "GROUPS_JUDGED") said.push(event.message);
-        },
-      },
-    });
+    await compressPlans(
+      request,
+      heard((event) => {
+        if (event.type === "diagnostic" && event.code === "GROUPS_JUDGED") said.push(event.message);
+      }),
+    );
     expect(said).toHaveLength(1);
     return said[0];
   };
@@ -117,7 +109,6 @@ it("plans weigh recalled tokens as the preset says, unless the request says othe
 it("captures the whole calibration text only for planners that look at it, else what the report's picture takes", async () => {
   const captured = async (method: string) => {
     const totals = new Set<number>();
-    const run = createRun({ quiet: true });
     const request: CompressRequest = {
       model: checkpoint,
       layers: [15],
@@ -126,15 +117,12 @@ it("captures the whole calibration text only for planners that look at it, else 
       planningTokens: 64,
       out: join(folder, method),
     };
-    await compress(request, {
-      ...run,
-      ctx: {
-        ...run.ctx,
-        report(event) {
-          if (event.type === "progress" && event.stage === "capture") totals.add(event.total);
-        },
-      },
-    });
+    await compress(
+      request,
+      heard((event) => {
+        if (event.type === "progress" && event.stage === "capture") totals.add(event.total);
+      }),
+    );
     const written = async (file: string) => JSON.parse(await readFile(join(folder, method, file), "utf8"));
     expect((await written("similarity.json")).matrix).toHaveLength(16);
     expect(totals.size).toBe(1);

@@ -480,9 +480,8 @@ async function gather(
   const pooling: Pooling = parsePooling(request.pooling ?? (calibration?.hasStream ? "every:16" : "last"));
   // The report shows the similarity of the layers, whether or not the planner looks at it.
   const seen =
-    calibration && seesActivations(planner)
-      ? calibration.sequences
-      : calibration && spreadSequences(calibration, picturedTokens);
+    calibration &&
+    (seesActivations(planner) ? calibration.sequences : spreadSequences(calibration, picturedTokens));
   const activations: Activations | undefined =
     seen && request.out !== undefined ? await captureCheckpoint(checkpoint, seen, pooling, run) : undefined;
   const similarity = activations && (await comparison.compare(activations.layers, run.ctx));

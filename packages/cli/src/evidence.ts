@@ -30,6 +30,7 @@ import {
   recalledTokens,
   weighted,
 } from "@layerfold/merge";
+import { tokensOf } from "./calibration.js";
 import { calibrationBatches, sequenceBatches, tokensPerBatch, tokensPerTappedBatch } from "./inputs.js";
 import type { Run } from "./run.js";
 import type { Comparison } from "./similarity.js";
@@ -84,9 +85,9 @@ export async function captureCheckpoint(
   run: Run,
 ): Promise<Activations> {
   const source = checkpointSource(checkpoint);
-  const totalTokens = sequences.reduce((sum, { ids }) => sum + ids.length, 0);
+  const options = { pooling, totalTokens: tokensOf(sequences) };
   try {
-    return await captureActivations(source, sequenceBatches(sequences), { pooling, totalTokens }, run.ctx);
+    return await captureActivations(source, sequenceBatches(sequences), options, run.ctx);
   } finally {
     await source.close();
   }
