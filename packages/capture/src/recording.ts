@@ -1,6 +1,12 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "@layerfold/checkpoint";
+import {
+  type OutputRules,
+  openSafetensors,
+  type SafetensorsFile,
+  writeFolder,
+  writeSafetensors,
+} from "@layerfold/checkpoint";
 import {
   type Activations,
   contiguousData,
@@ -39,17 +45,17 @@ const headerName = "activations.json";
 
 /**
  * Writes `activations.safetensors` (`layer.0` … `layer.L-1`, [samples, hidden] float32; `statistics.cosine`, `.angle`, `.norm`
- * float64) and `activations.json` (origin and sizes) into a folder, which is made where it is missing. The header comes last: a folder
- * without one is no recording.
+ * float64) and `activations.json` (origin and sizes) as a folder, whole.
+ * @throws what `writeFolder` throws
  */
 export async function saveActivations(
   directory: string,
   activations: Activations,
   meta: ActivationsMeta,
+  rules: OutputRules = {},
   signal?: AbortSignal,
 ): Promise<void> {
   const { layers, statistics } = activations;
-  await mkdir(directory, { recursive: true });
   const source = (name: string, values: Matrix) => ({
     name,
     dtype: values.data instanceof Float64Array ? ("float64" as const) : ("float32" as const),
@@ -59,17 +65,12 @@ export async function saveActivations(
       return encodeFloats(data, data instanceof Float64Array ? "float64" : "float32");
     },
   });
-  await writeSafetensors(
-    join(directory, dataName),
-    [
-      source("statistics.cosine", statistics.cosine),
-      source("statistics.angle", statistics.angle),
-      source("statistics.norm", tensor(statistics.norm)),
-      ...layers.map((values, l) => source(`layer.${l}`, values)),
-    ],
-    {},
-    signal,
-  );
+  const sources = [
+    source("statistics.cosine", statistics.cosine),
+    source("statistics.angle", statistics.angle),
+    source("statistics.norm", tensor(statistics.norm)),
+    ...layers.map((values, l) => source(`layer.${l}`, values)),
+  ];
   const header: z.infer<typeof headerSchema> = {
     version: 1,
     ...meta,
@@ -78,9 +79,10 @@ export async function saveActivations(
     sample_count: layers[0].shape[0],
     token_count: statistics.tokenCount,
   };
-  const partial = join(directory, `.${headerName}.partial`);
-  await writeFile(partial, `${JSON.stringify(header, null, 2)}\n`);
-  await rename(partial, join(directory, headerName));
+  await writeFolder(directory, rules, async (folder) => {
+    await writeSafetensors(join(folder, dataName), sources, {}, signal);
+    await writeFile(join(folder, headerName), `${JSON.stringify(header, null, 2)}\n`);
+  });
 }
 
 /**

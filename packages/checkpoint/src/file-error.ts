@@ -1,27 +1,43 @@
 import { LayerfoldError } from "@layerfold/core";
 
+/** What the file system's codes say, and whether the caller's arguments can mend it or the machine must. */
+const meanings: Readonly<Record<string, readonly [code: string, message: string, fault?: "environment"]>> = {
+  ENOENT: ["FILE_MISSING", "no such file or folder"],
+  EACCES: ["FILE_DENIED", "access denied", "environment"],
+  EPERM: ["FILE_DENIED", "access denied", "environment"],
+  EROFS: ["DISK_READ_ONLY", "the disk can only be read", "environment"],
+  ENOSPC: ["DISK_FULL", "no space left", "environment"],
+  EDQUOT: ["DISK_FULL", "the quota of disk space is used up", "environment"],
+  EFBIG: ["FILE_TOO_LARGE", "the file is larger than the disk or the limit allows", "environment"],
+  ERR_FS_FILE_TOO_LARGE: ["FILE_TOO_LARGE", "the file is too large to be read at once"],
+  EIO: ["DISK_FAULT", "the disk reports a fault", "environment"],
+  EISDIR: ["FILE_IS_FOLDER", "a folder stands where a file is wanted"],
+  ENOTDIR: ["FILE_NOT_FOLDER", "a file stands where a folder is wanted"],
+  EEXIST: ["FILE_EXISTS", "something stands there already"],
+  ENOTEMPTY: ["FILE_EXISTS", "the folder is not empty"],
+  EBUSY: ["FILE_BUSY", "in use by the system or another program", "environment"],
+  ETXTBSY: ["FILE_BUSY", "in use by the system or another program", "environment"],
+  EXDEV: ["FILE_OTHER_DISK", "a file cannot be moved to another disk", "environment"],
+  EMFILE: ["FILES_TOO_MANY", "too many open files", "environment"],
+  ENFILE: ["FILES_TOO_MANY", "too many open files", "environment"],
+  ENAMETOOLONG: ["FILE_NAME_LONG", "the name is too long"],
+  ELOOP: ["FILE_LINK_LOOP", "symbolic links lead in a circle"],
+};
+
+/** Whether the operating system or Node's file functions reported it. */
+export function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  if (!(error instanceof Error)) return false;
+  const { code, errno, syscall } = error as NodeJS.ErrnoException;
+  return typeof code === "string" && (code in meanings || (errno !== undefined && syscall !== undefined));
+}
+
 /**
- * What the file system said, as a coded error: FILE_MISSING, FILE_DENIED, DISK_FULL or FILE_ERROR.
- * A LayerfoldError passes unchanged.
+ * What the file system said, as a coded error that names the path: FILE_MISSING, FILE_DENIED, DISK_FULL, DISK_READ_ONLY, DISK_FAULT,
+ * FILE_IS_FOLDER, FILE_NOT_FOLDER, FILE_EXISTS, FILE_BUSY, FILE_OTHER_DISK, FILE_TOO_LARGE, FILES_TOO_MANY, FILE_NAME_LONG,
+ * FILE_LINK_LOOP, or FILE_ERROR for any other. What is no error of the file system passes unchanged.
  */
-export function fileError(error: unknown, where: string): LayerfoldError {
-  if (error instanceof LayerfoldError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
-  switch (code) {
-    case "ENOENT":
-      return new LayerfoldError("FILE_MISSING", "no such file or folder", { where, cause: error });
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-      return new LayerfoldError("FILE_DENIED", "access denied", {
-        where,
-        fault: "environment",
-        cause: error,
-      });
-    case "ENOSPC":
-    case "EDQUOT":
-      return new LayerfoldError("DISK_FULL", "no space left", { where, fault: "environment", cause: error });
-    default:
-      return new LayerfoldError("FILE_ERROR", message, { where, fault: "environment", cause: error });
-  }
+export function fileError(error: unknown, where: string): unknown {
+  if (!isFileError(error)) return error;
+  const [code, message, fault] = meanings[error.code!] ?? ["FILE_ERROR", error.message, "environment"];
+  return new LayerfoldError(code, message, { where, ...(fault && { fault }), cause: error });
 }

@@ -1,9 +1,20 @@
 export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
 export type { Checkpoint, StoredTensor } from "./checkpoint.js";
+export { addMadeFile, foreignFiles, madeFilesName, refuseForeignFiles } from "./disk/made-files.js";
+export {
+  checkOutputFolder,
+  type OutputRules,
+  putFolder,
+  refuseInputs,
+  writeFolder,
+} from "./disk/output-folder.js";
+export { isWithin, makeFolder, realPath } from "./disk/real-path.js";
+export { scratchFolder, sweepLeftovers, temporaryBeside } from "./disk/temporary.js";
+export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
 export { type Documents, readDocuments } from "./documents.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
-export { fileError } from "./file-error.js";
+export { fileError, isFileError } from "./file-error.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
 export { keepLayers } from "./keep-layers.js";
 export { layerOf, renamedTensor } from "./layer-name.js";
@@ -26,7 +37,6 @@ export { openTokenizer, type Tokenizer } from "./tokenizer.js";
 export {
   type CheckpointContent,
   carryFiles,
-  refuseOccupied,
   type WrittenCheckpoint,
   writeCheckpoint,
 } from "./write-checkpoint.js";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { copyFile, lstat, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { copyFile, lstat, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
@@ -9,7 +9,8 @@ import type { ReadableStream } from "node:stream/web";
 import { downloadFile, HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
 import { LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
-import { fileError } from "./file-error.js";
+import { syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
+import { fileError, isFileError } from "./file-error.js";
 
 export interface HubSettings {
   /** Default the public hub. */
@@ -86,10 +87,7 @@ export async function pullModel(
     await fetchAll(["config.json", "model.safetensors.index.json"].filter((path) => entries.has(path)));
     const weights = await weightFiles(entries, snapshot, model);
     await fetchAll([...weights, ...[...entries.keys()].filter(isCarried)]);
-    if (revision !== sha) {
-      await mkdir(dirname(join(storage, "refs", revision)), { recursive: true });
-      await writeFile(join(storage, "refs", revision), sha);
-    }
+    if (revision !== sha) await writeWholeFile(join(storage, "refs", revision), sha);
     return snapshot;
   } catch (error) {
     throwIfAborted(signal);
@@ -161,7 +159,9 @@ async function pullFile(
       await pipeline(source, counted, createWriteStream(partial, { flags: "a" }), { signal });
     }
     await verify(partial, hash, size, lfs !== undefined, path);
+    await syncFile(partial);
     await rename(partial, blob);
+    await syncFolder(blobs);
   }
   progress(size);
   if (await lstat(link).catch(() => undefined)) return;
@@ -214,7 +214,7 @@ function hubError(error: unknown, model: string): LayerfoldError {
       cause: error,
     });
   }
-  if ((error as NodeJS.ErrnoException).code?.startsWith("E")) return fileError(error, model);
+  if (isFileError(error)) return fileError(error, model) as LayerfoldError;
   const reason = error instanceof Error ? error.message : String(error);
   return new LayerfoldError("HUB_UNREACHABLE", `cannot reach the hub: ${reason}`, {
     where: model,

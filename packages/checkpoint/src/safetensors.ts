@@ -1,4 +1,4 @@
-import { type FileHandle, open, realpath, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, realpath } from "node:fs/promises";
 import {
   type Awaitable,
   bytesPerElement,
@@ -11,6 +11,7 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import type { StoredTensor } from "./checkpoint.js";
+import { writeWholeFile } from "./disk/write-file.js";
 import { duplicateKey } from "./duplicate-key.js";
 import { fileError } from "./file-error.js";
 
@@ -256,8 +257,8 @@ function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors:
 }
 
 /**
- * Writes a safetensors file, one tensor in memory at a time, to a temporary name beside it that is renamed at the end: a file of
- * that name is always whole. The header is padded so that the data starts at a multiple of 8.
+ * Writes a safetensors file, one tensor in memory at a time, as `writeWholeFile` does: a file of that name is always whole. The header is
+ * padded so that the data starts at a multiple of 8.
  *
  * @param metadata - transformers before 5 refuse files without `format`
  * @throws TENSOR_DUPLICATE, TENSOR_BYTES (a source gave another number of bytes), DISK_FULL, INTERRUPTED
@@ -293,10 +294,7 @@ export async function writeSafetensors(
   const length = new Uint8Array(8);
   new DataView(length.buffer).setBigUint64(0, BigInt(padded.length), true);
 
-  const temporary = `${file}.${process.pid}.tmp`;
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(temporary, "w");
+  await writeWholeFile(file, async (handle) => {
     await handle.writeFile(length);
     await handle.writeFile(padded);
     for (const source of sorted) {
@@ -311,11 +309,5 @@ export async function writeSafetensors(
       }
       await handle.writeFile(bytes);
     }
-    await handle.close();
-    await rename(temporary, file);
-  } catch (error) {
-    await handle?.close().catch(() => {});
-    await rm(temporary, { force: true }).catch(() => {});
-    throw fileError(error, file);
-  }
+  });
 }

@@ -1,12 +1,13 @@
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
 import { checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { madeFilesName } from "./disk/made-files.js";
+import { writeFolder } from "./disk/output-folder.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
-import { fileError } from "./file-error.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 
@@ -18,7 +19,7 @@ export interface CheckpointContent {
   readonly carryFrom?: Checkpoint;
   /** Largest shard in bytes; default 5 GB. A tensor is never split. */
   readonly maxShardBytes?: number;
-  /** Replace a folder that is not empty. */
+  /** Replace a folder that is not empty, if it is one that we wrote. */
   readonly force?: boolean;
   /** More files by name, e.g. README.md; they win over carried ones. */
   readonly extraFiles?: Readonly<Record<string, string | Uint8Array>>;
@@ -33,68 +34,34 @@ export interface WrittenCheckpoint {
 }
 
 /**
- * Writes a Hugging Face checkpoint folder, one tensor in memory at a time. Everything goes to a folder beside the target that is
- * renamed at the very end, and removed on error or abort: a folder of the target's name is always complete.
+ * Writes a Hugging Face checkpoint folder, one tensor in memory at a time, as `writeFolder` does: a folder of the target's name is always
+ * complete, and what it replaces is ours.
  *
- * @throws OUTPUT_EXISTS unless `force`; TENSOR_MISSING, TENSOR_SHAPE or TENSOR_UNEXPECTED where tensors and config disagree;
- * TENSOR_BYTES, DISK_FULL, FILE_DENIED, INTERRUPTED
+ * @throws TENSOR_MISSING, TENSOR_SHAPE or TENSOR_UNEXPECTED where tensors and config disagree; TENSOR_BYTES, INTERRUPTED; what
+ * `writeFolder` throws
  */
 export async function writeCheckpoint(
   directory: string,
   content: CheckpointContent,
   ctx: Pick<RunContext, "signal" | "report"> = {},
 ): Promise<WrittenCheckpoint> {
-  const target = resolve(directory);
   const { config, tensors, carryFrom, force, extraFiles = {} } = content;
-  checkComplete(config, tensors, target);
-  await refuseOccupied(target, force);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
-  try {
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(temporary, { recursive: true });
-    if (carryFrom) await carryFiles(carryFrom.directory, temporary);
+  checkComplete(config, tensors, directory);
+  await writeFolder(directory, { force }, async (folder) => {
+    if (carryFrom) await carryFiles(carryFrom.directory, folder);
     const original = carryFrom && (await readFile(join(carryFrom.directory, "config.json"), "utf8"));
-    await writeFile(join(temporary, "config.json"), serializeConfig(config, original));
-    for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(temporary, name), data);
-    await writeShards(temporary, tensors, content.maxShardBytes ?? 5e9, ctx);
+    await writeFile(join(folder, "config.json"), serializeConfig(config, original));
+    for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(folder, name), data);
+    await writeShards(folder, tensors, content.maxShardBytes ?? 5e9, ctx);
     throwIfAborted(ctx.signal);
-    await rm(target, { recursive: true, force: true });
-    await rename(temporary, target);
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw fileError(error, target);
-  }
+  });
+  const target = resolve(directory);
   return {
     directory: target,
-    files: (await readdir(target)).sort(),
+    files: (await readdir(target)).filter((name) => name !== madeFilesName).sort(),
     tensorBytes: tensors.reduce((sum, source) => sum + byteLengthOf(source), 0),
     parameterCount: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
   };
-}
-
-/**
- * Whether an output folder may be written: it is not there, or empty, or `force` is set and it holds what may be replaced. Anything else
- * in its place is never deleted.
- * @param marks - files by any of which one knows what may be replaced; default: a checkpoint
- * @throws OUTPUT_EXISTS
- */
-export async function refuseOccupied(
-  directory: string,
-  force = false,
-  marks: readonly string[] = ["config.json"],
-): Promise<void> {
-  const names = await readdir(directory).catch((error) => {
-    if (error.code === "ENOENT") return [] as string[];
-    throw fileError(error, directory);
-  });
-  if (names.length === 0 || (force && marks.some((mark) => names.includes(mark)))) return;
-  throw new LayerfoldError(
-    "OUTPUT_EXISTS",
-    force
-      ? "the output folder holds something else than what would be replaced"
-      : "the output folder is not empty; --force replaces it",
-    { ...(force && { wanted: `a folder with ${marks.join(" or ")}` }), where: directory },
-  );
 }
 
 /** transformers merely warns of a tensor that is missing, and makes one up: so the writer sees to it. */

@@ -1,6 +1,12 @@
-import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { type Checkpoint, carryFiles, refuseOccupied, serializeConfig } from "@layerfold/checkpoint";
+import { mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import {
+  type Checkpoint,
+  carryFiles,
+  checkOutputFolder,
+  serializeConfig,
+  writeFolder,
+} from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { type GraphBuilder, graphBuilder, type Value } from "@layerfold/onnx";
 import { block } from "./block.js";
@@ -12,7 +18,7 @@ import { rotaryTables } from "./rotary-tables.js";
 import { storedBlock } from "./stored-block.js";
 
 export interface ExportOptions extends QuantizedWeightOptions {
-  /** Replace a folder that is not empty. */
+  /** Replace a folder that is not empty, if it is one that we wrote. */
   readonly force?: boolean;
 }
 
@@ -28,7 +34,7 @@ const dataFile = "model.onnx_data";
  * they are stored; quantised ones stay packed. It needs ONNX Runtime: attention and packed products are its own operators.
  *
  * @returns the folder, and the bytes of its weights
- * @throws OUTPUT_EXISTS; EXPORT_UNSUPPORTED where rotary frequencies depend on the sequence's length; CHECKPOINT_QUANTIZED,
+ * @throws what `writeFolder` throws; EXPORT_UNSUPPORTED where rotary frequencies depend on the sequence's length; CHECKPOINT_QUANTIZED,
  * QUANTIZATION_UNSUPPORTED, DTYPE_UNSUPPORTED, INTERRUPTED
  */
 export async function exportOnnx(
@@ -37,29 +43,21 @@ export async function exportOnnx(
   { force, ...options }: ExportOptions,
   ctx: Pick<RunContext, "signal" | "report">,
 ): Promise<{ readonly directory: string; readonly weightBytes: number }> {
-  const target = resolve(directory);
-  await refuseOccupied(target, force);
+  await checkOutputFolder(directory, { force });
   const places = onePlace(checkpoint);
   const model = decoderGraph(checkpoint, options, places);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.tmp`);
-  try {
-    await rm(temporary, { recursive: true, force: true });
-    await mkdir(join(temporary, "onnx"), { recursive: true });
-    await carryFiles(checkpoint.directory, temporary);
+  const weightBytes = await writeFolder(directory, { force }, async (folder) => {
+    await mkdir(join(folder, "onnx"));
+    await carryFiles(checkpoint.directory, folder);
     const { quantization_config: _, ...config } = checkpoint.config;
     const original = await readFile(join(checkpoint.directory, "config.json"), "utf8");
     // What transformers.js looks at to open weights that lie beside the graph.
     const usage = { "transformers.js_config": { use_external_data_format: true } };
-    await writeFile(join(temporary, "config.json"), serializeConfig({ ...config, ...usage }, original));
-    await writeFile(join(temporary, "onnx", "model.onnx"), model);
-    const weightBytes = await places.write(join(temporary, "onnx", dataFile), ctx);
-    await rm(target, { recursive: true, force: true });
-    await rename(temporary, target);
-    return { directory: target, weightBytes };
-  } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
-    throw error;
-  }
+    await writeFile(join(folder, "config.json"), serializeConfig({ ...config, ...usage }, original));
+    await writeFile(join(folder, "onnx", "model.onnx"), model);
+    return places.write(join(folder, "onnx", dataFile), ctx);
+  });
+  return { directory: resolve(directory), weightBytes };
 }
 
 function decoderGraph(

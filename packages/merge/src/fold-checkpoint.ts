@@ -1,11 +1,13 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import {
   type Checkpoint,
+  checkOutputFolder,
   keepLayers,
   layerOf,
-  refuseOccupied,
+  makeFolder,
   renamedTensor,
+  scratchFolder,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -42,7 +44,7 @@ export interface FoldRequest {
   readonly calibration?: () => AsyncIterable<TokenBatch>;
   /** Folder to write. */
   readonly out: string;
-  /** Replace a folder that is not empty. */
+  /** Replace a folder that is not empty, if it is one that we wrote. */
   readonly force?: boolean;
   readonly maxShardBytes?: number;
   /**
@@ -84,9 +86,12 @@ export async function foldCheckpoint(
   const { architecture, config, family } = checkpoint;
   const places = groups.map((group) => keptLayer(group) ?? group.layers[0]);
   const foldedConfig = keepLayers(family, config, places, ctx.report);
-  await refuseOccupied(request.out, request.force);
+  const { force } = request;
+  const target = await checkOutputFolder(request.out, { force });
 
-  const scratch = request.repair && (request.unfinished ?? (await scratchBeside(request.out)));
+  // On the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order.
+  const scratch =
+    request.repair && (request.unfinished ?? (await scratchFolder("layerfold-repair", dirname(target))));
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch
@@ -117,7 +122,7 @@ export async function foldCheckpoint(
         tensors,
         carryFrom: checkpoint,
         maxShardBytes: request.maxShardBytes,
-        force: request.force,
+        force,
       },
       ctx,
     );
@@ -130,13 +135,6 @@ export async function foldCheckpoint(
   } finally {
     if (scratch && scratch !== request.unfinished) await rm(scratch, { recursive: true, force: true });
   }
-}
-
-/** A new folder on the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order. */
-async function scratchBeside(out: string): Promise<string> {
-  const parent = dirname(resolve(out));
-  await mkdir(parent, { recursive: true });
-  return mkdtemp(join(parent, ".layerfold-repair-"));
 }
 
 /** Runs the repair and lays every block down in the scratch folder, as it came: a repair that goes on must see the same values. */
@@ -155,7 +153,7 @@ async function spillRepaired(
     });
   }
   const { architecture, family } = checkpoint;
-  await mkdir(scratch, { recursive: true });
+  await makeFolder(scratch);
   const fileOf = (group: number) => join(scratch, `${group}.safetensors`);
   const finished = (group: number) => readBlock(fileOf(group), architecture);
   const tensors: TensorSource[][] = plan.groups.map(() => []);

@@ -1,5 +1,6 @@
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { deserialize, serialize } from "node:v8";
+import { writeWholeFile } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   contiguousData,
@@ -33,9 +34,7 @@ export async function writeLayer(
       .map(([role, value]) => [role, { data: contiguousData(value), shape: value.shape }]),
   );
   const content: Content = { layer, quantized, rest, records, activationScales };
-  const partial = `${file}.partial`;
-  await writeFile(partial, serialize(content));
-  await rename(partial, file);
+  await writeWholeFile(file, serialize(content));
 }
 
 /** What `writeLayer` wrote, to the same bits; undefined where there is no such file. */

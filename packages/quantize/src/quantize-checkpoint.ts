@@ -1,10 +1,12 @@
-import { mkdir, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import {
   type Checkpoint,
+  checkOutputFolder,
+  makeFolder,
   openSafetensors,
-  refuseOccupied,
   type SafetensorsFile,
+  scratchFolder,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -48,7 +50,7 @@ export interface QuantizeCheckpointOptions extends QuantizeOptions {
    * quantised anew. Absent: a folder beside the target that is removed at the end.
    */
   readonly unfinished?: string;
-  /** Replace a folder that is not empty. */
+  /** Replace a folder that is not empty, if it is one that we wrote. */
   readonly force?: boolean;
 }
 
@@ -93,16 +95,14 @@ export async function quantizeCheckpoint(
       got: scheme.format,
     });
   }
-  const target = resolve(directory);
-  await refuseOccupied(target, force);
-  const parts = unfinished ?? join(dirname(target), `.${basename(target)}.${process.pid}.layers`);
+  const target = await checkOutputFolder(directory, { force });
+  const parts = unfinished ?? (await scratchFolder(`${basename(target)}.layers`, dirname(target)));
   const { blocks } = checkpoint.architecture;
   const codesOf = (layer: number) => join(parts, `${layer}.codes`);
   const finished = unfinished ? (layer: number) => readLayer(codesOf(layer), blocks[layer]) : undefined;
   const files: SafetensorsFile[] = [];
   try {
-    if (!unfinished) await rm(parts, { recursive: true, force: true });
-    await mkdir(parts, { recursive: true });
+    await makeFolder(parts);
     const log: QuantizationRecord[] = [];
     const activationScales = new Map<string, Float64Array>();
     const modules = new Map<string, ModuleFacts>();
@@ -146,7 +146,7 @@ export async function quantizeCheckpoint(
       ...files.flatMap(sourcesOf),
     ];
     const written = await writeCheckpoint(
-      target,
+      directory,
       {
         config: { ...checkpoint.config, quantization_config: config },
         tensors,

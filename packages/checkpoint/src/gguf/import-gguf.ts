@@ -1,8 +1,9 @@
 import type { AttentionSpec } from "@layerfold/core";
 import { type DType, encodeFloats, LayerfoldError, type RunContext } from "@layerfold/core";
+import { checkOutputFolder } from "../disk/output-folder.js";
 import { architectureOf } from "../families.js";
 import type { TensorSource } from "../safetensors.js";
-import { refuseOccupied, type WrittenCheckpoint, writeCheckpoint } from "../write-checkpoint.js";
+import { type WrittenCheckpoint, writeCheckpoint } from "../write-checkpoint.js";
 import { configOfGguf } from "./config-of-gguf.js";
 import { type GgufFile, readGguf } from "./read-gguf.js";
 import { ggufName } from "./tensor-names.js";
@@ -28,7 +29,7 @@ export async function importGguf(
   ctx: Pick<RunContext, "signal" | "report"> = {},
 ): Promise<WrittenCheckpoint> {
   const { dtype = "float32", force } = options;
-  await refuseOccupied(directory, force);
+  await checkOutputFolder(directory, { force, inputs: [file] });
   const gguf = await readGguf(file);
   try {
     const { config, interleavedRotary } = await configOfGguf(gguf, file);

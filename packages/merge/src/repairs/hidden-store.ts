@@ -1,6 +1,6 @@
-import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { scratchFolder } from "@layerfold/checkpoint";
 import { type Hidden, LayerfoldError, tensor } from "@layerfold/core";
 
 /** Residual streams of many batches, on disk: however many tokens there are, one batch is in memory. */
@@ -24,7 +24,7 @@ interface Slot {
 }
 
 export async function hiddenStores(): Promise<HiddenStores> {
-  const directory = await mkdtemp(join(tmpdir(), "layerfold-streams-"));
+  const directory = await scratchFolder("layerfold-streams");
   const handles: FileHandle[] = [];
   return {
     async create(name) {
