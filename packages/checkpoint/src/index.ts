@@ -3,6 +3,7 @@ export type { Checkpoint, StoredTensor } from "./checkpoint.js";
 export { addMadeFile, foreignFiles, madeFilesName, refuseForeignFiles } from "./disk/made-files.js";
 export {
   checkOutputFolder,
+  checkWritable,
   type OutputRules,
   putFolder,
   refuseInputs,

@@ -8,6 +8,7 @@ import { madeFilesName } from "./disk/made-files.js";
 import { writeFolder } from "./disk/output-folder.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
+import { fileError } from "./file-error.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 
@@ -78,7 +79,10 @@ function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], wh
 export async function carryFiles(from: string, to: string) {
   for (const name of await readdir(from)) {
     // copyFile follows symbolic links, so a hub cache's files arrive as files.
-    if (isCarried(name)) await copyFile(join(from, name), join(to, name));
+    if (!isCarried(name)) continue;
+    await copyFile(join(from, name), join(to, name)).catch((error) => {
+      throw fileError(error, join(error.code === "ENOENT" ? from : to, name));
+    });
   }
 }
 

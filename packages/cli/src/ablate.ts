@@ -1,7 +1,16 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import { openCheckpoint } from "@layerfold/checkpoint";
+import {
+  addMadeFile,
+  checkWritable,
+  fileError,
+  openCheckpoint,
+  realPath,
+  refuseForeignFiles,
+  refuseInputs,
+  scratchFolder,
+} from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
@@ -20,7 +29,7 @@ import { foldModel } from "./fold.js";
 import { openModel } from "./inputs.js";
 import { holdApart, type JudgementRequest, judgementFacts, readJudgement } from "./judgement.js";
 import { manifestOf, modelName } from "./manifest.js";
-import { writeJson, writeWholeFile } from "./outputs.js";
+import { inputPaths, jsonText } from "./outputs.js";
 import { makePlugin, pluginFact, pluginFacts } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
@@ -100,6 +109,24 @@ async function fingerprintOf(directory: string): Promise<string> {
   }
 }
 
+/** What is written when the grid is done. */
+const resultFiles = ["ablation.json", "manifest.json", "ablation.csv", "ablation.md", "report.html"];
+
+/** A grid adds to its folder, and replaces nothing but what it wrote. @throws OUTPUT_EXISTS, OUTPUT_OVERLAPS_INPUT */
+async function checkOutput(out: string, recipe: Recipe, at: (path: string) => string): Promise<void> {
+  const { model, calibration, evaluate, questions } = recipe;
+  const inputs = [
+    ...inputPaths({ models: [at(model)] }),
+    ...inputPaths({ texts: [calibration, evaluate, questions] }).map(at),
+  ];
+  const target = await realPath(out);
+  await refuseInputs(target, out, inputs);
+  await checkWritable(target).catch((error) => {
+    throw fileError(error, out);
+  });
+  await refuseForeignFiles(target, resultFiles);
+}
+
 /**
  * Runs the grid over one capture. Cells that come to the same folded weights are measured once; what is measured is kept in `OUT/measured`, so
  * that an interrupted grid goes on where it stopped.
@@ -107,6 +134,7 @@ async function fingerprintOf(directory: string): Promise<string> {
 export async function ablate(recipeFile: string, out: string, run: Run): Promise<Ablation> {
   const recipe = await readRecipe(recipeFile);
   const at = (path: string) => (path.startsWith("hf:") ? path : resolve(dirname(recipeFile), path));
+  await checkOutput(out, recipe, at);
   const { checkpoint, tokenizer } = await openModel(at(recipe.model), run);
   const quiet = { ...run, ctx: { ...run.ctx, report: undefined } };
   try {
@@ -167,10 +195,9 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       return found;
     };
     const measure = async (fold: (directory: string) => Promise<unknown>): Promise<Measured> => {
-      const directory = join(out, ".fold");
+      const scratch = await scratchFolder("fold", out);
       try {
-        // What a killed run has left.
-        await rm(directory, { recursive: true, force: true });
+        const directory = join(scratch, "model");
         await fold(directory);
         const weights = await fingerprintOf(directory);
         const quality =
@@ -178,11 +205,10 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
         byWeights.set(weights, quality);
         return { weights, quality };
       } finally {
-        await rm(directory, { recursive: true, force: true });
+        await rm(scratch, { recursive: true, force: true });
       }
     };
 
-    await mkdir(out, { recursive: true });
     const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
     const pooling = parsePooling(recipe.pooling);
     const activations = await captureCheckpoint(checkpoint, calibration.sequences, pooling, run);
@@ -253,7 +279,7 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
 
     const combinations = comparisons.length * planners.length * ways.length * recipe.layers.length;
     const table = { combinations, cells, distinct: byWeights.size };
-    await writeJson(join(out, "ablation.json"), { recipe, model, dense, ...table });
+    await addMadeFile(out, "ablation.json", jsonText({ recipe, model, dense, ...table }));
     const manifest = manifestOf(
       {
         command: "ablate",
@@ -269,11 +295,12 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       },
       run,
     );
-    await writeJson(join(out, "manifest.json"), manifest);
-    await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
-    await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
-    await writeWholeFile(
-      join(out, "report.html"),
+    await addMadeFile(out, "manifest.json", jsonText(manifest));
+    await addMadeFile(out, "ablation.csv", toCsv(cells));
+    await addMadeFile(out, "ablation.md", toMarkdown(cells));
+    await addMadeFile(
+      out,
+      "report.html",
       renderAblationReport({
         title: `Ablation on ${recipe.model}`,
         subtitle: `${cells.length} cells, ${byWeights.size} distinct folded models`,

@@ -3,10 +3,12 @@ import { join } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
 import {
   type Checkpoint,
+  checkOutputFolder,
   openCheckpoint,
+  putFolder,
   type Question,
-  refuseOccupied,
   type Tokenizer,
+  writeWholeFile,
 } from "@layerfold/checkpoint";
 import {
   type Activations,
@@ -51,7 +53,7 @@ import {
   readJudgement,
 } from "./judgement.js";
 import { type Manifest, manifestOf, modelFact, modelName } from "./manifest.js";
-import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
+import { inputPaths, writeJson } from "./outputs.js";
 import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { pluginFacts } from "./registry.js";
@@ -111,7 +113,21 @@ export interface CompressResult {
  */
 export async function compress(request: CompressRequest, run: Run): Promise<CompressResult> {
   const { out } = request;
-  if (out) await refuseOccupied(out, request.force, ["config.json", "manifest.json"]);
+  if (out !== undefined) {
+    const {
+      model,
+      calibration,
+      calibrationQuestions,
+      evaluate = [],
+      questions,
+      tasks = [],
+      preset,
+    } = request;
+    const planFile = preset.planner.id.endsWith(".json") ? preset.planner.id : undefined;
+    const texts = [calibration, calibrationQuestions, ...evaluate, questions, ...tasks];
+    const inputs = inputPaths({ models: [model], texts, files: [planFile] });
+    await checkOutputFolder(out, { force: request.force, inputs });
+  }
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   try {
     const inputs = await readInputs(request, checkpoint, tokenizer, run);
@@ -128,7 +144,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
             const data = { ...manifest.data, ...(calibration && { calibration }) };
             const finished = resultFolder(place.folder);
             await writeResults(finished, request, { ...manifest, data }, stage, result);
-            await replaceFolder(out, finished);
+            await putFolder(out, finished, { force: request.force });
           }
           return result;
         } finally {

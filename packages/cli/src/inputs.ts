@@ -1,5 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   batchBySize,
@@ -10,6 +9,7 @@ import {
   type Question,
   readDocuments,
   readQuestions,
+  scratchFolder,
   type Tokenizer,
   type TokenSequence,
   type TokenSequences,
@@ -48,7 +48,7 @@ export async function openModelCheckpoint(
 }
 
 async function denseCopy(quantized: Checkpoint, run: Run): Promise<Checkpoint> {
-  const scratch = await mkdtemp(join(tmpdir(), "layerfold-dense-"));
+  const scratch = await scratchFolder("layerfold-dense");
   try {
     run.terminal.say(`${quantized.directory} is quantised: a dense copy in ${quantized.dtype} is used`);
     const { directory } = await dequantizeCheckpoint(quantized, join(scratch, "dense"), {}, run.ctx);

@@ -1,5 +1,7 @@
-import { isLayerfoldError } from "@layerfold/core";
+import { fileError, isFileError } from "@layerfold/checkpoint";
+import { isLayerfoldError, type LayerfoldError } from "@layerfold/core";
 import { CommanderError } from "commander";
+import { internalError } from "./internal-error.js";
 import { createProgram } from "./program.js";
 
 /** Exit codes of the command line. */
@@ -20,6 +22,10 @@ export async function main(args: readonly string[]): Promise<number> {
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  // What nobody waits for ends the command as any other error does.
+  const unawaited = (error: unknown) => process.exit(exitCodeOf(error, args.includes("--json")));
+  process.on("uncaughtException", unawaited);
+  process.on("unhandledRejection", unawaited);
   try {
     await createProgram(interruption.signal).parseAsync([...args], { from: "user" });
     return exitCodes.done;
@@ -28,6 +34,8 @@ export async function main(args: readonly string[]): Promise<number> {
   } finally {
     process.off("SIGINT", interrupt);
     process.off("SIGTERM", interrupt);
+    process.off("uncaughtException", unawaited);
+    process.off("unhandledRejection", unawaited);
   }
 }
 
@@ -36,16 +44,26 @@ function exitCodeOf(error: unknown, json: boolean): number {
     // Commander has printed its own message.
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  if (isLayerfoldError(error)) {
-    const { code, message, wanted, got, where } = error;
-    process.stderr.write(
-      json
-        ? `${JSON.stringify({ error: { code, message, wanted, got, where } })}\n`
-        : `error ${code}: ${message}\n`,
-    );
-    if (error.fault === "interrupted") return exitCodes.interrupted;
-    return error.fault === "input" ? exitCodes.wrongUsage : exitCodes.failed;
-  }
-  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-  return exitCodes.failed;
+  // Whoever reads our output has stopped: `layerfold … | head`.
+  if (isFileError(error) && error.code === "EPIPE") return exitCodes.failed;
+  const { code, message, wanted, got, where, fault } = codedError(error);
+  process.stderr.write(
+    json
+      ? `${JSON.stringify({ error: { code, message, wanted, got, where } })}\n`
+      : `error ${code}: ${oneLine(message)}\n`,
+  );
+  if (fault === "interrupted") return exitCodes.interrupted;
+  return fault === "input" ? exitCodes.wrongUsage : exitCodes.failed;
+}
+
+/** The last net: whatever was thrown, as a coded error. */
+function codedError(error: unknown): LayerfoldError {
+  if (isLayerfoldError(error)) return error;
+  if (isFileError(error))
+    return fileError(error, error.path ?? "a file that the system does not name") as LayerfoldError;
+  return internalError(error);
+}
+
+function oneLine(message: string): string {
+  return message.replaceAll(/\s*\n\s*/g, " ");
 }

@@ -5,8 +5,8 @@ import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { type Checkpoint, fileError, rangeName } from "@layerfold/checkpoint";
-import { writeJson } from "./outputs.js";
+import { addMadeFile, type Checkpoint, fileError, rangeName } from "@layerfold/checkpoint";
+import { jsonText } from "./outputs.js";
 import type { Run } from "./run.js";
 import type { TextSource } from "./text-source.js";
 import { version } from "./version.js";
@@ -22,6 +22,8 @@ export interface Manifest {
   /** Every text or other file that was read, by what it was for. */
   readonly data: Readonly<Record<string, DataFact | readonly DataFact[]>>;
   readonly plugins: readonly PluginFact[];
+  /** Of a manifest that stands beside files: those that were written. */
+  readonly files?: readonly FileFact[];
   readonly platform: {
     readonly node: string;
     readonly onnxruntime: string;
@@ -132,16 +134,7 @@ export function manifestOf(
 
 /** Writes a run's manifest into the folder that it made. */
 export async function writeManifest(folder: string, facts: RunFacts, run: Pick<Run, "seed">): Promise<void> {
-  await writeJson(join(folder, "manifest.json"), manifestOf(facts, run));
-}
-
-/** Writes a run's manifest beside the file that it made: `plan.manifest.json` beside `plan.json`. */
-export async function writeManifestBeside(
-  file: string,
-  facts: RunFacts,
-  run: Pick<Run, "seed">,
-): Promise<void> {
-  await writeJson(file.replace(/(\.[^./\\]+)?$/, ".manifest.json"), manifestOf(facts, run));
+  await addMadeFile(folder, "manifest.json", jsonText(manifestOf(facts, run)));
 }
 
 /** The machine and the versions that the arithmetic ran on. */

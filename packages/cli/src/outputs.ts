@@ -1,30 +1,16 @@
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
+import { hubSettings, writeWholeFile } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-
-/** Writes a whole file under a temporary name in its folder, then renames it: a reader never sees half of it. */
-export async function writeWholeFile(file: string, content: string | Uint8Array): Promise<void> {
-  await mkdir(dirname(file), { recursive: true });
-  const temporary = join(dirname(file), `.${basename(file)}.${process.pid}.partial`);
-  try {
-    await writeFile(temporary, content);
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
+import { parseTextSource } from "./text-source.js";
 
 /** `writeWholeFile` of JSON, indented. */
 export function writeJson(file: string, value: unknown): Promise<void> {
-  return writeWholeFile(file, `${JSON.stringify(value, null, 2)}\n`);
+  return writeWholeFile(file, jsonText(value));
 }
 
-/** Puts a finished folder in the place of another, which goes. */
-export async function replaceFolder(target: string, finished: string): Promise<void> {
-  await mkdir(dirname(target), { recursive: true });
-  await rm(target, { recursive: true, force: true });
-  await rename(finished, target);
+/** JSON as we write it: indented, with a line's end. */
+export function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
 }
 
 /** Where a command writes to; nowhere with `--dry-run`. @throws OUTPUT_MISSING */
@@ -38,4 +24,30 @@ export function outputOf({
   if (dryRun) return undefined;
   if (out !== undefined) return out;
   throw new LayerfoldError("OUTPUT_MISSING", "nowhere to write to", { wanted: "--out or --dry-run" });
+}
+
+/** What a command reads, as its options name it. */
+export interface CommandInputs {
+  readonly models?: readonly (string | undefined)[];
+  /** `FILE`, `FILE[from:to]`, `NAME:FILE`, or several with shares. */
+  readonly texts?: readonly (string | undefined)[];
+  /** Plans, captures and the like. */
+  readonly files?: readonly (string | undefined)[];
+}
+
+/** Paths of all that a command reads, which no output may be, hold or lie in. @throws TEXT_SOURCE */
+export function inputPaths({ models = [], texts = [], files = [] }: CommandInputs): string[] {
+  const given = (names: readonly (string | undefined)[]) => names.filter((name) => name !== undefined);
+  return [
+    ...given(models).map(modelPath),
+    ...given(given(texts).flatMap((text) => text.split(",").map((part) => parseTextSource(part).file))),
+    ...given(files),
+  ];
+}
+
+/** Where a MODEL argument lies: in the hub's cache, whether or not it was downloaded already, or where it says. */
+function modelPath(model: string): string {
+  if (!model.startsWith("hf:")) return model;
+  const [name] = model.slice("hf:".length).split("@");
+  return join(hubSettings(process.env).cacheDirectory, `models--${name.replace("/", "--")}`);
 }

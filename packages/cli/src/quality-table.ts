@@ -1,7 +1,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, scratchFolder, writeWholeFile } from "@layerfold/checkpoint";
 import {
   type Activations,
   dropControl,
@@ -29,7 +29,7 @@ import {
   readJudgement,
 } from "./judgement.js";
 import { factName, type Manifest, manifestOf, modelFact, type PluginFact } from "./manifest.js";
-import { writeJson, writeWholeFile } from "./outputs.js";
+import { writeJson } from "./outputs.js";
 import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { qualityMarkdown } from "./quality-markdown.js";
 import { pluginFact, pluginFacts } from "./registry.js";
@@ -306,11 +306,10 @@ async function measuredRow(
   const row = await known(
     ["row", plan.groups, pluginFact(strategy), repair && pluginFact(repair)],
     async () => {
-      const directory = join(out, ".fold", "model");
+      const scratch = await scratchFolder("fold", out);
+      const directory = join(scratch, "model");
       try {
         const startedAt = performance.now();
-        // A run that was killed may have left its own.
-        await rm(join(out, ".fold"), { recursive: true, force: true });
         await resetPeakMemory();
         const { parameterRatio } = await foldModel(
           checkpoint,
@@ -322,7 +321,7 @@ async function measuredRow(
         const quality = await measureQuality(directory, judgement, (await dense()).model, run);
         return { parameter_ratio: parameterRatio, seconds, peak_rss_bytes: peak, quality };
       } finally {
-        await rm(join(out, ".fold"), { recursive: true, force: true });
+        await rm(scratch, { recursive: true, force: true });
       }
     },
   );

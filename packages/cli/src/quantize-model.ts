@@ -1,5 +1,4 @@
-import { join } from "node:path";
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { addMadeFile, type Checkpoint } from "@layerfold/checkpoint";
 import { openRunner } from "@layerfold/graph";
 import {
   checkQuantizable,
@@ -15,7 +14,6 @@ import {
 } from "@layerfold/quantize";
 import type { Calibration } from "./calibration.js";
 import { calibrationBatches, tokensPerTappedBatch } from "./inputs.js";
-import { writeWholeFile } from "./outputs.js";
 import type { Run } from "./run.js";
 
 /** What becomes of a checkpoint's weights. */
@@ -68,7 +66,7 @@ export async function quantizeModel(
       },
       run.ctx,
     );
-    await writeWholeFile(join(out, "quantization-log.csv"), logCsv(result.log));
+    await addMadeFile(out, "quantization-log.csv", logCsv(result.log));
     return result;
   } finally {
     await runner?.close();

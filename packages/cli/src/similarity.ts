@@ -11,7 +11,7 @@ import {
 import { permutationTest, subsampleInterval } from "@layerfold/information";
 import { heatmapSvg } from "@layerfold/report";
 import { blockSimilarity, similarityMatrix } from "@layerfold/similarity";
-import { writeJson, writeWholeFile } from "./outputs.js";
+import { jsonText } from "./outputs.js";
 import { makePlugin, pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 
@@ -114,13 +114,13 @@ export interface BlockSimilarityFile {
   readonly values: readonly number[];
 }
 
-/** Writes F.json, and F.csv beside it. */
-export async function saveBlockSimilarity(
+/** With F.csv beside F.json. */
+export function blockSimilarityFiles(
   file: string,
   values: Float64Array,
   blockSize: number,
   { measure, embedding }: Comparison,
-): Promise<BlockSimilarityFile> {
+): { readonly content: BlockSimilarityFile; readonly files: ReadonlyMap<string, string> } {
   const content: BlockSimilarityFile = {
     version: 1,
     layerCount: values.length + blockSize,
@@ -129,10 +129,13 @@ export async function saveBlockSimilarity(
     blockSize,
     values: Array.from(values),
   };
-  await writeJson(file, content);
   const rows = content.values.map((value, l) => `${l},${l + blockSize},${value}`);
-  await writeWholeFile(`${file.replace(/\.json$/, "")}.csv`, `layer,later,similarity\n${rows.join("\n")}\n`);
-  return content;
+  const [json, csv] = similarityFileNames(file, true);
+  const files = new Map([
+    [json, jsonText(content)],
+    [csv, `layer,later,similarity\n${rows.join("\n")}\n`],
+  ]);
+  return { content, files };
 }
 
 /** A similarity matrix as it lies on disk. */
@@ -162,22 +165,27 @@ export function similarityFile(
   };
 }
 
-/** Writes F.json, and F.csv and F.svg beside it. */
-export async function saveSimilarity(
+/** F.json, and beside it F.csv and, of whole matrices, F.svg. */
+export function similarityFileNames(file: string, blocks: boolean): string[] {
+  const stem = file.replace(/\.json$/, "");
+  return [file, `${stem}.csv`, ...(blocks ? [] : [`${stem}.svg`])];
+}
+
+/** With F.csv and F.svg beside F.json. */
+export function similarityFiles(
   file: string,
   matrix: Matrix,
   comparison: Comparison,
   uncertainty?: Uncertainty,
-): Promise<SimilarityFile> {
+): { readonly content: SimilarityFile; readonly files: ReadonlyMap<string, string> } {
   const content = similarityFile(matrix, comparison, uncertainty);
-  const stem = file.replace(/\.json$/, "");
-  await writeJson(file, content);
-  await writeWholeFile(`${stem}.csv`, `${content.matrix.map((row) => row.join(",")).join("\n")}\n`);
-  await writeWholeFile(
-    `${stem}.svg`,
-    heatmapSvg(matrix, { title: `${comparison.measure.id} between layers` }),
-  );
-  return content;
+  const [json, csv, svg] = similarityFileNames(file, false);
+  const files = new Map([
+    [json, jsonText(content)],
+    [csv, `${content.matrix.map((row) => row.join(",")).join("\n")}\n`],
+    [svg, heatmapSvg(matrix, { title: `${comparison.measure.id} between layers` })],
+  ]);
+  return { content, files };
 }
 
 /** @throws SIMILARITY_INVALID */

@@ -1,11 +1,10 @@
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
+import { fileError, makeFolder, realPath, scratchFolder, writeWholeFile } from "@layerfold/checkpoint";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
 import { platformFact } from "./manifest.js";
-import { writeWholeFile } from "./outputs.js";
 import type { Run } from "./run.js";
 import { version } from "./version.js";
 
@@ -43,8 +42,8 @@ export interface Workplace {
 const ownerFile = "run";
 
 /**
- * Does a command's work in the folder `OUT.unfinished`, and removes that in the end. An interrupted command leaves it, and goes on from
- * there when it is run again; work of another command, of other arguments or of another version is thrown away.
+ * Does a command's work in the folder `OUT.unfinished`, and removes that in the end. A command that was interrupted, or that failed by no
+ * fault of its input, leaves it, and goes on from there when it is run again; work of another command, of other arguments or of another version is thrown away.
  * @param out - absent: a folder for temporary files that never outlives the command
  * @param identity - all that the work depends on, as JSON
  * @throws OUTPUT_EXISTS where something else stands in the folder's place
@@ -59,14 +58,14 @@ export async function resumable<T>(
     .update(JSON.stringify([version, platformFact(), identity]))
     .digest("hex");
   const folder =
-    out === undefined ? await mkdtemp(join(tmpdir(), "layerfold-")) : `${resolve(out)}.unfinished`;
+    out === undefined ? await scratchFolder("layerfold-run") : `${await realPath(out)}.unfinished`;
   const resumed = await begin(folder, owner);
   if (resumed) run.terminal.say(`going on from ${folder}`);
   let keep = false;
   try {
     return await work({ folder, known: keptResults(join(folder, "known"), []), resumed });
   } catch (error) {
-    keep = out !== undefined && isLayerfoldError(error, "INTERRUPTED");
+    keep = out !== undefined && mayPass(error);
     if (keep) run.terminal.say(`what is done lies in ${folder}; the same command goes on from there`);
     throw error;
   } finally {
@@ -76,16 +75,34 @@ export async function resumable<T>(
 
 /** Makes the folder ready. @returns whether it holds this owner's work */
 async function begin(folder: string, owner: string): Promise<boolean> {
-  const before = await readFile(join(folder, ownerFile), "utf8").catch(() => undefined);
-  if (before === owner) return true;
-  const names = await readdir(folder).catch(() => []);
-  if (before === undefined && names.length > 0) {
+  const none = (error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw fileError(error, folder);
+  };
+  const before = await readFile(join(folder, ownerFile), "utf8").catch(none);
+  const names = (await readdir(folder).catch(none)) ?? [];
+  const foreign = names.find((name) => !own.test(name));
+  if (foreign !== undefined || (names.length > 0 && !/^[0-9a-f]{64}$/.test(before ?? ""))) {
     throw new LayerfoldError("OUTPUT_EXISTS", "something else stands where unfinished work would be kept", {
+      got: foreign,
       where: folder,
     });
   }
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
+  if (before === owner) return true;
+  try {
+    await rm(folder, { recursive: true, force: true });
+    await makeFolder(folder);
+  } catch (error) {
+    throw fileError(error, folder);
+  }
   await writeWholeFile(join(folder, ownerFile), owner);
   return false;
+}
+
+/** What commands keep in a workplace, and what a killed one may leave there. */
+const own =
+  /^(run|known|blocks(-.+)?|codes-.+|layers|dense|control|result|\..+\.layerfold-.+\.tmp|.+\.layerfold-.+\.old)$/;
+
+/** Whether the same command may go well another time: all but bad input, and an output that stands in the way is soon moved. */
+function mayPass(error: unknown): boolean {
+  return !isLayerfoldError(error) || error.fault !== "input" || error.code === "OUTPUT_EXISTS";
 }

@@ -30,7 +30,7 @@ export async function checkOutputFolder(directory: string, rules: OutputRules = 
     await refuseInputs(target, directory, rules.inputs);
     await sweepLeftovers(dirname(target));
     const there = await stat(target).catch(missing);
-    await refuseUnwritable(dirname(target));
+    await checkWritable(dirname(target));
     if (!there) return target;
     await refuseOccupied(target, directory, rules.force ?? false);
     await refuseFixed(target, directory, there.dev);
@@ -166,10 +166,10 @@ async function refuseFixed(target: string, output: string, device: number): Prom
   );
 }
 
-/** Fails as writing would, in the nearest folder that is there. */
-async function refuseUnwritable(folder: string): Promise<void> {
+/** Fails as writing would, in the nearest folder that is there. @throws what the file system says */
+export async function checkWritable(folder: string): Promise<void> {
   const there = await stat(folder).catch(missing);
-  if (!there) return refuseUnwritable(dirname(folder));
+  if (!there) return checkWritable(dirname(folder));
   if (!there.isDirectory()) throw Object.assign(new Error(folder), { code: "ENOTDIR" });
   await access(folder, constants.W_OK);
 }

@@ -8,13 +8,14 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
-import { type Checkpoint, openTokenizer, refuseOccupied } from "@layerfold/checkpoint";
+import { type Checkpoint, checkOutputFolder, openTokenizer } from "@layerfold/checkpoint";
 import { type ActivationSource, LayerfoldError, type TokenBatch, tokenBatch } from "@layerfold/core";
 import { type Command, Option } from "commander";
 import { readCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { calibrationBatches, openModelCheckpoint } from "../inputs.js";
 import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } from "../manifest.js";
+import { inputPaths } from "../outputs.js";
 import { createRun, type Run } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -56,7 +57,9 @@ export function captureCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       run.settings.assertUsed();
       const pooling = parsePooling(options.pooling);
-      await refuseOccupied(options.out, options.force, ["activations.json"]);
+      const { calibration, input, tokenizer, force } = options;
+      const inputs = inputPaths({ models: [modelPath], texts: [calibration], files: [input, tokenizer] });
+      await checkOutputFolder(options.out, { force, inputs });
       const file = options.calibration ?? options.input;
       if (file === undefined || (options.calibration && options.input)) {
         throw new LayerfoldError("CALIBRATION_MISSING", "nothing to run through the model", {
@@ -92,6 +95,7 @@ export function captureCommand(signal: AbortSignal): Command {
             calibration: tokensFingerprint(sequences),
             pooling: poolingName(pooling),
           },
+          { force },
           signal,
         );
         await writeManifest(

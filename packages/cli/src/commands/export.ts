@@ -1,9 +1,11 @@
+import { checkOutputFolder } from "@layerfold/checkpoint";
 import { exportOnnx } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
 import { modelFact, writeManifest } from "../manifest.js";
+import { inputPaths } from "../outputs.js";
 import { createRun } from "../run.js";
 
 interface ExportOptions extends CommonOptions {
@@ -35,6 +37,10 @@ export function exportCommand(signal: AbortSignal): Command {
     .action(async (modelPath: string, options: ExportOptions) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
+      await checkOutputFolder(options.out, {
+        force: options.force,
+        inputs: inputPaths({ models: [modelPath] }),
+      });
       const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       try {
         const { operator, force } = options;

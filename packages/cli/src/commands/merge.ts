@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { refuseOccupied } from "@layerfold/checkpoint";
+import { checkOutputFolder } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { checkPlan } from "@layerfold/merge";
 import type { Command } from "commander";
@@ -10,7 +10,7 @@ import { describePlan, planFacts } from "../describe-plan.js";
 import { foldModel } from "../fold.js";
 import { openModel, openModelCheckpoint } from "../inputs.js";
 import { manifestOf, modelFact, writeManifest } from "../manifest.js";
-import { outputOf } from "../outputs.js";
+import { inputPaths, outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
 import { foldParts } from "../preset-parts.js";
 import { pluginFacts } from "../registry.js";
@@ -55,6 +55,11 @@ export function mergeCommand(signal: AbortSignal): Command {
         run,
       );
       run.settings.assertUsed();
+      if (out !== undefined) {
+        const { calibration, plan, force } = options;
+        const inputs = inputPaths({ models: [modelPath], texts: [calibration], files: [plan] });
+        await checkOutputFolder(out, { force, inputs });
+      }
       if (repair && !options.calibration && out !== undefined) {
         throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {
           wanted: "--calibration FILE",
@@ -73,7 +78,6 @@ export function mergeCommand(signal: AbortSignal): Command {
           run.terminal.result(planFacts(plan, architecture), describePlan(plan, architecture));
           return;
         }
-        await refuseOccupied(out, options.force);
         const looksAt = repair && options.calibration;
         const facts = {
           command: "merge",

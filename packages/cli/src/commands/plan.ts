@@ -9,8 +9,9 @@ import { type CommonOptions, command, integer } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { gatherEvidence, judgesBy } from "../evidence.js";
 import { openModelCheckpoint } from "../inputs.js";
-import { dataFact, modelFact, writeManifestBeside } from "../manifest.js";
-import { outputOf, writeJson } from "../outputs.js";
+import { dataFact, modelFact } from "../manifest.js";
+import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
+import { inputPaths, jsonText, outputOf } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
 import { makePlugin, pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
@@ -73,6 +74,12 @@ export function planCommand(signal: AbortSignal): Command {
       );
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
+      if (out !== undefined) {
+        const { calibration, calibrationQuestions, similarity, capture } = options;
+        const texts = [calibration, calibrationQuestions];
+        const inputs = inputPaths({ models: [modelPath], texts, files: [similarity, capture] });
+        await checkOutputFiles([out], { command: "plan", inputs });
+      }
       const checkpoint = await openModelCheckpoint(modelPath, run);
       try {
         const layerCount = checkpoint.architecture.blocks.length;
@@ -112,13 +119,12 @@ export function planCommand(signal: AbortSignal): Command {
         if (out === undefined) {
           run.terminal.result(planFacts(plan, checkpoint.architecture), said);
         } else {
-          await writeJson(out, plan);
           const { similarity, capture } = options;
           const judges = judgesBy(planner) ? [strategy, repair] : [];
           const compares = planner.needs.includes("similarity") && !similarity;
           const looks = compares ? [comparison.measure, comparison.embedding] : [];
-          await writeManifestBeside(
-            out,
+          await writeOutputFiles(
+            new Map([[out, jsonText(plan)]]),
             {
               command: "plan",
               arguments: options,

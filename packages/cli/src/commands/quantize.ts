@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type Checkpoint, openTokenizer, refuseOccupied } from "@layerfold/checkpoint";
+import { type Checkpoint, checkOutputFolder, openTokenizer } from "@layerfold/checkpoint";
 import { keptLayer, LayerfoldError, parsePlan } from "@layerfold/core";
 import {
   dequantizeCheckpoint,
@@ -14,6 +14,8 @@ import { calibrationSources, knownCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";
 import { openModelCheckpoint } from "../inputs.js";
 import { dataFact, manifestOf, modelFact, writeManifest } from "../manifest.js";
+import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
+import { inputPaths } from "../outputs.js";
 import { makeScheme, quantizeModel } from "../quantize-model.js";
 import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
@@ -101,6 +103,15 @@ export function quantizeCommand(signal: AbortSignal): Command {
           },
         );
       }
+      const inputs = inputPaths({
+        models: [modelPath, options.reuse],
+        texts: [options.calibration],
+        files: [options.activationScales, options.plan],
+      });
+      await checkOutputFolder(options.out, { force: options.force, inputs });
+      if (options.writeActivationScales) {
+        await checkOutputFiles([options.writeActivationScales], { command: "quantize", inputs });
+      }
       const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
       let origin: Checkpoint | undefined;
       try {
@@ -122,7 +133,6 @@ export function quantizeCommand(signal: AbortSignal): Command {
         ];
         run.settings.assertUsed();
         origin = options.reuse ? await openModelCheckpoint(options.reuse, run, { packed: true }) : undefined;
-        await refuseOccupied(options.out, options.force);
         const facts = {
           command: "quantize",
           arguments: options,
@@ -172,13 +182,11 @@ export function quantizeCommand(signal: AbortSignal): Command {
           },
           run,
         );
-        await writeManifest(
-          options.out,
-          { ...facts, data: { ...facts.data, ...(calibration && { calibration }) } },
-          run,
-        );
+        const told = { ...facts, data: { ...facts.data, ...(calibration && { calibration }) } };
+        await writeManifest(options.out, told, run);
         if (options.writeActivationScales) {
-          await writeActivationScales(options.writeActivationScales, activationScales, signal);
+          const write = (file: string) => writeActivationScales(file, activationScales, signal);
+          await writeOutputFiles(new Map([[options.writeActivationScales, write]]), told, run);
         }
         const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
         run.terminal.result(
@@ -230,6 +238,8 @@ export function dequantizeCommand(signal: AbortSignal): Command {
       ) => {
         const run = createRun(options, signal);
         run.settings.assertUsed();
+        const inputs = inputPaths({ models: [modelPath] });
+        await checkOutputFolder(options.out, { force: options.force, inputs });
         const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
         try {
           const written = await dequantizeCheckpoint(checkpoint, options.out, options, run.ctx);

@@ -2,10 +2,17 @@ import { join } from "node:path";
 import { loadActivations } from "@layerfold/capture";
 import type { Command } from "commander";
 import { type CommonOptions, command, integer } from "../command.js";
-import { dataFact, writeManifestBeside } from "../manifest.js";
+import { dataFact } from "../manifest.js";
+import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
 import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
-import { makeComparison, saveBlockSimilarity, saveSimilarity, uncertaintyOf } from "../similarity.js";
+import {
+  blockSimilarityFiles,
+  makeComparison,
+  similarityFileNames,
+  similarityFiles,
+  uncertaintyOf,
+} from "../similarity.js";
 
 interface SimilarityOptions extends CommonOptions {
   readonly measure: string;
@@ -41,6 +48,10 @@ export function similarityCommand(signal: AbortSignal): Command {
       const run = createRun(options, signal);
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
+      await checkOutputFiles(similarityFileNames(options.out, options.block !== undefined), {
+        command: "similarity",
+        inputs: [capture],
+      });
       const { activations } = await loadActivations(capture);
       const facts = {
         command: "similarity",
@@ -51,15 +62,15 @@ export function similarityCommand(signal: AbortSignal): Command {
       if (options.block !== undefined) {
         const { block, out } = options;
         const values = await comparison.compareBlocks(activations.layers, block, run.ctx);
-        const written = await saveBlockSimilarity(out, values, block, comparison);
-        await writeManifestBeside(out, facts, run);
+        const { content: written, files } = blockSimilarityFiles(out, values, block, comparison);
+        await writeOutputFiles(files, facts, run);
         run.terminal.result(written, `${values.length} blocks of ${block}, ${written.measure.id} → ${out}`);
         return;
       }
       const similarity = await comparison.compare(activations.layers, run.ctx);
       const uncertainty = await uncertaintyOf(comparison, activations.layers, options, run.ctx);
-      const written = await saveSimilarity(options.out, similarity, comparison, uncertainty);
-      await writeManifestBeside(options.out, facts, run);
+      const { content: written, files } = similarityFiles(options.out, similarity, comparison, uncertainty);
+      await writeOutputFiles(files, facts, run);
       run.terminal.result(
         written,
         `${written.layerCount} × ${written.layerCount} ${written.measure.id} → ${options.out}`,

@@ -3,7 +3,9 @@ import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layer
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
-import { dataFact, modelFact, writeManifestBeside } from "../manifest.js";
+import { dataFact, modelFact } from "../manifest.js";
+import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
+import { inputPaths } from "../outputs.js";
 import { createRun } from "../run.js";
 import { readTokenRows } from "../token-rows.js";
 
@@ -25,6 +27,10 @@ export function traceCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createRun(options, signal);
       run.settings.assertUsed();
+      await checkOutputFiles([options.out], {
+        command: "trace",
+        inputs: inputPaths({ models: [model], files: [options.input] }),
+      });
       const { checkpoint, model: decoder, close } = await openEvaluated(await run.modelFolder(model), run);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;
@@ -39,23 +45,20 @@ export function traceCommand(signal: AbortSignal): Command {
           ...residuals!.map((data, l) => [`resid.${l}`, data, hiddenSize] as const),
           ["logits", contiguousData(logits!), vocabularySize] as const,
         ];
-        await writeSafetensors(
-          options.out,
-          tensors.map(([name, data, width]) => ({
-            name,
-            dtype: "float32" as const,
-            shape: [batchSize, sequenceLength, width],
-            bytes: () => encodeFloats(spread(data, rows, longest, sequenceLength, width), "float32"),
-          })),
-        );
+        const sources = tensors.map(([name, data, width]) => ({
+          name,
+          dtype: "float32" as const,
+          shape: [batchSize, sequenceLength, width],
+          bytes: () => encodeFloats(spread(data, rows, longest, sequenceLength, width), "float32"),
+        }));
         const facts = {
           layers: residuals!.length - 1,
           batch: batchSize,
           sequence: sequenceLength,
           out: options.out,
         };
-        await writeManifestBeside(
-          options.out,
+        await writeOutputFiles(
+          new Map([[options.out, (file) => writeSafetensors(file, sources)]]),
           {
             command: "trace",
             arguments: options,
