@@ -372,11 +372,12 @@ describe("writeCheckpoint", () => {
     await mkdir(target());
     await writeCheckpoint(target(), content);
     await writeCheckpoint(target(), { ...content, force: true });
-    await rm(join(target(), "config.json"));
+    await writeFile(join(target(), "letter.txt"), "");
     await expect(writeCheckpoint(target(), { ...content, force: true })).rejects.toThrow(
       code("OUTPUT_EXISTS"),
     );
-    expect(await readdir(target())).toEqual(["model.safetensors"]);
+    const files = [".layerfold.json", "config.json", "letter.txt", "model.safetensors"];
+    expect((await readdir(target())).sort()).toEqual(files);
   });
 
   it("leaves nothing when it is interrupted or a tensor fails, and what was there before stays", async () => {

@@ -29,11 +29,11 @@ export async function checkOutputFolder(directory: string, rules: OutputRules = 
     const target = await realPath(directory);
     await refuseInputs(target, directory, rules.inputs);
     await sweepLeftovers(dirname(target));
-    const there = await stat(target).catch(missing);
     await checkWritable(dirname(target));
+    const there = await stat(target).catch(missing);
     if (!there) return target;
-    await refuseOccupied(target, directory, rules.force ?? false);
     await refuseFixed(target, directory, there.dev);
+    await refuseOccupied(target, directory, rules.force ?? false);
     return target;
   } catch (error) {
     throw fileError(error, directory);
