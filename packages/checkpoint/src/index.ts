@@ -10,7 +10,7 @@ export {
   writeFolder,
 } from "./disk/output-folder.js";
 export { isWithin, makeFolder, realPath } from "./disk/real-path.js";
-export { scratchFolder, sweepLeftovers, temporaryBeside } from "./disk/temporary.js";
+export { errorOfPath, scratchFolder, sweepLeftovers, temporaryBeside } from "./disk/temporary.js";
 export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
 export { type Documents, readDocuments } from "./documents.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";

@@ -2,6 +2,7 @@ import { readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import {
   checkWritable,
+  errorOfPath,
   fileError,
   makeFolder,
   realPath,
@@ -59,7 +60,10 @@ export async function writeOutputFiles(
       const temporary = temporaryBeside(target);
       const stage = { file, target, temporary, fact: { name: basename(file), sha256: "" } };
       staged.push(stage);
-      await (typeof content === "string" ? writeWholeFile(temporary, content) : content(temporary));
+      const written = typeof content === "string" ? writeWholeFile(temporary, content) : content(temporary);
+      await written.catch((error) => {
+        throw errorOfPath(error, temporary, file);
+      });
       stage.fact.sha256 = await fileFingerprint(temporary);
     }
     const made = staged.map(({ fact }) => fact);

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
@@ -56,11 +56,32 @@ describe("resumable", () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it("keeps what is done when the machine failed, or something stands in the output's way", async () => {
+    for (const [code, fault] of [
+      ["DISK_FULL", "environment"],
+      ["OUTPUT_EXISTS", "input"],
+    ] as const) {
+      const failed = work("mine", async ({ known }) => {
+        await known("n", async () => code);
+        throw new LayerfoldError(code, "failed", { fault });
+      });
+      await expect(failed).rejects.toMatchObject({ code });
+      expect(await work("mine", ({ known }) => known("n", async () => "made anew"))).toBe(code);
+    }
+  });
+
   it("never removes what it did not make", async () => {
     await mkdir(join(folder, "out.unfinished"));
     await writeFile(join(folder, "out.unfinished", "letter.txt"), "");
     await expect(work("mine", count)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
     expect(await readdir(join(folder, "out.unfinished"))).toEqual(["letter.txt"]);
+    // The name of our own file alone proves nothing, and among our own files others may stand.
+    await rename(join(folder, "out.unfinished", "letter.txt"), join(folder, "out.unfinished", "run"));
+    await expect(work("mine", count)).rejects.toMatchObject({ code: "OUTPUT_EXISTS" });
+    await rm(join(folder, "out.unfinished"), { recursive: true });
+    await expect(work("mine", () => Promise.reject(interrupted))).rejects.toBe(interrupted);
+    await writeFile(join(folder, "out.unfinished", "letter.txt"), "");
+    await expect(work("another", count)).rejects.toMatchObject({ code: "OUTPUT_EXISTS", got: "letter.txt" });
   });
 
   it("without an output keeps nothing", async () => {

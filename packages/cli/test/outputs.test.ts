@@ -178,10 +178,11 @@ describe("disks", () => {
   it("that are full end a command in one coded line, and keep nothing half-written", async (context) => {
     // The model has 4 layers of 32 channels: 0.1 MB.
     const ran = await onDisk("size=64k", async (disk) => {
-      for (const name of ["merge", "export", "capture", "quantize"] as const) {
+      for (const name of ["merge", "export", "capture", "quantize", "trace"] as const) {
         writeFileSync(join(disk, "full"), new Uint8Array(60_000));
-        const { code, stderr } = await layerfold(...commands[name](), "--out", join(disk, "out"), "--quiet");
-        expect([name, code, stderr.split(":")[0]]).toEqual([name, 1, "error DISK_FULL"]);
+        const { code, error } = await json(...commands[name](), "--out", join(disk, "out"));
+        expect([name, code, error.code]).toEqual([name, 1, "DISK_FULL"]);
+        expect(error.where).toMatch(/disk\/out[\w./]*$/);
         expect(readdirSync(disk)).toEqual(["full"]);
       }
     });

@@ -4,7 +4,7 @@ import { LayerfoldError } from "@layerfold/core";
 import { fileError } from "../file-error.js";
 import { foreignFiles, recordMadeFiles } from "./made-files.js";
 import { isWithin, makeFolder, realPath } from "./real-path.js";
-import { sweepLeftovers, temporaryBeside } from "./temporary.js";
+import { errorOfPath, sweepLeftovers, temporaryBeside } from "./temporary.js";
 import { syncFolder, syncTree } from "./write-file.js";
 
 /** What may be written where. */
@@ -62,7 +62,7 @@ export async function writeFolder<T>(
     return result;
   } catch (error) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {});
-    throw fileError(error, directory);
+    throw errorOfPath(fileError(error, directory), temporary, directory);
   }
 }
 
@@ -118,7 +118,7 @@ export async function refuseInputs(
       if (!isWithin(path, target) && !isWithin(target, path)) continue;
       const relation =
         path === target ? "is an input" : isWithin(path, target) ? "holds an input" : "lies in an input";
-      throw new LayerfoldError("OUTPUT_OVERLAPS_INPUT", `the output ${relation}, and would destroy it`, {
+      throw new LayerfoldError("OUTPUT_OVERLAPS_INPUT", `the output ${relation}, which stays as it is`, {
         wanted: "another place",
         got: input,
         where: output,

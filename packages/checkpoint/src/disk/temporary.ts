@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { LayerfoldError } from "@layerfold/core";
 import { makeFolder } from "./real-path.js";
 
 /**
@@ -17,6 +18,19 @@ export function temporaryBeside(path: string, kind: "tmp" | "old" = "tmp"): stri
   // What stood there before stays visible, so that one finds it should the machine stop at that moment.
   const hidden = kind === "tmp" ? "." : "";
   return join(dirname(path), `${hidden}${basename(path)}.layerfold-${owner}.${kind}`);
+}
+
+/** An error as whoever knows no temporary names reads it: with the name that was to be given in the end. */
+export function errorOfPath(error: unknown, temporary: string, path: string): unknown {
+  if (!(error instanceof LayerfoldError) || !error.where?.includes(temporary)) return error;
+  const { code, reason, wanted, got, where, fault } = error;
+  return new LayerfoldError(code, reason, {
+    wanted,
+    got,
+    where: where.replace(temporary, path),
+    fault,
+    cause: error,
+  });
 }
 
 /**
