@@ -22,11 +22,24 @@ export function keptResults(folder: string, shared: unknown): Known {
       .digest("hex");
     const file = join(folder, hash.slice(0, 32));
     const before = await readFile(file).catch(() => undefined);
-    if (before !== undefined) return deserialize(before) as T;
+    if (before !== undefined) return read<T>(before, file);
     const made = await make();
     await writeWholeFile(file, serialize(made));
     return made;
   };
+}
+
+function read<T>(bytes: Uint8Array, file: string): T {
+  try {
+    return deserialize(bytes) as T;
+  } catch (cause) {
+    const wanted = "the file removed: then it is made anew";
+    throw new LayerfoldError("RESULT_DAMAGED", "a kept result cannot be read", {
+      wanted,
+      where: file,
+      cause,
+    });
+  }
 }
 
 /** Where a command does its work. */

@@ -51,7 +51,7 @@ export function captureCommand(signal: AbortSignal): Command {
       "ONNX only: the value that block l leaves in the residual stream, {layer} standing for l",
     )
     .option("--tokenizer <folder>", "where the tokenizer is (default: the model's folder)")
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "folder to write")
     .action(async (modelPath: string, options: CaptureOptions) => {
       const run = createRun(options, signal);

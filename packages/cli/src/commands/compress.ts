@@ -100,7 +100,7 @@ export function compressCommand(signal: AbortSignal): Command {
       "--dry-run",
       "print the plans with the shares of layers and parameters that go, and write nothing",
     )
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
     .action(async (model: string, { then: quantizations, ...given }: CompressOptions) => {
       const { planner, strategy, repair, measure, embedding, ...options } = given;

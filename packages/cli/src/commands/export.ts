@@ -32,7 +32,7 @@ export function exportCommand(signal: AbortSignal): Command {
         .choices(["0", "4"])
         .default("4"),
     )
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "onnx/model.onnx, onnx/model.onnx_data, config.json and the tokenizer")
     .action(async (modelPath: string, options: ExportOptions) => {
       const run = createRun(options, signal);

@@ -16,7 +16,7 @@ export function importCommand(signal: AbortSignal): Command {
         .choices(["float32", "bfloat16", "float16"])
         .default("float32"),
     )
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write")
     .action(
       async (

@@ -41,7 +41,7 @@ export function mergeCommand(signal: AbortSignal): Command {
     .requiredOption("--plan <file>", "plan that `layerfold plan` wrote, or your own")
     .option("--strategy <name>", "how layers become one, or a path to a module", "weighted")
     .option("--repair <name>", "closed-form correction afterwards; needs --calibration")
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option(
       "--dry-run",
       "check the plan, print the shares of layers and parameters that go, and write nothing",

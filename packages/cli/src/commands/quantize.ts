@@ -89,7 +89,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
       (value: string, before: string[] = []) => [...before, value],
     )
     .option("--plan <file>", "of --reuse: the plan of the fold (default: no layer was removed)")
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .action(async (modelPath: string, options: QuantizeOptions) => {
       const run = createRun(options, signal);
@@ -229,7 +229,7 @@ export function dequantizeCommand(signal: AbortSignal): Command {
         "element type of the weights that were quantised (default: as the norms)",
       ).choices(["float32", "bfloat16", "float16"]),
     )
-    .option("--force", "replace a folder that is not empty")
+    .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write")
     .action(
       async (
