@@ -1,6 +1,6 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "@layerfold/checkpoint";
+import { openSafetensors, readTextFile, type SafetensorsFile, writeSafetensors } from "@layerfold/checkpoint";
 import {
   type Activations,
   contiguousData,
@@ -122,7 +122,7 @@ export async function loadActivations(
 async function readHeader(path: string): Promise<z.infer<typeof headerSchema>> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readTextFile(path);
   } catch (cause) {
     throw new LayerfoldError("RECORDING_MISSING", "no recorded activations here", {
       wanted: headerName,

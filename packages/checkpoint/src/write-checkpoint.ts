@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
@@ -9,6 +9,7 @@ import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
+import { readTextFile } from "./text-file.js";
 
 export interface CheckpointContent {
   readonly config: ModelConfig;
@@ -53,7 +54,7 @@ export async function writeCheckpoint(
     await rm(temporary, { recursive: true, force: true });
     await mkdir(temporary, { recursive: true });
     if (carryFrom) await carryFiles(carryFrom.directory, temporary);
-    const original = carryFrom && (await readFile(join(carryFrom.directory, "config.json"), "utf8"));
+    const original = carryFrom && (await readTextFile(join(carryFrom.directory, "config.json")));
     await writeFile(join(temporary, "config.json"), serializeConfig(config, original));
     for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(temporary, name), data);
     await writeShards(temporary, tensors, content.maxShardBytes ?? 5e9, ctx);

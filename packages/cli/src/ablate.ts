@@ -1,7 +1,7 @@
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import { openCheckpoint } from "@layerfold/checkpoint";
+import { openCheckpoint, readTextFile } from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
@@ -54,11 +54,12 @@ const recipeSchema = z.strictObject({
 /** An ablation grid: every combination of its lists is one cell. */
 type Recipe = z.output<typeof recipeSchema>;
 
-/** @throws RECIPE_INVALID, naming the field */
+/** @throws RECIPE_INVALID, naming the field, and what `readTextFile` throws */
 async function readRecipe(file: string): Promise<Recipe> {
+  const text = await readTextFile(file);
   let content: unknown;
   try {
-    content = parse(await readFile(file, "utf8"));
+    content = parse(text);
   } catch (cause) {
     throw new LayerfoldError("RECIPE_INVALID", `cannot read the recipe: ${(cause as Error).message}`, {
       where: file,

@@ -1,6 +1,12 @@
-import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { type Checkpoint, carryFiles, refuseOccupied, serializeConfig } from "@layerfold/checkpoint";
+import {
+  type Checkpoint,
+  carryFiles,
+  readTextFile,
+  refuseOccupied,
+  serializeConfig,
+} from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { type GraphBuilder, graphBuilder, type Value } from "@layerfold/onnx";
 import { block } from "./block.js";
@@ -47,7 +53,7 @@ export async function exportOnnx(
     await mkdir(join(temporary, "onnx"), { recursive: true });
     await carryFiles(checkpoint.directory, temporary);
     const { quantization_config: _, ...config } = checkpoint.config;
-    const original = await readFile(join(checkpoint.directory, "config.json"), "utf8");
+    const original = await readTextFile(join(checkpoint.directory, "config.json"));
     // What transformers.js looks at to open weights that lie beside the graph.
     const usage = { "transformers.js_config": { use_external_data_format: true } };
     await writeFile(join(temporary, "config.json"), serializeConfig({ ...config, ...usage }, original));
