@@ -132,8 +132,9 @@ describe("self", () => {
 it("answers are the letters' tokens, the only targets", async () => {
   const { sequences, weight } = await readAnswers(
     `${join(data, "questions-dev.jsonl")}[0:2]`,
-    tokenizer,
-    0.5,
+    { tokenizer, context: 512 },
+    { questionWeight: 0.5 },
+    run,
   );
   expect(weight).toBe(0.5);
   // The right choices of the first two rows of the file.

@@ -17,7 +17,7 @@ import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
 import { fileSource, parseCalibration, sourceName, type TextSource } from "./text-source.js";
 import type { Known } from "./unfinished.js";
-import { windowFor } from "./window.js";
+import { questionWindow, windowFor } from "./window.js";
 
 export interface CalibrationOptions {
   /** Default 512, or the model's context where that is shorter. */
@@ -75,7 +75,7 @@ export async function readCalibration(
     parsed.map(async (source) => ({
       source,
       share: source.share ?? 1 / parsed.length,
-      ...(await documentsOf(source)),
+      ...(await documentsOf(source, run)),
     })),
   );
   const windowsOf = ({ documents, range }: (typeof texts)[number], maxTokens?: number) =>
@@ -175,16 +175,16 @@ export function tokensOf(sequences: readonly TokenSequence[]): number {
 }
 
 /** What a source's file holds, and which part of it is meant; nothing for text that is yet to be made up. */
-async function documentsOf({
-  file,
-  task,
-  range,
-}: TextSource): Promise<{ documents?: Documents; range?: TextRange }> {
+async function documentsOf(
+  { file, task, range }: TextSource,
+  run: Run,
+): Promise<{ documents?: Documents; range?: TextRange }> {
   if (file === undefined) return {};
-  if (task === undefined) return { documents: await readDocuments(file), range };
+  if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), range };
   // A part of a benchmark's file is one of its questions, however many answers each is read with.
   const [id, wrong] = task.split("+");
-  const texts = answeredTexts(await readBenchmarkRows(id, { file, range }), { wrong: wrong !== undefined });
+  const benchmark = await readBenchmarkRows(id, { file, range }, run);
+  const texts = answeredTexts(benchmark, { wrong: wrong !== undefined });
   return { documents: { kind: "documents", texts, file } };
 }
 
@@ -250,11 +250,17 @@ export async function answerFacts(questions: string | undefined): Promise<Record
   return questions === undefined ? {} : { calibrationQuestions: await textFact(fileSource(questions)) };
 }
 
-/** The questions that a planner weighs, `FILE` or `FILE[from:to]`. @throws as reading questions, TEXT_RANGE */
+/**
+ * The questions that a planner weighs, `FILE` or `FILE[from:to]`.
+ * @throws as reading questions, TEXT_RANGE, WINDOW_TOO_LONG
+ */
 export async function readAnswers(
   questions: string,
-  tokenizer: Tokenizer,
-  weight = 1,
+  { tokenizer, context }: { readonly tokenizer: Tokenizer; readonly context: number },
+  { window, questionWeight: weight = 1 }: { readonly window?: number; readonly questionWeight?: number },
+  run: Run,
 ): Promise<WeighedAnswers> {
-  return { sequences: answeredQuestions(tokenizer, await readQuestionRows(questions)), weight };
+  const contextLength = questionWindow(window, context);
+  const rows = await readQuestionRows(questions, run);
+  return { sequences: answeredQuestions(tokenizer, rows, { contextLength }, run.ctx.report), weight };
 }
