@@ -90,6 +90,14 @@ describe("readTextFile", () => {
     ["a surrogate as UTF-8", bytes([0xed, 0xa0, 0x80]), "TEXT_ENCODING", /byte 0$/],
     ["half of UTF-16", bytes([0xff, 0xfe, 0x61, 0, 0x62]), "TEXT_ENCODING", /byte 4$/],
     ["half a pair in UTF-16", bytes([0xff, 0xfe, 0x61, 0, 0, 0xd8, 0x61, 0]), "TEXT_ENCODING", /byte 4$/],
+    [
+      "safetensors",
+      bytes([64, 9, 1, 0, 0, 0, 0, 0], '{"a":1}', [0xff, 0xff]),
+      "FILE_NOT_TEXT",
+      /safetensors/,
+    ],
+    ["a tar archive", bytes("a".repeat(257), "ustar"), "FILE_NOT_TEXT", /tar/],
+    ["what is no text long before it is no UTF-8", bytes("aü", [0], [0xff]), "FILE_NOT_TEXT", /byte 3$/],
     ["a zero", bytes("aü", [0], "b"), "FILE_NOT_TEXT", /binary data.*byte 3$/],
     // As UTF-16 they would be letters and control characters.
     [

@@ -54,8 +54,8 @@ const gzipMagic = [0x1f, 0x8b];
 
 const ascii = (text: string) => Array.from(text, (c) => c.charCodeAt(0));
 
-/** First bytes of what is often given in a text's place; each long or odd enough that no text begins so. */
-const formats: readonly (readonly [name: string, magic: readonly number[]])[] = [
+/** Bytes of what is often given in a text's place, first ones or at `offset`; each long or odd enough that no text has them there. */
+const formats: readonly (readonly [name: string, magic: readonly number[], offset?: number])[] = [
   ["gzip within gzip", gzipMagic],
   ["Parquet", ascii("PAR1")],
   ["Arrow", ascii("ARROW1")],
@@ -68,10 +68,12 @@ const formats: readonly (readonly [name: string, magic: readonly number[]])[] = 
   ["7-Zip", [...ascii("7z"), 0xbc, 0xaf, 0x27, 0x1c]],
   ["GGUF", [...ascii("GGUF"), 2, 0]],
   ["GGUF", [...ascii("GGUF"), 3, 0]],
+  ["safetensors", [0, 0, 0, 0, ...ascii('{"')], 4],
   ["HDF5", [0x89, ...ascii("HDF"), 13, 10, 26, 10]],
   ["NumPy", [0x93, ...ascii("NUMPY")]],
   ["SQLite", ascii("SQLite format 3\0")],
   ["Avro", [...ascii("Obj"), 1]],
+  ["a tar archive", ascii("ustar"), 257],
   ["an old Office document", [0xd0, 0xcf, 0x11, 0xe0]],
   ["RTF", ascii("{\\rtf1")],
   ["PNG", [0x89, ...ascii("PNG")]],
@@ -88,7 +90,7 @@ const marks = [
 ] as const;
 
 function decode(bytes: Buffer, file: string): { text: string; notes: string[] } {
-  const format = formats.find(([, magic]) => startsWith(bytes, magic));
+  const format = formats.find(([, magic, offset]) => startsWith(bytes.subarray(offset), magic));
   if (format) throw notText(format[0], file);
   const marked = marks.find(([, mark]) => startsWith(bytes, mark));
   const encoding = marked?.[0] ?? unmarkedEncoding(bytes);
@@ -98,14 +100,16 @@ function decode(bytes: Buffer, file: string): { text: string; notes: string[] } 
     ...(encoding === "utf-8" ? [] : [`read as ${encoding.toUpperCase()}`]),
     ...(marked ? ["byte order mark dropped"] : []),
   ];
-  const text =
-    encoding === "utf-8" ? decodeUtf8(body, start, file) : decodeUtf16(body, encoding, start, file);
+  if (encoding === "utf-8") {
+    const zero = body.indexOf(0);
+    if (zero >= 0) throw notText("binary data", `${file}, byte ${start + zero}`);
+    return { text: decodeUtf8(body, start, file), notes };
+  }
+  const text = decodeUtf16(body, encoding, start, file);
   // Where we had to guess, nothing may speak against it.
-  const guessed = !marked && encoding !== "utf-8";
-  const control = guessed ? text.search(/[^\P{Cc}\s]/u) : text.indexOf("\0");
-  if (control < 0) return { text, notes };
-  const offset = encoding === "utf-8" ? Buffer.byteLength(text.slice(0, control)) : 2 * control;
-  throw notText("binary data", `${file}, byte ${start + offset}`);
+  const control = marked ? text.indexOf("\0") : text.search(/[^\P{Cc}\s]/u);
+  if (control >= 0) throw notText("binary data", `${file}, byte ${start + 2 * control}`);
+  return { text, notes };
 }
 
 /** Text of Latin letters, digits and spaces has a zero in every other byte of UTF-16; no other text has zeros. */

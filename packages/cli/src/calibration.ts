@@ -262,5 +262,8 @@ export async function readAnswers(
 ): Promise<WeighedAnswers> {
   const contextLength = questionWindow(window, context);
   const rows = await readQuestionRows(questions, run);
-  return { sequences: answeredQuestions(tokenizer, rows, { contextLength }, run.ctx.report), weight };
+  return {
+    sequences: answeredQuestions(tokenizer, rows, { contextLength, name: questions }, run.ctx.report),
+    weight,
+  };
 }

@@ -105,7 +105,7 @@ export async function taskQuality(
     model,
     tokenizer,
     benchmark,
-    { contextLength },
+    { contextLength, name },
     ctx,
   );
   const quality = {

@@ -71,8 +71,9 @@ export async function scoreBenchmark(
   options: QuestionOptions,
   ctx: RunContext,
 ): Promise<BenchmarkScore> {
-  if (benchmark.kind === "last-word") return lastWord(model, tokenizer, benchmark.rows, options, ctx);
-  const { acc, acc_norm, chosen } = await choiceLikelihood(model, tokenizer, benchmark.rows, options, ctx);
+  const named = { name: benchmark.id, ...options };
+  if (benchmark.kind === "last-word") return lastWord(model, tokenizer, benchmark.rows, named, ctx);
+  const { acc, acc_norm, chosen } = await choiceLikelihood(model, tokenizer, benchmark.rows, named, ctx);
   return { acc, acc_norm, chosen };
 }
 

@@ -56,7 +56,7 @@ export async function choiceLikelihood(
       continuation,
     })),
   );
-  const pairs = encodePairs(tokenizer, rows, contextLength, ctx.report);
+  const pairs = encodePairs(tokenizer, rows, options, ctx.report);
   const sums = new Float64Array(pairs.length);
   let done = 0;
   const advance = (count: number) => {

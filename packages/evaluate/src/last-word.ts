@@ -42,7 +42,7 @@ export async function lastWord(
     }
     return [{ context: text.slice(0, space), continuation: text.slice(space + 1).trimEnd() }];
   });
-  const pairs = encodePairs(tokenizer, rows, options.contextLength, ctx.report);
+  const pairs = encodePairs(tokenizer, rows, options, ctx.report);
   // One row of logits is wanted for each token of the word, and a row for each is less than the whole text's logits.
   const targets = pairs.flatMap(({ ids, from }, index) =>
     ids.slice(from).map((id, i) => ({ index, prefix: ids.slice(0, from + i), id })),

@@ -39,8 +39,7 @@ export async function multipleChoice(
   options: QuestionOptions,
   ctx: RunContext,
 ): Promise<Accuracy> {
-  const { contextLength } = options;
-  const { prompts, letters } = asked(tokenizer, questions, contextLength, ctx.report);
+  const { prompts, letters } = asked(tokenizer, questions, options, ctx.report);
   const right: { subject: string; right: boolean }[] = new Array(questions.length);
   let done = 0;
   for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
@@ -65,11 +64,16 @@ export async function multipleChoice(
 export function answeredQuestions(
   tokenizer: Tokenizer,
   questions: readonly Question[],
-  { contextLength = Number.POSITIVE_INFINITY }: Pick<QuestionOptions, "contextLength"> = {},
+  { contextLength = Number.POSITIVE_INFINITY, name }: QuestionOptions = {},
   report?: RunContext["report"],
 ): TokenSequence[] {
   // The letter stands in the sequence too.
-  const { prompts, letters } = asked(tokenizer, questions, contextLength - 1, report);
+  const { prompts, letters } = asked(
+    tokenizer,
+    questions,
+    { contextLength: contextLength - 1, name },
+    report,
+  );
   return prompts.map((prompt, i) => ({
     ids: Int32Array.from([...prompt, letters[questions[i].answer]]),
     scoredFrom: prompt.length,
@@ -80,19 +84,19 @@ export function answeredQuestions(
 function asked(
   tokenizer: Tokenizer,
   questions: readonly Question[],
-  contextLength: number | undefined,
+  options: QuestionOptions,
   report: RunContext["report"],
 ) {
   if (questions.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
   const whole = questions.map((question) => promptIds(tokenizer, choicePrompt(question)));
-  const prompts = whole.map(({ ids }) => cutLeft(ids, contextLength));
+  const prompts = whole.map(({ ids }) => cutLeft(ids, options.contextLength));
   reportPrompts(
     {
       asked: questions.length,
       begun: whole.filter(({ ownBegin }) => ownBegin).length,
       cut: prompts.filter((prompt, i) => prompt.length < whole[i].ids.length).length,
     },
-    contextLength,
+    options,
     report,
   );
   const most = questions.reduce((max, { choices }) => Math.max(max, choices.length), 0);

@@ -31,7 +31,7 @@ describe("encodePairs", () => {
     const { diagnostics, report } = listener();
     // With its begin token the first has 7 tokens, 2 of them the answer; the second 4, the third 3 and 4.
     const rows = [row("aaaa", "aa"), row("a", "aa"), [...row("", "aa"), ...row("a", "aa")]];
-    const pairs = encodePairs(tokenizer, rows, 3, report);
+    const pairs = encodePairs(tokenizer, rows, { contextLength: 3, name: "piqa" }, report);
     expect(pairs.map(({ ids, from }) => [ids.length, from])).toEqual([
       [4, 2],
       [4, 2],
@@ -44,16 +44,18 @@ describe("encodePairs", () => {
     expect(diagnostics).toEqual([
       expect.objectContaining({
         code: "QUESTIONS_CUT",
-        message: expect.stringContaining("1 of 3 questions"),
+        message: expect.stringContaining("piqa: 1 of 3 "),
       }),
     ]);
   });
 
   it("refuses an answer that the model cannot see", () => {
-    expect(encodePairs(tokenizer, [row("aaa", "bbb")], 3, undefined)).toMatchObject([{ from: 1 }]);
-    expect(() => encodePairs(tokenizer, [row("a", "b"), row("aaa", "bbb")], 2, undefined)).toThrow(
-      expect.objectContaining({ code: "QUESTION_TOO_LONG", where: "question 1", got: "3" }),
-    );
+    expect(encodePairs(tokenizer, [row("aaa", "bbb")], { contextLength: 3 }, undefined)).toMatchObject([
+      { from: 1 },
+    ]);
+    expect(() =>
+      encodePairs(tokenizer, [row("a", "b"), row("aaa", "bbb")], { contextLength: 2 }, undefined),
+    ).toThrow(expect.objectContaining({ code: "QUESTION_TOO_LONG", where: "questions, row 1", got: "3" }));
   });
 
   it("gives no begin token to what begins with it, and counts", () => {
@@ -68,7 +70,7 @@ describe("encodePairs", () => {
     };
     const { diagnostics, report } = listener();
     const rows = [row("^Mara went", "home"), row("Mara went", "home")];
-    const [begun, plain] = encodePairs(spelled, rows, undefined, report);
+    const [begun, plain] = encodePairs(spelled, rows, {}, report);
     expect(begun).toEqual(plain);
     expect(diagnostics).toEqual([
       expect.objectContaining({ code: "BEGIN_TOKEN_PRESENT", message: expect.stringContaining("1 of 2") }),

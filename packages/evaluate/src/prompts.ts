@@ -5,6 +5,8 @@ import type { BatchOptions } from "./batch-budget.js";
 export interface QuestionOptions extends BatchOptions {
   /** Most tokens that the model is shown at once; what is longer loses its beginning, and is counted. Default: no limit. */
   readonly contextLength?: number;
+  /** What reports call the questions; default "questions". */
+  readonly name?: string;
 }
 
 /** Token ids of something and what goes on after it. */
@@ -23,7 +25,7 @@ export interface Pair {
 export function encodePairs(
   tokenizer: Tokenizer,
   rows: readonly (readonly { readonly context: string; readonly continuation: string }[])[],
-  contextLength: number | undefined,
+  { contextLength, name }: QuestionOptions,
   report: RunContext["report"],
 ): Pair[] {
   let begun = 0;
@@ -40,7 +42,7 @@ export function encodePairs(
         {
           wanted: `at most ${contextLength} tokens`,
           got: `${ids.length - from}`,
-          where: `question ${index}`,
+          where: `${name ?? "questions"}, row ${index}`,
         },
       );
     });
@@ -48,7 +50,7 @@ export function encodePairs(
     if (whole.some(({ ids }, i) => kept[i].ids.length < ids.length)) cut++;
     return kept;
   });
-  reportPrompts({ asked: rows.length, begun, cut }, contextLength, report);
+  reportPrompts({ asked: rows.length, begun, cut }, { contextLength, name }, report);
   return pairs;
 }
 
@@ -71,7 +73,7 @@ export function cutLeft(ids: readonly number[], most = Number.POSITIVE_INFINITY)
 /** Says how many questions were not asked as they stand. */
 export function reportPrompts(
   { asked, begun, cut }: { readonly asked: number; readonly begun: number; readonly cut: number },
-  contextLength: number | undefined,
+  { contextLength, name = "questions" }: QuestionOptions,
   report: RunContext["report"],
 ): void {
   if (begun > 0) {
@@ -79,7 +81,7 @@ export function reportPrompts(
       type: "diagnostic",
       severity: "info",
       code: "BEGIN_TOKEN_PRESENT",
-      message: `${begun} of ${asked} questions begin with the begin token themselves; it is not given a second time`,
+      message: `${name}: ${begun} of ${asked} begin with the begin token themselves; it is not given a second time`,
     });
   }
   if (cut > 0) {
@@ -87,7 +89,7 @@ export function reportPrompts(
       type: "diagnostic",
       severity: "warning",
       code: "QUESTIONS_CUT",
-      message: `${cut} of ${asked} questions are longer than the ${contextLength} tokens that the model sees at once and lost their beginning`,
+      message: `${name}: ${cut} of ${asked} are longer than the ${contextLength} tokens that the model sees at once and lost their beginning`,
     });
   }
 }
