@@ -13,6 +13,7 @@ import {
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
+import { ablationCsv, ablationMarkdown } from "./ablation-table.js";
 import { readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
@@ -271,8 +272,8 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       run,
     );
     await writeJson(join(out, "manifest.json"), manifest);
-    await writeWholeFile(join(out, "ablation.csv"), toCsv(cells));
-    await writeWholeFile(join(out, "ablation.md"), toMarkdown(cells));
+    await writeWholeFile(join(out, "ablation.csv"), ablationCsv(cells));
+    await writeWholeFile(join(out, "ablation.md"), ablationMarkdown(cells));
     await writeWholeFile(
       join(out, "report.html"),
       renderAblationReport({
@@ -289,32 +290,4 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
   } finally {
     await checkpoint.close();
   }
-}
-
-const columns = [
-  "measure",
-  "planner",
-  "strategy",
-  "repair",
-  "removed",
-  "perplexity",
-  "perplexity_ratio",
-  "accuracy",
-  "accuracy_stderr",
-] as const satisfies readonly (keyof AblationCell)[];
-
-function toCsv(cells: readonly AblationCell[]): string {
-  return `${[columns, ...cells.map((cell) => columns.map((column) => cell[column] ?? ""))].map((row) => row.join(",")).join("\n")}\n`;
-}
-
-/** The same as a Markdown table, figures to four digits. */
-function toMarkdown(cells: readonly AblationCell[]): string {
-  const show = (value: string | number | null) =>
-    value === null
-      ? "–"
-      : typeof value === "number" && !Number.isInteger(value)
-        ? value.toFixed(4)
-        : `${value}`;
-  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
-  return `${[line(columns), line(columns.map(() => "---")), ...cells.map((cell) => line(columns.map((c) => show(cell[c]))))].join("\n")}\n`;
 }
