@@ -60,7 +60,7 @@ const defaultSelfTokens = 16_384;
 /**
  * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.4,piqa:rows.jsonl:0.1` or `self`. Of each text windows are taken evenly from its
  * whole length, as many as its share asks for; the same arguments and seed give the same tokens.
- * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts and benchmarks throws
+ * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, CALIBRATION_TOO_SMALL, and what reading texts and benchmarks throws
  */
 export async function readCalibration(
   sources: string | readonly TextSource[],
@@ -92,12 +92,23 @@ export async function readCalibration(
     );
   const tokens = total === Infinity ? defaultSelfTokens : total;
 
+  const fits = (i: number) => (whole?.[i]?.tokenCount ?? Infinity) <= Math.round(tokens * texts[i].share);
+  const least = Math.min(
+    ...texts.filter(({ documents }, i) => documents && !fits(i)).map(({ share }) => share),
+  );
+  if (Math.round(tokens * least) < window) {
+    throw new LayerfoldError("CALIBRATION_TOO_SMALL", "a text's calibration tokens do not fill one window", {
+      wanted: `at least ${Math.ceil(window / least)} tokens (a window of ${window} of every text), or a shorter --window`,
+      got: `${Math.floor(tokens)}`,
+      where: asked === undefined ? "--calibration" : "--calibration-tokens",
+    });
+  }
   const parts: { sequences: readonly TokenSequence[]; cut?: TokenSequences; fact: CalibrationFact }[] = [];
   for (const [i, text] of texts.entries()) {
     const { source, share } = text;
     const wanted = Math.round(tokens * share);
     const all = whole?.[i];
-    const cut = all && all.tokenCount <= wanted ? all : windowsOf(text, wanted);
+    const cut = all && fits(i) ? all : windowsOf(text, wanted);
     const sequences = cut?.sequences ?? (await selfSequences(model, wanted, window, options, run));
     const count = tokensOf(sequences);
     parts.push({
