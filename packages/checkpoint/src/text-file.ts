@@ -15,7 +15,7 @@ export interface TextFileOptions {
 
 /**
  * Reads a file that people make: UTF-8, or UTF-16 that is marked or plain to see, through gzip if it is packed. A byte order mark is
- * dropped and CRLF becomes LF, as Python reads text; both are reported. What is not text is refused and never guessed at.
+ * dropped and CRLF becomes LF; both are reported. What is not text is refused and never guessed at.
  *
  * @throws FILE_MISSING, FILE_DENIED, FILE_ERROR; FILE_NOT_TEXT naming the format, TEXT_ENCODING naming the byte, GZIP_INVALID,
  * TEXT_TOO_LARGE

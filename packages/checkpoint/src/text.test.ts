@@ -266,6 +266,11 @@ describe("tokenWindows", () => {
       [1, 103, 2],
     ]);
     expect(events).toEqual([expect.objectContaining({ code: "DOCUMENTS_TRUNCATED", severity: "warning" })]);
+    const ends = cut(documents("abcdef", "g"), { window: 4, keepEnd: true });
+    expect(ends.sequences.map(({ ids }) => [...ids])).toEqual([
+      [100, 101, 102, 2],
+      [1, 103, 2],
+    ]);
   });
 
   it("takes whole documents up to the limit, or evenly", () => {

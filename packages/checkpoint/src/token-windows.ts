@@ -15,6 +15,8 @@ export interface WindowOptions {
   readonly maxTokens?: number;
   /** Where `maxTokens` leaves some out: take windows evenly over the whole text instead of from its beginning. Default false. */
   readonly spread?: boolean;
+  /** Of documents longer than the window keep the end, where a question's answer stands, instead of the beginning. Default false. */
+  readonly keepEnd?: boolean;
   /** Use only this part: rows of documents, tokens of a stream; `to` is exclusive and absent means to the end. */
   readonly range?: TextRange;
 }
@@ -67,7 +69,13 @@ export function tokenWindows(
   report?: RunContext["report"],
 ): TokenSequences {
   const { beginToken = "auto", window = 512 } = options;
-  const { stride = window, maxTokens = Number.POSITIVE_INFINITY, spread = false, range } = options;
+  const {
+    stride = window,
+    maxTokens = Number.POSITIVE_INFINITY,
+    spread = false,
+    keepEnd = false,
+    range,
+  } = options;
   const wanted = beginToken === "always" || (beginToken === "auto" && documents.kind === "documents");
   if (beginToken === "always" && tokenizer.beginId === undefined) {
     throw new LayerfoldError("TOKENIZER_NO_BEGIN", "the tokenizer has no begin token", {
@@ -92,8 +100,14 @@ export function tokenWindows(
   }
   const sequences =
     documents.kind === "stream"
-      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread, range }, report)
-      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, range }, report);
+      ? streamWindows(
+          documents,
+          tokenizer,
+          begin,
+          { window, stride, maxTokens, spread, keepEnd, range },
+          report,
+        )
+      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, keepEnd, range }, report);
   return {
     sequences,
     beginTokenGiven: begin.length > 0,
@@ -191,7 +205,7 @@ function documentSequences(
   { texts, file }: Documents & { kind: "documents" },
   tokenizer: Tokenizer,
   begin: readonly number[],
-  { window, maxTokens, spread, range }: Limits,
+  { window, maxTokens, spread, keepEnd, range }: Limits,
   report: RunContext["report"],
 ): TokenSequence[] {
   if (range) checkRange(range, texts.length, true, "rows", file);
@@ -208,7 +222,7 @@ function documentSequences(
     if (end.length > 0 && own.at(-1) === end[0]) own.pop();
     const all = [...begin, ...own, ...end];
     if (all.length < 2) continue;
-    const ids = Int32Array.from(all.slice(0, window));
+    const ids = Int32Array.from(keepEnd ? all.slice(-window) : all.slice(0, window));
     if (!spread && total + ids.length > maxTokens) break;
     if (all.length > window) truncated++;
     if (ownBegin) begun++;
@@ -223,7 +237,7 @@ function documentSequences(
       type: "diagnostic",
       severity: "warning",
       code: "DOCUMENTS_TRUNCATED",
-      message: `${file}: ${truncated} of ${rows.length} documents are longer than ${window} tokens and were cut off`,
+      message: `${file}: ${truncated} of ${rows.length} documents are longer than ${window} tokens and ${keepEnd ? "lost their beginning" : "were cut off"}`,
     });
   }
   reportBegun(begun, `${rows.length} documents`, file, report);

@@ -185,7 +185,8 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     };
 
     await mkdir(out, { recursive: true });
-    const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
+    // What is odd about the questions is said once: the folds are asked the same.
+    const dense = await measureQuality(checkpoint.directory, judgement, undefined, run);
     const pooling = parsePooling(recipe.pooling);
     const activations = await captureCheckpoint(checkpoint, calibration.sequences, pooling, run);
     const similarities: { measure: string; matrix: Matrix }[] = [];

@@ -103,6 +103,13 @@ describe("a calibration of several texts", () => {
       ),
     );
     expect(wrong.facts).toMatchObject([{ task: "piqa+wrong", range: "[1:]", windows: 4 }]);
+    // What is too long keeps its answer.
+    const short = await read(`piqa:${file}[1:]`, { window: 8 });
+    expect(short.sequences.map(({ ids }) => ids.length)).toEqual([8, 8]);
+    expect(short.sequences.map(({ ids }) => tokenizer.decode(ids))).toEqual([
+      expect.stringMatching(/push<\|end\|>$/),
+      expect.stringMatching(/sing<\|end\|>$/),
+    ]);
     await expect(read(`piqa+wrong:${file}[1:4]`)).rejects.toMatchObject({ code: "TEXT_RANGE" });
     await expect(read(`arc_easy:${file}`)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
   });

@@ -78,9 +78,14 @@ export async function readCalibration(
       ...(await documentsOf(source, run)),
     })),
   );
-  const windowsOf = ({ documents, range }: (typeof texts)[number], maxTokens?: number) =>
+  const windowsOf = ({ source, documents, range }: (typeof texts)[number], maxTokens?: number) =>
     documents &&
-    tokenWindows(documents, model.tokenizer, { window, range, maxTokens, spread: true }, run.ctx.report);
+    tokenWindows(
+      documents,
+      model.tokenizer,
+      { window, range, maxTokens, spread: true, keepEnd: source.task !== undefined },
+      run.ctx.report,
+    );
   // With no number given, the text that has the least for its share decides.
   const asked = options.calibrationTokens === "auto" ? undefined : options.calibrationTokens;
   const whole = asked === undefined ? texts.map((text) => windowsOf(text)) : undefined;
