@@ -1,8 +1,9 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type OutputRules,
   openSafetensors,
+  readTextFile,
   type SafetensorsFile,
   writeFolder,
   writeSafetensors,
@@ -124,7 +125,7 @@ export async function loadActivations(
 async function readHeader(path: string): Promise<z.infer<typeof headerSchema>> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readTextFile(path);
   } catch (cause) {
     throw new LayerfoldError("RECORDING_MISSING", "no recorded activations here", {
       wanted: headerName,

@@ -1,7 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { extname } from "node:path";
-import { LayerfoldError } from "@layerfold/core";
-import { fileError } from "./file-error.js";
+import { LayerfoldError, type RunContext } from "@layerfold/core";
+import { readTextFile, textExtension } from "./text-file.js";
 
 /** Text to be scored or calibrated on: one stream without joints, or documents that stand alone. */
 export type Documents =
@@ -10,26 +8,39 @@ export type Documents =
 
 /**
  * Reads a text file: `.jsonl` holds one document a line (its field `text`, or a bare string), `.json` a list of the same; any other
- * file is one stream.
- * @throws FILE_MISSING, TEXT_EMPTY, DOCUMENT_INVALID naming the line
+ * file is one stream. Each may be gzipped (`.jsonl.gz`).
+ * @param report - hears of line ends and marks that were not taken as they stood
+ * @throws TEXT_EMPTY, DOCUMENT_INVALID naming the line, and what `readTextFile` throws
  */
-export async function readDocuments(file: string): Promise<Documents> {
-  const content = await readFile(file, "utf8").catch((error) => {
-    throw fileError(error, file);
-  });
-  const extension = extname(file).toLowerCase();
+export async function readDocuments(file: string, report?: RunContext["report"]): Promise<Documents> {
+  const content = await readTextFile(file, { report });
+  const extension = textExtension(file);
   if (extension === ".jsonl" || extension === ".ndjson") {
-    return { kind: "documents", texts: jsonLines(content, file).map(textOf), file };
+    return documentsOf(jsonLines(content, file).map(textOf), file, report);
   }
   if (extension === ".json") {
     const list = parseJson(content, file);
     if (!Array.isArray(list)) throw invalid("not a list", file);
     if (list.length === 0) throw empty(file);
     const texts = list.map((value, index) => textOf({ value, where: `${file}, entry ${index}` }));
-    return { kind: "documents", texts, file };
+    return documentsOf(texts, file, report);
   }
   if (content.trim() === "") throw empty(file);
   return { kind: "stream", text: content, file };
+}
+
+/** Line ends inside a JSON string were written there by somebody, so they stay; but tokenizers were seldom trained on CRLF. */
+function documentsOf(texts: readonly string[], file: string, report: RunContext["report"]): Documents {
+  const count = texts.filter((text) => text.includes("\r\n")).length;
+  if (count > 0) {
+    report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "DOCUMENTS_CRLF",
+      message: `${file}: ${count} of ${texts.length} documents hold line ends CRLF, which are read as they stand and cost tokens that LF does not`,
+    });
+  }
+  return { kind: "documents", texts, file };
 }
 
 /** The values of a JSON-lines file with the place of each; blank lines do not count. @throws TEXT_EMPTY, DOCUMENT_INVALID */

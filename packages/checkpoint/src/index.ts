@@ -25,6 +25,7 @@ export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export { serializeConfig } from "./serialize-config.js";
+export { readTextFile, type TextFileOptions, textExtension } from "./text-file.js";
 export {
   type BeginTokenPolicy,
   rangeName,
@@ -34,7 +35,7 @@ export {
   tokenWindows,
   type WindowOptions,
 } from "./token-windows.js";
-export { openTokenizer, type Tokenizer } from "./tokenizer.js";
+export { openTokenizer, promptIds, type Tokenizer } from "./tokenizer.js";
 export {
   type CheckpointContent,
   carryFiles,

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
 import { checkTensors } from "./check-tensors.js";
@@ -8,6 +8,7 @@ import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
+import { readTextFile } from "./text-file.js";
 
 const hashChunk = 2 ** 24;
 
@@ -108,7 +109,7 @@ async function readModelConfig(directory: string): Promise<ModelConfig> {
 async function readJson(file: string, code: string): Promise<Record<string, unknown>> {
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, "utf8"));
+    value = JSON.parse(await readTextFile(file));
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
     throw new LayerfoldError(code, "not JSON", { got: cause.message, where: file, cause });

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { copyFile, lstat, mkdir, readFile, rename, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
@@ -11,6 +11,7 @@ import { LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core
 import { isCarried } from "./carried-files.js";
 import { syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
 import { fileError, isFileError } from "./file-error.js";
+import { readTextFile } from "./text-file.js";
 
 export interface HubSettings {
   /** Default the public hub. */
@@ -118,7 +119,7 @@ async function weightFiles(
       { wanted: "*.safetensors", where: model },
     );
   }
-  const index = JSON.parse(await readFile(join(snapshot, "model.safetensors.index.json"), "utf8"));
+  const index = JSON.parse(await readTextFile(join(snapshot, "model.safetensors.index.json")));
   const shards = [...new Set(Object.values<string>(index.weight_map ?? {}))];
   const missing = shards.find((path) => !entries.has(path));
   if (missing) {

@@ -1,7 +1,6 @@
-import { readFile } from "node:fs/promises";
-import { LayerfoldError, z } from "@layerfold/core";
+import { LayerfoldError, type RunContext, z } from "@layerfold/core";
 import { jsonLines } from "./documents.js";
-import { fileError } from "./file-error.js";
+import { readTextFile } from "./text-file.js";
 
 /** A multiple-choice question. */
 export interface Question {
@@ -24,12 +23,10 @@ const schema = z
 
 /**
  * Reads multiple-choice questions, one JSON object a line: `question`, `choices`, `answer` (an index from 0) and, if wanted, `subject`.
- * @throws FILE_MISSING, TEXT_EMPTY, DOCUMENT_INVALID, QUESTION_INVALID naming line and field
+ * @throws TEXT_EMPTY, DOCUMENT_INVALID, QUESTION_INVALID naming line and field, and what `readTextFile` throws
  */
-export async function readQuestions(file: string): Promise<Question[]> {
-  const content = await readFile(file, "utf8").catch((error) => {
-    throw fileError(error, file);
-  });
+export async function readQuestions(file: string, report?: RunContext["report"]): Promise<Question[]> {
+  const content = await readTextFile(file, { report });
   return jsonLines(content, file).map(({ value, where }) => {
     const parsed = schema.safeParse(value);
     if (parsed.success) return parsed.data;

@@ -9,7 +9,7 @@ import { batchBySize } from "./batch-by-size.js";
 import { type Documents, readDocuments } from "./documents.js";
 import { readQuestions } from "./questions.js";
 import { tokenWindows, type WindowOptions } from "./token-windows.js";
-import { openTokenizer, type Tokenizer } from "./tokenizer.js";
+import { openTokenizer, promptIds, type Tokenizer } from "./tokenizer.js";
 
 const foldling = fileURLToPath(new URL("../../../models/foldling/", import.meta.url));
 const code = (wanted: string) => expect.objectContaining({ code: wanted });
@@ -46,6 +46,16 @@ describe("openTokenizer", () => {
       chatTemplate: undefined,
     });
     expect(tokenizer.idOf("no such token")).toBeUndefined();
+  });
+
+  it("adds a prompt's begin token where it has none", () => {
+    const once = { ids: tokenizer.encode("Mara", { addSpecialTokens: true }), ownBegin: false };
+    expect(once.ids[0]).toBe(0);
+    expect(promptIds(tokenizer, "Mara")).toEqual(once);
+    expect(promptIds(tokenizer, "<|begin|>Mara")).toEqual({ ...once, ownBegin: true });
+    // A tokenizer that adds none has nothing to leave out.
+    const bare = { ...tokenizer, encode: (text: string) => tokenizer.encode(text), addsBeginToken: false };
+    expect(promptIds(bare, "<|begin|><|begin|>Mara")).toEqual({ ids: [0, ...once.ids], ownBegin: false });
   });
 
   it("finds the chat template wherever it stands", async () => {
@@ -204,6 +214,51 @@ describe("tokenWindows", () => {
     expect(bare.beginTokenGiven).toBe(false);
   });
 
+  it("gives no begin or end token that a document has already, and counts", () => {
+    const { sequences, events } = cut(documents("\x01ab\x02", "ab", "\x01", "\x01\x01a"), { window: 8 });
+    expect(sequences.map(({ ids }) => [...ids])).toEqual([
+      [1, 97, 98, 2],
+      [1, 97, 98, 2],
+      [1, 2],
+      // What stands there twice was meant so.
+      [1, 1, 97, 2],
+    ]);
+    expect(events).toEqual([
+      expect.objectContaining({
+        code: "BEGIN_TOKEN_PRESENT",
+        message: expect.stringContaining("3 of 4 documents"),
+      }),
+    ]);
+    const bare = cut(documents("\x01ab"), { window: 8, beginToken: "never" });
+    expect(bare.sequences.map(({ ids }) => [...ids])).toEqual([[1, 97, 98, 2]]);
+    expect(bare.events).toEqual([]);
+  });
+
+  it("gives a window none that begins with one", () => {
+    const text: Documents = { kind: "stream", text: "\x01abcde\x01fghi", file: "x.txt" };
+    const { sequences, events } = cut(text, { window: 4, stride: 2, beginToken: "always" });
+    expect(
+      sequences.map(({ ids, scoredFrom }) => [[...ids].slice(0, scoredFrom), [...ids].slice(scoredFrom)]),
+    ).toEqual([
+      [[1], [97, 98]],
+      [
+        [1, 98],
+        [99, 100],
+      ],
+      [
+        [1, 100],
+        [101, 1],
+      ],
+      [[1], [102, 103]],
+      [
+        [1, 103],
+        [104, 105],
+      ],
+    ]);
+    expect(events).toEqual([expect.objectContaining({ message: expect.stringContaining("2 of 5 windows") })]);
+    expect(cut(text, { window: 4 }).events).toEqual([expect.objectContaining({ code: "TEXT_TAIL_UNUSED" })]);
+  });
+
   it("cuts long documents off and says so", () => {
     const { sequences, events } = cut(documents("abcdef", "g"), { window: 4 });
     expect(sequences.map(({ ids }) => [...ids])).toEqual([
@@ -211,6 +266,11 @@ describe("tokenWindows", () => {
       [1, 103, 2],
     ]);
     expect(events).toEqual([expect.objectContaining({ code: "DOCUMENTS_TRUNCATED", severity: "warning" })]);
+    const ends = cut(documents("abcdef", "g"), { window: 4, keepEnd: true });
+    expect(ends.sequences.map(({ ids }) => [...ids])).toEqual([
+      [100, 101, 102, 2],
+      [1, 103, 2],
+    ]);
   });
 
   it("takes whole documents up to the limit, or evenly", () => {

@@ -15,6 +15,8 @@ export interface WindowOptions {
   readonly maxTokens?: number;
   /** Where `maxTokens` leaves some out: take windows evenly over the whole text instead of from its beginning. Default false. */
   readonly spread?: boolean;
+  /** Of documents longer than the window keep the end, where a question's answer stands, instead of the beginning. Default false. */
+  readonly keepEnd?: boolean;
   /** Use only this part: rows of documents, tokens of a stream; `to` is exclusive and absent means to the end. */
   readonly range?: TextRange;
 }
@@ -54,7 +56,8 @@ export interface TokenSequences {
  *
  * A stream is tokenised once, without special tokens, and cut into full windows; what is left at its end is reported and not used.
  * With a stride below the window, windows overlap, and every window but the first scores only the tokens that no window before it
- * scored. A document stands alone: begin token given, end token appended as its last target, cut off at `window` tokens.
+ * scored. A document stands alone: begin token given, end token appended as its last target, cut off at `window` tokens. Where a begin
+ * or end token would be given, one that the text has there already (as a rendered chat template has) takes its place, and is reported.
  *
  * @throws TEXT_EMPTY, TEXT_TOO_SHORT (no full window), TEXT_RANGE (a part that the text does not have), TOKENIZER_NO_BEGIN where
  * `always` asks for a token that there is not, WINDOW_INVALID
@@ -66,7 +69,13 @@ export function tokenWindows(
   report?: RunContext["report"],
 ): TokenSequences {
   const { beginToken = "auto", window = 512 } = options;
-  const { stride = window, maxTokens = Number.POSITIVE_INFINITY, spread = false, range } = options;
+  const {
+    stride = window,
+    maxTokens = Number.POSITIVE_INFINITY,
+    spread = false,
+    keepEnd = false,
+    range,
+  } = options;
   const wanted = beginToken === "always" || (beginToken === "auto" && documents.kind === "documents");
   if (beginToken === "always" && tokenizer.beginId === undefined) {
     throw new LayerfoldError("TOKENIZER_NO_BEGIN", "the tokenizer has no begin token", {
@@ -75,17 +84,30 @@ export function tokenWindows(
   }
   const begin = wanted && tokenizer.beginId !== undefined ? [tokenizer.beginId] : [];
   const fresh = window - begin.length;
-  if (!(fresh >= 2) || !(stride >= 1 && stride <= fresh + begin.length) || maxTokens < window) {
+  if (!(fresh >= 2) || !(stride >= 1 && stride <= fresh + begin.length)) {
     throw new LayerfoldError("WINDOW_INVALID", "cannot cut such windows", {
-      wanted: "window ≥ 2, 1 ≤ stride ≤ window, maxTokens ≥ window",
-      got: `window ${window}, stride ${stride}, maxTokens ${maxTokens}`,
+      wanted: "window ≥ 2, 1 ≤ stride ≤ window",
+      got: `window ${window}, stride ${stride}`,
+      where: documents.file,
+    });
+  }
+  if (maxTokens < window) {
+    throw new LayerfoldError("WINDOW_INVALID", "so few tokens do not fill one window", {
+      wanted: `at least ${window} tokens, or a window of at most ${maxTokens}`,
+      got: `${maxTokens}`,
       where: documents.file,
     });
   }
   const sequences =
     documents.kind === "stream"
-      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread, range }, report)
-      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, range }, report);
+      ? streamWindows(
+          documents,
+          tokenizer,
+          begin,
+          { window, stride, maxTokens, spread, keepEnd, range },
+          report,
+        )
+      : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, keepEnd, range }, report);
   return {
     sequences,
     beginTokenGiven: begin.length > 0,
@@ -133,14 +155,31 @@ function streamWindows(
       message: `${file}: the last ${left} tokens do not fill a window and are not used`,
     });
   }
-  return chosen.map((index, i) => {
+  let begun = 0;
+  const windows = chosen.map((index, i) => {
     const start = index * step;
-    const ids = new Int32Array(window);
-    ids.set(begin);
-    ids.set(tokens.subarray(start, start + fresh), begin.length);
+    const own = tokens.subarray(start, start + fresh);
+    const front = own[0] === begin[0] ? [] : begin;
+    if (front.length < begin.length) begun++;
     // The window before covered all but the last `step` tokens, if it was chosen.
     const overlap = i > 0 && chosen[i - 1] === index - 1 ? fresh - step : 0;
-    return { ids, scoredFrom: Math.max(1, begin.length + overlap) };
+    const ids = new Int32Array(front.length + own.length);
+    ids.set(front);
+    ids.set(own, front.length);
+    return { ids, scoredFrom: Math.max(1, front.length + overlap) };
+  });
+  reportBegun(begun, `${windows.length} windows`, file, report);
+  return windows;
+}
+
+/** Says how often a begin token was there already. */
+function reportBegun(begun: number, of: string, file: string, report: RunContext["report"]): void {
+  if (begun === 0) return;
+  report?.({
+    type: "diagnostic",
+    severity: "info",
+    code: "BEGIN_TOKEN_PRESENT",
+    message: `${file}: ${begun} of ${of} begin with the begin token themselves; it is not given a second time`,
   });
 }
 
@@ -166,21 +205,27 @@ function documentSequences(
   { texts, file }: Documents & { kind: "documents" },
   tokenizer: Tokenizer,
   begin: readonly number[],
-  { window, maxTokens, spread, range }: Limits,
+  { window, maxTokens, spread, keepEnd, range }: Limits,
   report: RunContext["report"],
 ): TokenSequence[] {
   if (range) checkRange(range, texts.length, true, "rows", file);
   const end = tokenizer.endId === undefined ? [] : [tokenizer.endId];
   const rows: Int32Array[] = [];
   let truncated = 0;
+  let begun = 0;
   let total = 0;
   // Spreading needs every length; else reading stops at the limit.
   for (const text of range ? texts.slice(range.from, range.to) : texts) {
-    const all = [...begin, ...tokenizer.encode(text), ...end];
+    const own = tokenizer.encode(text);
+    const ownBegin = begin.length > 0 && own[0] === begin[0];
+    if (ownBegin) own.shift();
+    if (end.length > 0 && own.at(-1) === end[0]) own.pop();
+    const all = [...begin, ...own, ...end];
     if (all.length < 2) continue;
-    const ids = Int32Array.from(all.slice(0, window));
+    const ids = Int32Array.from(keepEnd ? all.slice(-window) : all.slice(0, window));
     if (!spread && total + ids.length > maxTokens) break;
     if (all.length > window) truncated++;
+    if (ownBegin) begun++;
     total += ids.length;
     rows.push(ids);
   }
@@ -192,9 +237,10 @@ function documentSequences(
       type: "diagnostic",
       severity: "warning",
       code: "DOCUMENTS_TRUNCATED",
-      message: `${file}: ${truncated} of ${rows.length} documents are longer than ${window} tokens and were cut off`,
+      message: `${file}: ${truncated} of ${rows.length} documents are longer than ${window} tokens and ${keepEnd ? "lost their beginning" : "were cut off"}`,
     });
   }
+  reportBegun(begun, `${rows.length} documents`, file, report);
   const chosen = total <= maxTokens ? rows : spreadRows(rows, total, maxTokens);
   return chosen.map((ids) => ({ ids, scoredFrom: 1 }));
 }

@@ -1,8 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
-import { LayerfoldError } from "@layerfold/core";
-import { fileError } from "./file-error.js";
+import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { readTextFile } from "./text-file.js";
 
 /** A checkpoint's tokenizer; gives the ids that transformers gives. */
 export interface Tokenizer {
@@ -19,6 +18,17 @@ export interface Tokenizer {
   readonly addsBeginToken: boolean;
   /** Jinja source of the chat template, where there is one. */
   readonly chatTemplate?: string;
+}
+
+/**
+ * A prompt's token ids, with what the tokenizer adds by itself; but a begin token that the text already begins with, as every rendered
+ * chat template does, is not added a second time. `ownBegin`: that it was not.
+ */
+export function promptIds(tokenizer: Tokenizer, text: string): { ids: number[]; ownBegin: boolean } {
+  const ids = tokenizer.encode(text, { addSpecialTokens: true });
+  const { beginId, addsBeginToken } = tokenizer;
+  const ownBegin = addsBeginToken && ids[0] === beginId && ids[1] === beginId;
+  return { ids: ownBegin ? ids.slice(1) : ids, ownBegin };
 }
 
 type Json = Record<string, unknown>;
@@ -89,7 +99,7 @@ function unicodeDigits(step: unknown): unknown {
 }
 
 async function chatTemplateOf(directory: string, settings: Json): Promise<string | undefined> {
-  const jinja = await readFile(join(directory, "chat_template.jinja"), "utf8").catch(() => undefined);
+  const jinja = await readIfThere(join(directory, "chat_template.jinja"));
   if (jinja !== undefined) return jinja;
   const template =
     (await readOptional(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
@@ -100,11 +110,22 @@ async function chatTemplateOf(directory: string, settings: Json): Promise<string
 }
 
 async function readOptional(file: string): Promise<Json | undefined> {
+  const text = await readIfThere(file);
+  if (text === undefined) return undefined;
   try {
-    return JSON.parse(await readFile(file, "utf8"));
+    return JSON.parse(text);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
-    throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", { got: cause.message, where: file, cause });
+    throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", {
+      got: (cause as Error).message,
+      where: file,
+      cause,
+    });
   }
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  return readTextFile(file).catch((error) => {
+    if (isLayerfoldError(error, "FILE_MISSING")) return undefined;
+    throw error;
+  });
 }

@@ -1,4 +1,4 @@
-import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
@@ -11,6 +11,7 @@ import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
+import { readTextFile } from "./text-file.js";
 
 export interface CheckpointContent {
   readonly config: ModelConfig;
@@ -50,7 +51,7 @@ export async function writeCheckpoint(
   checkComplete(config, tensors, directory);
   await writeFolder(directory, { force }, async (folder) => {
     if (carryFrom) await carryFiles(carryFrom.directory, folder);
-    const original = carryFrom && (await readFile(join(carryFrom.directory, "config.json"), "utf8"));
+    const original = carryFrom && (await readTextFile(join(carryFrom.directory, "config.json")));
     await writeFile(join(folder, "config.json"), serializeConfig(config, original));
     for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(folder, name), data);
     await writeShards(folder, tensors, content.maxShardBytes ?? 5e9, ctx);

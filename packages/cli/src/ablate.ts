@@ -1,4 +1,4 @@
-import { readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
 import {
@@ -6,6 +6,7 @@ import {
   checkWritable,
   fileError,
   openCheckpoint,
+  readTextFile,
   realPath,
   refuseForeignFiles,
   refuseInputs,
@@ -22,6 +23,7 @@ import {
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
+import { ablationCsv, ablationMarkdown } from "./ablation-table.js";
 import { readCalibration } from "./calibration.js";
 import { measureQuality, type Quality } from "./evaluation.js";
 import { captureCheckpoint, gatherEvidence, judgesBy } from "./evidence.js";
@@ -63,11 +65,12 @@ const recipeSchema = z.strictObject({
 /** An ablation grid: every combination of its lists is one cell. */
 type Recipe = z.output<typeof recipeSchema>;
 
-/** @throws RECIPE_INVALID, naming the field */
+/** @throws RECIPE_INVALID, naming the field, and what `readTextFile` throws */
 async function readRecipe(file: string): Promise<Recipe> {
+  const text = await readTextFile(file);
   let content: unknown;
   try {
-    content = parse(await readFile(file, "utf8"));
+    content = parse(text);
   } catch (cause) {
     throw new LayerfoldError("RECIPE_INVALID", `cannot read the recipe: ${(cause as Error).message}`, {
       where: file,
@@ -209,7 +212,8 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       }
     };
 
-    const dense = await measureQuality(checkpoint.directory, judgement, undefined, quiet);
+    // What is odd about the questions is said once: the folds are asked the same.
+    const dense = await measureQuality(checkpoint.directory, judgement, undefined, run);
     const pooling = parsePooling(recipe.pooling);
     const activations = await captureCheckpoint(checkpoint, calibration.sequences, pooling, run);
     const similarities: { measure: string; matrix: Matrix }[] = [];
@@ -296,8 +300,8 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
       run,
     );
     await addMadeFile(out, "manifest.json", jsonText(manifest));
-    await addMadeFile(out, "ablation.csv", toCsv(cells));
-    await addMadeFile(out, "ablation.md", toMarkdown(cells));
+    await addMadeFile(out, "ablation.csv", ablationCsv(cells));
+    await addMadeFile(out, "ablation.md", ablationMarkdown(cells));
     await addMadeFile(
       out,
       "report.html",
@@ -315,32 +319,4 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
   } finally {
     await checkpoint.close();
   }
-}
-
-const columns = [
-  "measure",
-  "planner",
-  "strategy",
-  "repair",
-  "removed",
-  "perplexity",
-  "perplexity_ratio",
-  "accuracy",
-  "accuracy_stderr",
-] as const satisfies readonly (keyof AblationCell)[];
-
-function toCsv(cells: readonly AblationCell[]): string {
-  return `${[columns, ...cells.map((cell) => columns.map((column) => cell[column] ?? ""))].map((row) => row.join(",")).join("\n")}\n`;
-}
-
-/** The same as a Markdown table, figures to four digits. */
-function toMarkdown(cells: readonly AblationCell[]): string {
-  const show = (value: string | number | null) =>
-    value === null
-      ? "–"
-      : typeof value === "number" && !Number.isInteger(value)
-        ? value.toFixed(4)
-        : `${value}`;
-  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
-  return `${[line(columns), line(columns.map(() => "---")), ...cells.map((cell) => line(columns.map((c) => show(cell[c]))))].join("\n")}\n`;
 }

@@ -54,6 +54,24 @@ describe("a calibration of several texts", () => {
     expect(rest.tokens / part.tokens).toBeLessThanOrEqual(3);
   });
 
+  it("says how many tokens it takes to fill a window of every text", async () => {
+    // A window of 64 of the text with a share of 0.25: 256 tokens.
+    const two = `${stream}:0.25,${documents}:0.75`;
+    await expect(read(two, { calibrationTokens: 253 })).rejects.toMatchObject({
+      code: "CALIBRATION_TOO_SMALL",
+      wanted: "at least 256 tokens (a window of 64 of every text), or a shorter --window",
+      got: "253",
+      where: "--calibration-tokens",
+    });
+    expect((await read(two, { calibrationTokens: 256 })).facts[0].windows).toBe(1);
+    // Of ten rows a ten-thousandth part is asked of the stream.
+    await expect(read(`${stream}:1,${documents}[0:10]:9999`)).rejects.toMatchObject({
+      code: "CALIBRATION_TOO_SMALL",
+      where: "--calibration",
+    });
+    expect((await read("self", { calibrationTokens: 20 })).tokenCount).toBe(20);
+  });
+
   it("takes parts: rows of documents, tokens of a stream", async () => {
     const [first, second, both] = await Promise.all(
       [`${documents}[0:20]`, `${documents}[20:50]`, `${documents}[0:50]`].map((text) => read(text)),
@@ -85,6 +103,13 @@ describe("a calibration of several texts", () => {
       ),
     );
     expect(wrong.facts).toMatchObject([{ task: "piqa+wrong", range: "[1:]", windows: 4 }]);
+    // What is too long keeps its answer.
+    const short = await read(`piqa:${file}[1:]`, { window: 8 });
+    expect(short.sequences.map(({ ids }) => ids.length)).toEqual([8, 8]);
+    expect(short.sequences.map(({ ids }) => tokenizer.decode(ids))).toEqual([
+      expect.stringMatching(/push<\|end\|>$/),
+      expect.stringMatching(/sing<\|end\|>$/),
+    ]);
     await expect(read(`piqa+wrong:${file}[1:4]`)).rejects.toMatchObject({ code: "TEXT_RANGE" });
     await expect(read(`arc_easy:${file}`)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
   });
@@ -132,8 +157,9 @@ describe("self", () => {
 it("answers are the letters' tokens, the only targets", async () => {
   const { sequences, weight } = await readAnswers(
     `${join(data, "questions-dev.jsonl")}[0:2]`,
-    tokenizer,
-    0.5,
+    { tokenizer, context: 512 },
+    { questionWeight: 0.5 },
+    run,
   );
   expect(weight).toBe(0.5);
   // The right choices of the first two rows of the file.

@@ -17,7 +17,7 @@ import type { Run } from "./run.js";
 import { selfText } from "./self-text.js";
 import { fileSource, parseCalibration, sourceName, type TextSource } from "./text-source.js";
 import type { Known } from "./unfinished.js";
-import { windowFor } from "./window.js";
+import { questionWindow, windowFor } from "./window.js";
 
 export interface CalibrationOptions {
   /** Default 512, or the model's context where that is shorter. */
@@ -60,7 +60,7 @@ const defaultSelfTokens = 16_384;
 /**
  * Reads a calibration such as `a.txt:0.5,b.jsonl[200:]:0.4,piqa:rows.jsonl:0.1` or `self`. Of each text windows are taken evenly from its
  * whole length, as many as its share asks for; the same arguments and seed give the same tokens.
- * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, and what reading texts and benchmarks throws
+ * @throws TEXT_SOURCE, SELF_TEXT, WINDOW_TOO_LONG, CALIBRATION_TOO_SMALL, and what reading texts and benchmarks throws
  */
 export async function readCalibration(
   sources: string | readonly TextSource[],
@@ -75,12 +75,17 @@ export async function readCalibration(
     parsed.map(async (source) => ({
       source,
       share: source.share ?? 1 / parsed.length,
-      ...(await documentsOf(source)),
+      ...(await documentsOf(source, run)),
     })),
   );
-  const windowsOf = ({ documents, range }: (typeof texts)[number], maxTokens?: number) =>
+  const windowsOf = ({ source, documents, range }: (typeof texts)[number], maxTokens?: number) =>
     documents &&
-    tokenWindows(documents, model.tokenizer, { window, range, maxTokens, spread: true }, run.ctx.report);
+    tokenWindows(
+      documents,
+      model.tokenizer,
+      { window, range, maxTokens, spread: true, keepEnd: source.task !== undefined },
+      run.ctx.report,
+    );
   // With no number given, the text that has the least for its share decides.
   const asked = options.calibrationTokens === "auto" ? undefined : options.calibrationTokens;
   const whole = asked === undefined ? texts.map((text) => windowsOf(text)) : undefined;
@@ -92,12 +97,23 @@ export async function readCalibration(
     );
   const tokens = total === Infinity ? defaultSelfTokens : total;
 
+  const fits = (i: number) => (whole?.[i]?.tokenCount ?? Infinity) <= Math.round(tokens * texts[i].share);
+  const least = Math.min(
+    ...texts.filter(({ documents }, i) => documents && !fits(i)).map(({ share }) => share),
+  );
+  if (Math.round(tokens * least) < window) {
+    throw new LayerfoldError("CALIBRATION_TOO_SMALL", "a text's calibration tokens do not fill one window", {
+      wanted: `at least ${Math.ceil(window / least)} tokens (a window of ${window} of every text), or a shorter --window`,
+      got: `${Math.floor(tokens)}`,
+      where: asked === undefined ? "--calibration" : "--calibration-tokens",
+    });
+  }
   const parts: { sequences: readonly TokenSequence[]; cut?: TokenSequences; fact: CalibrationFact }[] = [];
   for (const [i, text] of texts.entries()) {
     const { source, share } = text;
     const wanted = Math.round(tokens * share);
     const all = whole?.[i];
-    const cut = all && all.tokenCount <= wanted ? all : windowsOf(text, wanted);
+    const cut = all && fits(i) ? all : windowsOf(text, wanted);
     const sequences = cut?.sequences ?? (await selfSequences(model, wanted, window, options, run));
     const count = tokensOf(sequences);
     parts.push({
@@ -175,16 +191,16 @@ export function tokensOf(sequences: readonly TokenSequence[]): number {
 }
 
 /** What a source's file holds, and which part of it is meant; nothing for text that is yet to be made up. */
-async function documentsOf({
-  file,
-  task,
-  range,
-}: TextSource): Promise<{ documents?: Documents; range?: TextRange }> {
+async function documentsOf(
+  { file, task, range }: TextSource,
+  run: Run,
+): Promise<{ documents?: Documents; range?: TextRange }> {
   if (file === undefined) return {};
-  if (task === undefined) return { documents: await readDocuments(file), range };
+  if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), range };
   // A part of a benchmark's file is one of its questions, however many answers each is read with.
   const [id, wrong] = task.split("+");
-  const texts = answeredTexts(await readBenchmarkRows(id, { file, range }), { wrong: wrong !== undefined });
+  const benchmark = await readBenchmarkRows(id, { file, range }, run);
+  const texts = answeredTexts(benchmark, { wrong: wrong !== undefined });
   return { documents: { kind: "documents", texts, file } };
 }
 
@@ -250,11 +266,20 @@ export async function answerFacts(questions: string | undefined): Promise<Record
   return questions === undefined ? {} : { calibrationQuestions: await textFact(fileSource(questions)) };
 }
 
-/** The questions that a planner weighs, `FILE` or `FILE[from:to]`. @throws as reading questions, TEXT_RANGE */
+/**
+ * The questions that a planner weighs, `FILE` or `FILE[from:to]`.
+ * @throws as reading questions, TEXT_RANGE, WINDOW_TOO_LONG
+ */
 export async function readAnswers(
   questions: string,
-  tokenizer: Tokenizer,
-  weight = 1,
+  { tokenizer, context }: { readonly tokenizer: Tokenizer; readonly context: number },
+  { window, questionWeight: weight = 1 }: { readonly window?: number; readonly questionWeight?: number },
+  run: Run,
 ): Promise<WeighedAnswers> {
-  return { sequences: answeredQuestions(tokenizer, await readQuestionRows(questions)), weight };
+  const contextLength = questionWindow(window, context);
+  const rows = await readQuestionRows(questions, run);
+  return {
+    sequences: answeredQuestions(tokenizer, rows, { contextLength, name: questions }, run.ctx.report),
+    weight,
+  };
 }

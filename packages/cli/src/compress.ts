@@ -444,7 +444,7 @@ async function readInputs(
   const context = checkpoint.architecture.maxPositionEmbeddings;
   const judgement = await readJudgement(judgementOf(request), context, tokenizer, run);
   const answers = request.calibrationQuestions
-    ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
+    ? await readAnswers(request.calibrationQuestions, { tokenizer, context }, request, run)
     : undefined;
   if ((parts.planner.needs.length > 0 || parts.repair) && !calibrated) {
     throw new LayerfoldError("CALIBRATION_MISSING", `the method ${preset.id} needs a calibration text`, {

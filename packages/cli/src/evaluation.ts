@@ -1,4 +1,4 @@
-import { type Checkpoint, openCheckpoint, type Tokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import type { LanguageModel, RunContext } from "@layerfold/core";
 import {
   type BenchmarkScore,
@@ -62,10 +62,11 @@ export async function measureQuality(
 /** The same of an open model. */
 export async function qualityOf(
   model: LanguageModel,
-  { texts, questions, tasks, tokenizer }: Judgement,
+  judgement: Judgement,
   dense: LanguageModel | undefined,
   { ctx }: Pick<Run, "ctx">,
 ): Promise<Quality> {
+  const { texts, questions, tasks, tokenizer, contextLength } = judgement;
   let kl: number | null = null;
   const onTexts: TextQuality[] = [];
   for (const [index, { name, sequences }] of texts.entries()) {
@@ -80,9 +81,9 @@ export async function qualityOf(
       window_tokens: sequences.map(({ ids, scoredFrom }) => ids.length - scoredFrom),
     });
   }
-  const answers = questions && (await multipleChoice(model, tokenizer, questions, {}, ctx));
+  const answers = questions && (await multipleChoice(model, tokenizer, questions, { contextLength }, ctx));
   const onTasks: TaskQuality[] = [];
-  for (const task of tasks) onTasks.push((await taskQuality(model, tokenizer, task, ctx)).quality);
+  for (const task of tasks) onTasks.push((await taskQuality(model, judgement, task, ctx)).quality);
   return {
     perplexity: onTexts[0]?.perplexity ?? null,
     kl_to_dense: kl,
@@ -96,11 +97,17 @@ export async function qualityOf(
 /** Asks a benchmark. @returns with each row's chosen answer, where there are choices */
 export async function taskQuality(
   model: LanguageModel,
-  tokenizer: Tokenizer,
+  { tokenizer, contextLength }: Pick<Judgement, "tokenizer" | "contextLength">,
   { name, benchmark }: JudgedTask,
   ctx: RunContext,
 ): Promise<{ readonly quality: TaskQuality; readonly chosen?: BenchmarkScore["chosen"] }> {
-  const { acc, acc_norm, chosen, ...score } = await scoreBenchmark(model, tokenizer, benchmark, {}, ctx);
+  const { acc, acc_norm, chosen, ...score } = await scoreBenchmark(
+    model,
+    tokenizer,
+    benchmark,
+    { contextLength, name },
+    ctx,
+  );
   const quality = {
     task: name,
     count: acc.count,

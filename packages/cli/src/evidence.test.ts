@@ -20,7 +20,12 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
     const tokenizer = await openTokenizer(folder);
     const texts = `${join(data, "calibration.jsonl")}[0:6]`;
     const calibration = await readCalibration(texts, { checkpoint, tokenizer }, {}, run);
-    const answers = await readAnswers(`${join(data, "questions-dev.jsonl")}[0:4]`, tokenizer, 0.5);
+    const answers = await readAnswers(
+      `${join(data, "questions-dev.jsonl")}[0:4]`,
+      { tokenizer, context: 512 },
+      { questionWeight: 0.5 },
+      run,
+    );
 
     const mean = (losses: readonly number[]) => losses.reduce((a, b) => a + b, 0) / losses.length;
     const lossesOf = async ({ ids, scoredFrom }: TokenSequence) => {

@@ -97,7 +97,7 @@ export async function readSequences(
 ): Promise<TokenSequences & { documents: Documents; window: number }> {
   const window = windowFor(options.window, context);
   const { file, range } = fileSource(text);
-  const documents = await readDocuments(file);
+  const documents = await readDocuments(file, run.ctx.report);
   return {
     ...tokenWindows(documents, tokenizer, { ...options, range, window }, run.ctx.report),
     documents,
@@ -106,17 +106,21 @@ export async function readSequences(
 }
 
 /** Reads multiple-choice questions, `FILE` or `FILE[from:to]`. */
-export async function readQuestionRows(text: string): Promise<readonly Question[]> {
+export async function readQuestionRows(
+  text: string,
+  { ctx }: Pick<Run, "ctx">,
+): Promise<readonly Question[]> {
   const source = fileSource(text);
-  return rowsOf(await readQuestions(source.file), source);
+  return rowsOf(await readQuestions(source.file, ctx.report), source);
 }
 
 /** Reads a public benchmark's rows, or those of a part of its file. @throws TASK_UNKNOWN, TEXT_RANGE, and what reading rows throws */
 export async function readBenchmarkRows(
   id: string,
   source: TextSource & { readonly file: string },
+  { ctx }: Pick<Run, "ctx">,
 ): Promise<Benchmark> {
-  const benchmark = await readBenchmark(id, source.file);
+  const benchmark = await readBenchmark(id, source.file, ctx.report);
   if (benchmark.kind === "last-word") return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
   return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
 }

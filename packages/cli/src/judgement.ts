@@ -8,12 +8,15 @@ import { type DataFact, textFact } from "./manifest.js";
 import { sharedTokens, sharing } from "./overlap.js";
 import type { Run } from "./run.js";
 import { fileSource, sourceName } from "./text-source.js";
+import { questionWindow } from "./window.js";
 
 /** What quality is judged on. */
 export interface Judgement {
   readonly tokenizer: Tokenizer;
   /** The first is the one that single figures speak of. */
   readonly texts: readonly JudgedText[];
+  /** Most tokens of a question that the model is shown. */
+  readonly contextLength: number;
   /** Asked by answer letter. */
   readonly questions?: readonly Question[];
   readonly tasks: readonly JudgedTask[];
@@ -43,7 +46,7 @@ export interface JudgementRequest extends WindowOptions {
 /**
  * Reads all that quality is judged on, so that bad input is found before the first long computation.
  * @param context - most tokens that the model takes
- * @throws TEXT_SOURCE, TASK_UNKNOWN, TEXT_RANGE, and what reading texts, questions and tasks throws
+ * @throws TEXT_SOURCE, TASK_UNKNOWN, TEXT_RANGE, WINDOW_TOO_LONG, and what reading texts, questions and tasks throws
  */
 export async function readJudgement(
   request: JudgementRequest,
@@ -51,20 +54,22 @@ export async function readJudgement(
   tokenizer: Tokenizer,
   run: Run,
 ): Promise<Judgement> {
+  const contextLength = questionWindow(request.window, context);
   const texts: JudgedText[] = [];
   for (const text of request.texts ?? []) {
     texts.push({ ...(await readSequences(text, context, tokenizer, request, run)), name: shortName(text) });
   }
   const tasks: JudgedTask[] = [];
-  for (const task of request.tasks ?? []) tasks.push(await readTaskRows(task));
-  const questions = request.questions === undefined ? undefined : await readQuestionRows(request.questions);
-  return { tokenizer, texts, tasks, questions };
+  for (const task of request.tasks ?? []) tasks.push(await readTaskRows(task, run));
+  const questions =
+    request.questions === undefined ? undefined : await readQuestionRows(request.questions, run);
+  return { tokenizer, contextLength, texts, tasks, questions };
 }
 
-async function readTaskRows(task: string): Promise<JudgedTask> {
+async function readTaskRows(task: string, run: Run): Promise<JudgedTask> {
   const { id, source } = taskSource(task);
   const name = `${id}${sourceName(source).slice(source.file.length)}`;
-  return { name, benchmark: await readBenchmarkRows(id, source) };
+  return { name, benchmark: await readBenchmarkRows(id, source, run) };
 }
 
 function taskSource(task: string) {

@@ -1,12 +1,13 @@
-import { readFile } from "node:fs/promises";
+import { readTextFile } from "@layerfold/checkpoint";
 import { definePlanner, LayerfoldError, type MergePlan, type Planner, parsePlan, z } from "@layerfold/core";
 import { fileFingerprint } from "./manifest.js";
 
-/** @throws PLAN_INVALID */
+/** @throws PLAN_INVALID, and what `readTextFile` throws */
 export async function readPlan(file: string): Promise<MergePlan> {
+  const text = await readTextFile(file);
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, "utf8"));
+    value = JSON.parse(text);
   } catch (cause) {
     throw new LayerfoldError("PLAN_INVALID", `cannot read the plan: ${(cause as Error).message}`, {
       where: file,

@@ -1,5 +1,6 @@
 import type { Quality, TaskQuality } from "./evaluation.js";
 import type { Manifest } from "./manifest.js";
+import { markdownTable } from "./markdown-table.js";
 import type { QualityPlan, QualityRow, QualityTable } from "./quality-table.js";
 
 /** The quality table for people, as Markdown. */
@@ -130,9 +131,4 @@ function figure(value: number): string {
 
 function signed(value: number): string {
   return `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(4)}`;
-}
-
-function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |\n`;
-  return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("");
 }

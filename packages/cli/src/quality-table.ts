@@ -118,7 +118,7 @@ export async function qualityTable(request: QualityTableRequest, run: Run): Prom
       request.allowOverlap ?? false,
     );
     const answers = request.calibrationQuestions
-      ? await readAnswers(request.calibrationQuestions, tokenizer, request.questionWeight)
+      ? await readAnswers(request.calibrationQuestions, { tokenizer, context }, request, run)
       : undefined;
     const seen = {
       calibration: calibration.facts,

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readTextFile } from "@layerfold/checkpoint";
 import {
   contiguousData,
   type Embedding,
@@ -188,11 +188,12 @@ export function similarityFiles(
   return { content, files };
 }
 
-/** @throws SIMILARITY_INVALID */
+/** @throws SIMILARITY_INVALID, and what `readTextFile` throws */
 export async function loadSimilarity(file: string, layerCount: number): Promise<Matrix> {
+  const text = await readTextFile(file);
   let content: SimilarityFile;
   try {
-    content = JSON.parse(await readFile(file, "utf8"));
+    content = JSON.parse(text);
   } catch (cause) {
     throw new LayerfoldError("SIMILARITY_INVALID", "cannot read the similarity matrix", {
       where: file,

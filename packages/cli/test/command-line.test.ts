@@ -696,7 +696,7 @@ it("takes other parts in a preset's stead, a plan of one's own among them", asyn
   const other = await json("compress", checkpoint, "--layers", "12", ...parts);
   expect(other.error.code).toBe("PLAN_MISMATCH");
   const missing = await json("compress", checkpoint, "--layers", "14", "--planner", at("nowhere.json"));
-  expect(missing.error.code).toBe("PLAN_INVALID");
+  expect(missing.error.code).toBe("FILE_MISSING");
   // Nothing to judge folds with.
   const blind = await json(
     "plan",

@@ -53,6 +53,8 @@ describe("a public benchmark", () => {
     expect(answeredTexts(benchmark)).toEqual(["She saw a cat"]);
     await writeFile(file, '{"word":"cat"}\n');
     await expect(readBenchmark("lambada", file)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
+    await writeFile(file, '{"text":"a b"}\n{"text":" cat "}\n');
+    await expect(readBenchmark("lambada", file)).rejects.toMatchObject({ where: `${file}, line 2` });
   });
 
   it("mmlu is a subject, or a folder of them whose dev questions stand before", async () => {

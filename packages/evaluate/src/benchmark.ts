@@ -1,11 +1,11 @@
-import { readdir, readFile } from "node:fs/promises";
+import { access, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Tokenizer } from "@layerfold/checkpoint";
+import { type Tokenizer, textExtension } from "@layerfold/checkpoint";
 import { type LanguageModel, LayerfoldError, type RunContext, z } from "@layerfold/core";
 import type { Accuracy } from "./accuracy.js";
-import type { BatchOptions } from "./batch-budget.js";
 import { type ChoiceItem, choiceLikelihood } from "./choice-likelihood.js";
 import { lastWord } from "./last-word.js";
+import type { QuestionOptions } from "./prompts.js";
 import { readTask, type Task } from "./task.js";
 import { arc } from "./tasks/arc.js";
 import { hellaswag } from "./tasks/hellaswag.js";
@@ -44,11 +44,15 @@ export const benchmarkIds: readonly string[] = [...Object.keys(tasks), "mmlu", "
 /**
  * Reads a benchmark's rows: JSON lines; of `mmlu` a subject's CSV or a folder of them, whose questions show five answered ones of
  * `../dev` (or `dev` in the folder) first, where they are there; of `lambada` texts whose last word is wanted.
- * @throws TASK_UNKNOWN naming the known ones, FILE_MISSING, QUESTIONS_EMPTY, TASK_ROW_INVALID
+ * @throws TASK_UNKNOWN naming the known ones, QUESTIONS_EMPTY, TASK_ROW_INVALID, and what `readTextFile` throws
  */
-export async function readBenchmark(id: string, path: string): Promise<Benchmark> {
-  if (id === "lambada") return { kind: "last-word", id, rows: await readTexts(path) };
-  if (id === "mmlu") return { kind: "choice", id, rows: await readSubjects(path) };
+export async function readBenchmark(
+  id: string,
+  path: string,
+  report?: RunContext["report"],
+): Promise<Benchmark> {
+  if (id === "lambada") return { kind: "last-word", id, rows: await readTask(lastWords, path, report) };
+  if (id === "mmlu") return { kind: "choice", id, rows: await readSubjects(path, report) };
   const task = Object.hasOwn(tasks, id) ? tasks[id] : undefined;
   if (!task) {
     throw new LayerfoldError("TASK_UNKNOWN", "no task of this name", {
@@ -56,19 +60,20 @@ export async function readBenchmark(id: string, path: string): Promise<Benchmark
       got: id,
     });
   }
-  return { kind: "choice", id, rows: await readTask(task, path) };
+  return { kind: "choice", id, rows: await readTask(task, path, report) };
 }
 
-/** Asks a benchmark's rows. @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, INTERRUPTED */
+/** Asks a benchmark's rows. @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, QUESTION_TOO_LONG, INTERRUPTED */
 export async function scoreBenchmark(
   model: LanguageModel,
   tokenizer: Tokenizer,
   benchmark: Benchmark,
-  options: BatchOptions,
+  options: QuestionOptions,
   ctx: RunContext,
 ): Promise<BenchmarkScore> {
-  if (benchmark.kind === "last-word") return lastWord(model, tokenizer, benchmark.rows, options, ctx);
-  const { acc, acc_norm, chosen } = await choiceLikelihood(model, tokenizer, benchmark.rows, options, ctx);
+  const named = { name: benchmark.id, ...options };
+  if (benchmark.kind === "last-word") return lastWord(model, tokenizer, benchmark.rows, named, ctx);
+  const { acc, acc_norm, chosen } = await choiceLikelihood(model, tokenizer, benchmark.rows, named, ctx);
   return { acc, acc_norm, chosen };
 }
 
@@ -99,21 +104,22 @@ const lastWords: Task<string> = {
   id: "lambada",
   summary: "guess the last word of a passage (LAMBADA)",
   item(row, where) {
-    const parsed = z.object({ text: z.string() }).safeParse(row);
+    const parsed = z.object({ text: z.string().refine((text) => text.trim().includes(" ")) }).safeParse(row);
     if (parsed.success) return parsed.data.text;
-    throw new LayerfoldError("TASK_ROW_INVALID", "not a row of lambada", { wanted: "text", where });
+    throw new LayerfoldError("TASK_ROW_INVALID", "not a row of lambada", {
+      wanted: "text of at least two words",
+      where,
+    });
   },
 };
 
-const readTexts = (file: string) => readTask(lastWords, file);
-
-async function readSubjects(path: string): Promise<ChoiceItem[]> {
-  if (path.endsWith(".csv")) return readSubject(path);
+async function readSubjects(path: string, report: RunContext["report"]): Promise<ChoiceItem[]> {
+  if (textExtension(path) === ".csv") return readSubject(path, report);
   const folder = (await readable(join(path, "test"))) ? join(path, "test") : path;
   const names = await readdir(folder).catch((cause) => {
     throw new LayerfoldError("FILE_MISSING", "cannot read the subjects", { where: path, cause });
   });
-  const files = names.filter((name) => /_(test|val)\.csv$/.test(name)).sort();
+  const files = names.filter((name) => /_(test|val)\.csv(\.gz)?$/.test(name)).sort();
   if (files.length === 0) {
     throw new LayerfoldError("QUESTIONS_EMPTY", "there is no subject", {
       wanted: "SUBJECT_test.csv",
@@ -121,18 +127,18 @@ async function readSubjects(path: string): Promise<ChoiceItem[]> {
     });
   }
   const items: ChoiceItem[] = [];
-  for (const name of files) items.push(...(await readSubject(join(folder, name))));
+  for (const name of files) items.push(...(await readSubject(join(folder, name), report)));
   return items;
 }
 
-async function readSubject(file: string): Promise<ChoiceItem[]> {
+async function readSubject(file: string, report: RunContext["report"]): Promise<ChoiceItem[]> {
   const examples = join(dirname(file), "..", "dev", `${mmluSubject(file)}_dev.csv`);
-  return readMmlu(file, (await readable(examples)) ? { examples } : {});
+  return readMmlu(file, { report, ...((await readable(examples)) && { examples }) });
 }
 
 async function readable(path: string): Promise<boolean> {
-  return readFile(path).then(
+  return access(path).then(
     () => true,
-    (error) => error.code === "EISDIR",
+    () => false,
   );
 }

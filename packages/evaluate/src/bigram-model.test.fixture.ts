@@ -41,3 +41,27 @@ export function bigramModel(table: readonly (readonly number[])[]): LanguageMode
     },
   };
 }
+
+/** The same model, and every row of tokens that it is asked about. */
+export function watched(model: LanguageModel): { model: LanguageModel; seen: number[][] } {
+  const seen: number[][] = [];
+  const look = ({ batchSize, sequenceLength, lengths, inputIds }: TokenBatch) => {
+    for (let b = 0; b < batchSize; b++) {
+      seen.push([...inputIds.subarray(b * sequenceLength, b * sequenceLength + lengths[b])]);
+    }
+  };
+  return {
+    seen,
+    model: {
+      ...model,
+      lastLogits(batch) {
+        look(batch);
+        return model.lastLogits(batch);
+      },
+      tokenLogProbabilities(batch) {
+        look(batch);
+        return model.tokenLogProbabilities(batch);
+      },
+    },
+  };
+}

@@ -7,8 +7,9 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
-import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
+import { encodePairs, type Pair, type QuestionOptions } from "./prompts.js";
 
 /** Something to go on from, and ways to go on, one of which is right. */
 export interface ChoiceItem {
@@ -35,30 +36,34 @@ export interface ChoiceScores {
 
 /**
  * Scores each choice by the summed log-likelihood of its words after the context, joined by one space, as lm-evaluation-harness does
- * (`output_type: multiple_choice`): context and choice are tokenised together, and the tokens beyond the context's own count.
+ * (`output_type: multiple_choice`): context and choice are tokenised together, and the tokens beyond the context's own count. What is
+ * longer than `contextLength` is cut as there too, and counted.
  *
- * @throws QUESTIONS_EMPTY, INTERRUPTED
+ * @throws QUESTIONS_EMPTY, QUESTION_TOO_LONG, INTERRUPTED
  */
 export async function choiceLikelihood(
   model: LanguageModel,
   tokenizer: Tokenizer,
   items: readonly ChoiceItem[],
-  options: BatchOptions,
+  options: QuestionOptions,
   ctx: RunContext,
 ): Promise<ChoiceScores> {
   if (items.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
-  const pairs = items.flatMap(({ context, choices }) =>
-    choices.map((choice, i) =>
-      encodePair(tokenizer, typeof context === "string" ? context : context[i], choice),
-    ),
+  const { contextLength } = options;
+  const rows = items.map(({ context, choices }) =>
+    choices.map((continuation, i) => ({
+      context: typeof context === "string" ? context : context[i],
+      continuation,
+    })),
   );
+  const pairs = encodePairs(tokenizer, rows, options, ctx.report);
   const sums = new Float64Array(pairs.length);
   let done = 0;
   const advance = (count: number) => {
     done += count;
     ctx.report?.({ type: "progress", stage: "questions", done, total: pairs.length, unit: "choices" });
   };
-  const { shared, alone } = commonPrefixes(pairs);
+  const { shared, alone } = commonPrefixes(pairs, contextLength);
   // Choices of one token after one context, such as answer letters, all stand in one row of logits.
   for (const { batch, indices } of batchBySize(
     shared.map(({ prefix }) => prefix),
@@ -69,19 +74,19 @@ export async function choiceLikelihood(
     indices.forEach((index, row) => {
       const values = logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize);
       const { logSum } = logSumExp(values);
-      for (const pair of shared[index].pairs) sums[pair] = values[pairs[pair].ids[pairs[pair].from]] - logSum;
-      advance(shared[index].pairs.length);
+      for (const pair of shared[index].pairs) sums[pair] += values[pairs[pair].ids.at(-1)!] - logSum;
+      advance(shared[index].pairs.filter((pair) => pairs[pair].from === pairs[pair].ids.length - 1).length);
     });
   }
   for (const { batch, indices } of batchBySize(
-    alone.map((pair) => pairs[pair].ids),
+    alone.map((pair) => seen(pairs[pair], contextLength)),
     tokensPerBatch(model, options),
   )) {
     throwIfAborted(ctx.signal);
     const logProbabilities = await model.tokenLogProbabilities(batch);
     indices.forEach((index, row) => {
-      const { ids, from } = pairs[alone[index]];
-      for (let t = from; t < ids.length; t++) {
+      const { from } = pairs[alone[index]];
+      for (let t = from; t < batch.lengths[row]; t++) {
         sums[alone[index]] += logProbabilities[row * batch.sequenceLength + t - 1];
       }
     });
@@ -105,32 +110,26 @@ export async function choiceLikelihood(
   };
 }
 
-/** Pairs whose continuation is one token, by the context that they share; and the indices of the rest. */
-function commonPrefixes(pairs: readonly { ids: readonly number[]; from: number }[]) {
+/** What of a pair goes through the model where all its targets but the last are wanted. */
+function seen({ ids }: Pair, contextLength = Number.POSITIVE_INFINITY): readonly number[] {
+  return ids.length > contextLength ? ids.slice(0, -1) : ids;
+}
+
+/**
+ * Pairs whose last token is read from the logits before it, by the tokens that they share until there; and the indices of those that
+ * have other targets. A pair that fills the whole context is in both: its last token finds no place in the model.
+ */
+function commonPrefixes(pairs: readonly Pair[], contextLength = Number.POSITIVE_INFINITY) {
   const shared = new Map<string, { prefix: readonly number[]; pairs: number[] }>();
   const alone: number[] = [];
   pairs.forEach(({ ids, from }, index) => {
-    if (from !== ids.length - 1) {
-      alone.push(index);
-      return;
-    }
-    const prefix = ids.slice(0, from);
+    const single = from === ids.length - 1;
+    if (!single) alone.push(index);
+    if (!single && ids.length <= contextLength) return;
+    const prefix = ids.slice(0, -1);
     const group = shared.get(prefix.join());
     if (group) group.pairs.push(index);
     else shared.set(prefix.join(), { prefix, pairs: [index] });
   });
   return { shared: [...shared.values()], alone };
-}
-
-/** Token ids of a context and what goes on after it, joined by one space, and where the latter begin. */
-export function encodePair(
-  tokenizer: Tokenizer,
-  context: string,
-  continuation: string,
-): { ids: number[]; from: number } {
-  const before = context.trimEnd();
-  const special = { addSpecialTokens: true };
-  // The first token of all has nothing before it to be predicted from.
-  const from = Math.max(1, tokenizer.encode(before, special).length);
-  return { ids: tokenizer.encode(`${before} ${continuation}`, special), from };
 }

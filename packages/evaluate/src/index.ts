@@ -15,6 +15,7 @@ export { type LastWord, lastWord } from "./last-word.js";
 export { answeredQuestions, choicePrompt, multipleChoice } from "./multiple-choice.js";
 export { type PairedDifference, pairedDifference } from "./paired-difference.js";
 export { countTargets, type Perplexity, perplexity } from "./perplexity.js";
+export type { QuestionOptions } from "./prompts.js";
 export { rememberedLogits } from "./remembered-logits.js";
 export { choiceRow, defineTask, readTask, type Task } from "./task.js";
 export { arc } from "./tasks/arc.js";

@@ -7,9 +7,9 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
-import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
-import { encodePair } from "./choice-likelihood.js";
+import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
+import { encodePairs, type QuestionOptions } from "./prompts.js";
 
 export interface LastWord {
   /** Texts whose last word greedy decoding gives, every token of it. */
@@ -20,30 +20,33 @@ export interface LastWord {
 
 /**
  * Guessing the last word of a text from all before it: LAMBADA (Paperno et al. 2016, arXiv 1606.06031), as `lambada_openai` of
- * lm-evaluation-harness has it.
+ * lm-evaluation-harness has it; what is longer than `contextLength` is cut as there too, and counted.
  *
  * @param texts - each at least two words
- * @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, INTERRUPTED
+ * @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, QUESTION_TOO_LONG, INTERRUPTED
  */
 export async function lastWord(
   model: LanguageModel,
   tokenizer: Tokenizer,
   texts: readonly string[],
-  options: BatchOptions,
+  options: QuestionOptions,
   ctx: RunContext,
 ): Promise<LastWord> {
   if (texts.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no text");
-  // One row of logits is wanted for each token of the word, and a row for each is less than the whole text's logits.
-  const targets = texts.flatMap((text, index) => {
+  const rows = texts.map((text, index) => {
     const space = text.trimEnd().lastIndexOf(" ");
     if (space <= 0) {
       throw new LayerfoldError("TEXT_TOO_SHORT", "a text has no word before its last", {
         where: `text ${index}`,
       });
     }
-    const { ids, from } = encodePair(tokenizer, text.slice(0, space), text.slice(space + 1).trimEnd());
-    return ids.slice(from).map((id, i) => ({ index, prefix: ids.slice(0, from + i), id }));
+    return [{ context: text.slice(0, space), continuation: text.slice(space + 1).trimEnd() }];
   });
+  const pairs = encodePairs(tokenizer, rows, options, ctx.report);
+  // One row of logits is wanted for each token of the word, and a row for each is less than the whole text's logits.
+  const targets = pairs.flatMap(({ ids, from }, index) =>
+    ids.slice(from).map((id, i) => ({ index, prefix: ids.slice(0, from + i), id })),
+  );
   const right = texts.map(() => ({ subject: "", right: true }));
   let loss = 0;
   let done = 0;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { bigramModel, ctx } from "./bigram-model.test.fixture.js";
+import { bigramModel, ctx, watched } from "./bigram-model.test.fixture.js";
 import { characterTokenizer } from "./character-tokenizer.test.fixture.js";
-import { choicePrompt, multipleChoice } from "./multiple-choice.js";
+import { answeredQuestions, choicePrompt, multipleChoice } from "./multiple-choice.js";
 
 const question = (subject: string, answer: number) => ({
   subject,
@@ -54,6 +54,29 @@ describe("multipleChoice", () => {
     const two = { subject: "", question: "?", choices: ["no", "yes"], answer: 1 };
     const result = await multipleChoice(model, tokenizer, [two, question("", 3)], {}, ctx);
     expect(result.correct).toBe(2);
+  });
+
+  it("keeps the end of prompts that are too long, and counts them", async () => {
+    const tokenizer = characterTokenizer();
+    const { model, seen } = watched(bigramModel(Array.from({ length: 200 }, () => new Array(200).fill(0))));
+    const short = { subject: "", question: "?", choices: ["a", "b"], answer: 0 };
+    const questions = [short, { ...short, question: "a long one?" }];
+    const whole = questions.map((q) => tokenizer.encode(choicePrompt(q), { addSpecialTokens: true }));
+    const events: unknown[] = [];
+    const report = (event: unknown) => events.push(event);
+    const contextLength = whole[0].length;
+    await multipleChoice(model, tokenizer, questions, { contextLength }, { ...ctx, report });
+    expect(seen).toHaveLength(2);
+    expect(seen).toEqual(expect.arrayContaining([whole[0], whole[1].slice(-contextLength)]));
+    expect(events).toContainEqual(
+      expect.objectContaining({ code: "QUESTIONS_CUT", message: expect.stringContaining("1 of 2") }),
+    );
+    // With its answer a sequence has one token more, and so one less of the prompt.
+    const [first, second] = answeredQuestions(tokenizer, questions, { contextLength });
+    const [letter] = tokenizer.encode(" A");
+    expect([...first.ids]).toEqual([...whole[0].slice(1), letter]);
+    expect([...second.ids]).toEqual([...whole[1].slice(1 - contextLength), letter]);
+    expect(first.scoredFrom).toBe(contextLength - 1);
   });
 
   it("refuses a tokenizer for which a letter is more than one token", async () => {

@@ -1,4 +1,10 @@
-import { batchBySize, type Question, type Tokenizer, type TokenSequence } from "@layerfold/checkpoint";
+import {
+  batchBySize,
+  promptIds,
+  type Question,
+  type Tokenizer,
+  type TokenSequence,
+} from "@layerfold/checkpoint";
 import {
   contiguousData,
   type LanguageModel,
@@ -7,7 +13,8 @@ import {
   throwIfAborted,
 } from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
-import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { tokensPerBatch } from "./batch-budget.js";
+import { cutLeft, type QuestionOptions, reportPrompts } from "./prompts.js";
 
 /**
  * The prompt that a question becomes, without examples before it:
@@ -20,7 +27,7 @@ export function choicePrompt({ question, choices }: Pick<Question, "question" | 
 
 /**
  * Accuracy by answer letter: after the prompt, the choice whose letter (with its leading space) has the largest logit is the
- * model's answer. Special tokens are added as the tokenizer adds them by itself.
+ * model's answer. Special tokens are added as the tokenizer adds them by itself. Of prompts longer than `contextLength` the end is kept.
  *
  * @throws QUESTIONS_EMPTY, ANSWER_TOKEN when a letter after the prompt is not one token (score the words with
  * `choiceLikelihood` then), INTERRUPTED
@@ -29,10 +36,10 @@ export async function multipleChoice(
   model: LanguageModel,
   tokenizer: Tokenizer,
   questions: readonly Question[],
-  options: BatchOptions,
+  options: QuestionOptions,
   ctx: RunContext,
 ): Promise<Accuracy> {
-  const { prompts, letters } = asked(tokenizer, questions);
+  const { prompts, letters } = asked(tokenizer, questions, options, ctx.report);
   const right: { subject: string; right: boolean }[] = new Array(questions.length);
   let done = 0;
   for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
@@ -54,8 +61,19 @@ export async function multipleChoice(
  * on them tells how surely it answers.
  * @throws as `multipleChoice`
  */
-export function answeredQuestions(tokenizer: Tokenizer, questions: readonly Question[]): TokenSequence[] {
-  const { prompts, letters } = asked(tokenizer, questions);
+export function answeredQuestions(
+  tokenizer: Tokenizer,
+  questions: readonly Question[],
+  { contextLength = Number.POSITIVE_INFINITY, name }: QuestionOptions = {},
+  report?: RunContext["report"],
+): TokenSequence[] {
+  // The letter stands in the sequence too.
+  const { prompts, letters } = asked(
+    tokenizer,
+    questions,
+    { contextLength: contextLength - 1, name },
+    report,
+  );
   return prompts.map((prompt, i) => ({
     ids: Int32Array.from([...prompt, letters[questions[i].answer]]),
     scoredFrom: prompt.length,
@@ -63,14 +81,27 @@ export function answeredQuestions(tokenizer: Tokenizer, questions: readonly Ques
 }
 
 /** Token ids of the prompts, and of the answer letters that may follow. */
-function asked(tokenizer: Tokenizer, questions: readonly Question[]) {
+function asked(
+  tokenizer: Tokenizer,
+  questions: readonly Question[],
+  options: QuestionOptions,
+  report: RunContext["report"],
+) {
   if (questions.length === 0) throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question");
-  const prompts = questions.map((question) =>
-    tokenizer.encode(choicePrompt(question), { addSpecialTokens: true }),
+  const whole = questions.map((question) => promptIds(tokenizer, choicePrompt(question)));
+  const prompts = whole.map(({ ids }) => cutLeft(ids, options.contextLength));
+  reportPrompts(
+    {
+      asked: questions.length,
+      begun: whole.filter(({ ownBegin }) => ownBegin).length,
+      cut: prompts.filter((prompt, i) => prompt.length < whole[i].ids.length).length,
+    },
+    options,
+    report,
   );
   const most = questions.reduce((max, { choices }) => Math.max(max, choices.length), 0);
   const letters = Array.from({ length: most }, (_, i) =>
-    letterToken(tokenizer, questions[0], prompts[0], letter(i)),
+    letterToken(tokenizer, questions[0], whole[0].ids, letter(i)),
   );
   return { prompts, letters };
 }
@@ -86,7 +117,7 @@ function letterToken(
   prompt: readonly number[],
   name: string,
 ): number {
-  const ids = tokenizer.encode(`${choicePrompt(question)} ${name}`, { addSpecialTokens: true });
+  const { ids } = promptIds(tokenizer, `${choicePrompt(question)} ${name}`);
   // A tokenizer that ends every text with a special token ends both alike.
   const same = ids.findIndex((id, i) => id !== prompt[i]);
   if (

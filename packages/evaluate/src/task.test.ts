@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readTask } from "./task.js";
+import { readTask, type Task } from "./task.js";
 import { arc } from "./tasks/arc.js";
 import { hellaswag } from "./tasks/hellaswag.js";
 import { readMmlu } from "./tasks/mmlu.js";
@@ -82,8 +82,93 @@ describe("tasks", () => {
     ]);
     const [item] = await readMmlu(test, { examples: dev, exampleCount: 1 });
     expect(item.context).toBe(`${opening}One?\nA. p\nB. q\nC. r\nD. s\nAnswer: A\n\n${question}`);
+    // The same with a byte order mark, as spreadsheets write it.
+    await writeFile(test, '\ufeff"Hot, or ""cold""?",a,b,"c, d",e,C\r\n');
+    expect((await readMmlu(test))[0].context).toBe(opening + question);
+    await writeFile(test, "One?,p,q,r,s,A\nTwo?,p,q,r,s,\n");
+    await expect(readMmlu(test)).rejects.toMatchObject({ got: 'answer ""', where: `${test}, row 2` });
     await writeFile(test, "Two?,p,q,r,B\n");
     await expect(readMmlu(test)).rejects.toMatchObject({ code: "TASK_ROW_INVALID", where: `${test}, row 1` });
+  });
+
+  const labelled: Record<string, { task: Task; row: object; field: string; written: unknown[] }> = {
+    arc: { task: arc, row: { question: "?", choices: ["a", "b"] }, field: "answer", written: [1, "1"] },
+    "arc as the hub has it": {
+      task: arc,
+      row: { question: "?", choices: { text: ["a", "b"], label: ["1", "2"] } },
+      field: "answerKey",
+      written: ["2"],
+    },
+    openbookqa: {
+      task: openbookqa,
+      row: { question: "?", choices: ["a", "b"] },
+      field: "answer",
+      written: [1],
+    },
+    piqa: { task: piqa, row: { goal: "g", sol1: "a", sol2: "b" }, field: "label", written: [1, "1"] },
+    hellaswag: {
+      task: hellaswag,
+      row: { activity_label: "x", ctx_a: "a", ctx_b: "b", endings: ["a", "b"] },
+      field: "label",
+      written: ["1", 1],
+    },
+    winogrande: {
+      task: winogrande,
+      row: { sentence: "_ won.", option1: "a", option2: "b" },
+      field: "answer",
+      written: ["2", 2],
+    },
+  };
+  // The hub's test splits write "" (HellaSwag, WinoGrande) or -1 (PIQA); the rest is what JavaScript would take for a number.
+  const noLabels = [
+    "",
+    " ",
+    null,
+    undefined,
+    -1,
+    "-1",
+    3,
+    "3",
+    true,
+    false,
+    0.5,
+    "0.5",
+    "0x1",
+    "1e0",
+    [1],
+    {},
+    "b",
+  ];
+
+  it.each(Object.entries(labelled))(
+    "%s wants a label, and says where there is none",
+    (_, { task, row, field, written }) => {
+      for (const label of written) expect(task.item({ ...row, [field]: label }, "").answer).toBe(1);
+      for (const label of noLabels) {
+        expect(() => task.item({ ...row, [field]: label }, "f, line 3"), String(label)).toThrow(
+          expect.objectContaining({ code: "TASK_ROW_INVALID", where: expect.stringMatching(/^f, line 3/) }),
+        );
+      }
+      expect(() => task.item({ ...row, [field]: null }, "f, line 3")).toThrow(
+        expect.objectContaining({ got: "null", where: `f, line 3, ${field}` }),
+      );
+    },
+  );
+
+  it("winogrande counts its options from one", () => {
+    expect(() => winogrande.item({ ...labelled.winogrande.row, answer: 0 }, "")).toThrow(/not a row/);
+  });
+
+  it("arc wants a label of its own for every choice", () => {
+    const row = (label: string[]) => ({
+      question: "?",
+      choices: { text: ["a", "b"], label },
+      answerKey: "A",
+    });
+    expect(arc.item(row(["A", "B"]), "").answer).toBe(0);
+    for (const label of [["A"], ["A", "A"], ["A", "B", "C"]]) {
+      expect(() => arc.item(row(label), "")).toThrow(/a label of its own/);
+    }
   });
 
   it("are read line by line, and say which line is wrong", async () => {

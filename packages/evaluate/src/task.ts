@@ -1,5 +1,5 @@
-import { readFile } from "node:fs/promises";
-import { LayerfoldError, z } from "@layerfold/core";
+import { readTextFile } from "@layerfold/checkpoint";
+import { LayerfoldError, type RunContext, z } from "@layerfold/core";
 import type { ChoiceItem } from "./choice-likelihood.js";
 
 /** A benchmark as data: what its rows hold, and the prompt and choices that a row becomes. */
@@ -24,21 +24,51 @@ export function defineTask<S extends z.ZodType>(definition: {
     item(row, where) {
       const parsed = schema.safeParse(row);
       if (!parsed.success) {
-        const { message, path } = parsed.error.issues[0];
-        throw new LayerfoldError("TASK_ROW_INVALID", `not a row of ${id}: ${message}`, {
-          where: [where, ...path].join(", "),
-        });
+        const { message, path } = nearest(parsed.error.issues[0]);
+        throw rowInvalid(id, message, valueAt(row, path), [where, ...path].join(", "));
       }
-      return item(parsed.data);
+      const made = item(parsed.data);
+      const { answer, choices } = made;
+      if (answer >= 0 && answer < choices.length) return made;
+      throw new LayerfoldError(
+        "TASK_ROW_INVALID",
+        `not a row of ${id}: the label names none of the choices`,
+        {
+          wanted: `one of ${choices.length} choices`,
+          where,
+        },
+      );
     },
   };
 }
 
-/** Reads a task's rows, one JSON object a line. @throws FILE_MISSING, QUESTIONS_EMPTY, TASK_ROW_INVALID */
-export async function readTask<Item>(task: Task<Item>, file: string): Promise<Item[]> {
-  const content = await readFile(file, "utf8").catch((cause) => {
-    throw new LayerfoldError("FILE_MISSING", "cannot read the task's rows", { where: file, cause });
+function rowInvalid(id: string, message: string, got: unknown, where: string): LayerfoldError {
+  return new LayerfoldError("TASK_ROW_INVALID", `not a row of ${id}: ${message}`, {
+    got: JSON.stringify(got)?.slice(0, 80) ?? "nothing",
+    where,
   });
+}
+
+/** Of a row that may have several layouts, what is wrong with the one that it comes nearest to. */
+function nearest(issue: z.core.$ZodIssue): { message: string; path: PropertyKey[] } {
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return issue;
+  const [layout] = [...issue.errors].sort((a, b) => a.length - b.length);
+  const { message, path } = nearest(layout[0]);
+  return { message, path: [...issue.path, ...path] };
+}
+
+/** The part of a row that an issue is about. */
+function valueAt(row: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce((value, key) => (value as Record<PropertyKey, unknown> | null)?.[key], row);
+}
+
+/** Reads a task's rows, one JSON object a line. @throws QUESTIONS_EMPTY, TASK_ROW_INVALID, and what `readTextFile` throws */
+export async function readTask<Item>(
+  task: Task<Item>,
+  file: string,
+  report?: RunContext["report"],
+): Promise<Item[]> {
+  const content = await readTextFile(file, { report });
   const items = content.split("\n").flatMap((line, index) => {
     if (line.trim() === "") return [];
     const where = `${file}, line ${index + 1}`;
@@ -56,16 +86,32 @@ export async function readTask<Item>(task: Task<Item>, file: string): Promise<It
 }
 
 /**
+ * The number of a choice as data sets write it: a whole number, or its digits as text. A row without one, as the hub's test splits have
+ * them (`""`, -1), is refused: it would count for or against some choice.
+ */
+export const choiceNumber = z.unknown().transform((value, ctx) => {
+  const number = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
+  if (typeof number === "number" && Number.isSafeInteger(number) && number >= 0) return number;
+  const message = "no label (wanted the number of the right choice, which test splits often lack)";
+  ctx.issues.push({ code: "custom", message, input: value });
+  return z.NEVER;
+});
+
+/**
  * A question with choices, as the hub has it (`choices.text`, `choices.label`, `answerKey`) or flat (`choices`, `answer` as an index);
  * comes out flat.
  */
 export const choiceRow = z
   .union([
     z.object({
-      choices: z.object({ text: z.array(z.string()).min(2), label: z.array(z.string()) }),
+      choices: z
+        .object({ text: z.array(z.string()).min(2), label: z.array(z.string().min(1)) })
+        .refine(({ text, label }) => new Set(label).size === text.length && label.length === text.length, {
+          message: "wanted a label of its own for every choice",
+        }),
       answerKey: z.string(),
     }),
-    z.object({ choices: z.array(z.string()).min(2), answer: z.number().int().min(0) }),
+    z.object({ choices: z.array(z.string()).min(2), answer: choiceNumber }),
   ])
   .transform((row) =>
     "answer" in row

@@ -1,9 +1,10 @@
-import { mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { mkdir, open, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import {
   type Checkpoint,
   carryFiles,
   checkOutputFolder,
+  readTextFile,
   serializeConfig,
   writeFolder,
 } from "@layerfold/checkpoint";
@@ -50,7 +51,7 @@ export async function exportOnnx(
     await mkdir(join(folder, "onnx"));
     await carryFiles(checkpoint.directory, folder);
     const { quantization_config: _, ...config } = checkpoint.config;
-    const original = await readFile(join(checkpoint.directory, "config.json"), "utf8");
+    const original = await readTextFile(join(checkpoint.directory, "config.json"));
     // What transformers.js looks at to open weights that lie beside the graph.
     const usage = { "transformers.js_config": { use_external_data_format: true } };
     await writeFile(join(folder, "config.json"), serializeConfig({ ...config, ...usage }, original));

@@ -1,3 +1,4 @@
+import { stringify } from "csv-stringify/sync";
 import type { QuantizationRecord } from "./quantize-layers.js";
 
 const columns = [
@@ -11,8 +12,7 @@ const columns = [
   "seconds",
 ] as const;
 
-/** The records of a quantisation as CSV with a header line; an absent value is an empty field. */
+/** The records of a quantisation as CSV with a header line; an absent value is an empty field, a name that a spreadsheet would compute is text. */
 export function logCsv(log: readonly QuantizationRecord[]): string {
-  const lines = log.map((record) => columns.map((column) => record[column] ?? "").join(","));
-  return `${[columns.join(","), ...lines].join("\n")}\n`;
+  return stringify([...log], { header: true, columns: [...columns], escape_formulas: true });
 }

@@ -41,7 +41,7 @@ export function evalCommand(signal: AbortSignal): Command {
     )
     .option(
       "--window <tokens>",
-      "tokens that the model sees at once (default: 512, or the model's context)",
+      "tokens that the model sees at once (default: of texts 512, or the model's context; of questions its context)",
       integer(2),
     )
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
@@ -80,11 +80,12 @@ export function evalCommand(signal: AbortSignal): Command {
           const { windowLosses: _, ...found } = await perplexity(model, sequences, {}, run.ctx);
           texts.push({ text: name, ...found, begin_token_given: beginTokenGiven, window });
         }
-        const { questions } = judgement;
-        const onQuestions = questions && (await multipleChoice(model, tokenizer, questions, {}, run.ctx));
+        const { questions, contextLength } = judgement;
+        const onQuestions =
+          questions && (await multipleChoice(model, tokenizer, questions, { contextLength }, run.ctx));
         const tasks = [];
         for (const task of judgement.tasks) {
-          const { quality, chosen } = await taskQuality(model, tokenizer, task, run.ctx);
+          const { quality, chosen } = await taskQuality(model, judgement, task, run.ctx);
           tasks.push({ ...quality, ...(chosen && { chosen }) });
         }
         const { text: _, ...first } = texts[0] ?? {};

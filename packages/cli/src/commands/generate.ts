@@ -1,4 +1,5 @@
 import { Template } from "@huggingface/jinja";
+import { promptIds } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
@@ -56,7 +57,17 @@ export function generateCommand(signal: AbortSignal): Command {
         const special = (id: number | undefined) => (id === undefined ? "" : tokenizer.decode([id]));
         const prompt = options.chat ? chatPrompt() : options.prompt;
         // A chat template writes the begin token itself.
-        const ids = tokenizer.encode(prompt, { addSpecialTokens: !options.chat });
+        const { ids, ownBegin } = options.chat
+          ? { ids: tokenizer.encode(prompt), ownBegin: false }
+          : promptIds(tokenizer, prompt);
+        if (ownBegin) {
+          run.ctx.report?.({
+            type: "diagnostic",
+            severity: "info",
+            code: "BEGIN_TOKEN_PRESENT",
+            message: "the prompt begins with the begin token itself; it is not given a second time",
+          });
+        }
         const out: number[] = [];
         for await (const id of generator.generate(ids, {
           maxNewTokens: options.maxNewTokens,

@@ -106,8 +106,12 @@ export function planCommand(signal: AbortSignal): Command {
             answers: options.calibrationQuestions
               ? await readAnswers(
                   options.calibrationQuestions,
-                  await openTokenizer(checkpoint.directory),
-                  options.questionWeight,
+                  {
+                    tokenizer: await openTokenizer(checkpoint.directory),
+                    context: checkpoint.architecture.maxPositionEmbeddings,
+                  },
+                  options,
+                  run,
                 )
               : undefined,
             fold: { strategy, repair },

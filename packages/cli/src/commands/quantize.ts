@@ -1,7 +1,6 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Checkpoint, checkOutputFolder, openTokenizer } from "@layerfold/checkpoint";
-import { keptLayer, LayerfoldError, parsePlan } from "@layerfold/core";
+import { keptLayer, LayerfoldError } from "@layerfold/core";
 import {
   dequantizeCheckpoint,
   type ModuleOverride,
@@ -16,6 +15,7 @@ import { openModelCheckpoint } from "../inputs.js";
 import { dataFact, manifestOf, modelFact, writeManifest } from "../manifest.js";
 import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
 import { inputPaths } from "../outputs.js";
+import { readPlan } from "../plan-file.js";
 import { makeScheme, quantizeModel } from "../quantize-model.js";
 import { pluginFacts } from "../registry.js";
 import { createRun } from "../run.js";
@@ -205,7 +205,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
 async function keptLayers(folded: Checkpoint, planFile: string | undefined): Promise<number[]> {
   const { blocks } = folded.architecture;
   if (planFile === undefined) return blocks.map((_, layer) => layer);
-  const { groups } = parsePlan(JSON.parse(await readFile(planFile, "utf8")), planFile);
+  const { groups } = await readPlan(planFile);
   if (groups.length !== blocks.length) {
     throw new LayerfoldError("PLAN_MISMATCH", "the plan makes another number of layers", {
       wanted: `${blocks.length}`,

@@ -1,5 +1,5 @@
 import { z } from "@layerfold/core";
-import { defineTask } from "../task.js";
+import { choiceNumber, defineTask } from "../task.js";
 
 /** HellaSwag (Zellers et al. 2019, arXiv 1905.07830), zero-shot as `hellaswag` of lm-evaluation-harness, with its cleaning of WikiHow marks. */
 export const hellaswag = defineTask({
@@ -11,7 +11,7 @@ export const hellaswag = defineTask({
     ctx_b: z.string(),
     endings: z.array(z.string()).min(2),
     // The hub has it as text.
-    label: z.coerce.number().int().min(0),
+    label: choiceNumber,
   }),
   item: ({ activity_label, ctx_a, ctx_b, endings, label }) => ({
     context: clean(`${activity_label}: ${ctx_a} ${capitalize(ctx_b)}`),

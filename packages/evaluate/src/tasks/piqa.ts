@@ -1,5 +1,5 @@
 import { z } from "@layerfold/core";
-import { defineTask } from "../task.js";
+import { choiceNumber, defineTask } from "../task.js";
 
 /** PIQA (Bisk et al. 2020, arXiv 1911.11641), zero-shot as `piqa` of lm-evaluation-harness. */
 export const piqa = defineTask({
@@ -9,7 +9,7 @@ export const piqa = defineTask({
     goal: z.string(),
     sol1: z.string(),
     sol2: z.string(),
-    label: z.number().int().min(0).max(1),
+    label: choiceNumber,
   }),
   item: ({ goal, sol1, sol2, label }) => ({
     context: `Question: ${goal}\nAnswer:`,

@@ -1,5 +1,5 @@
 import { z } from "@layerfold/core";
-import { defineTask } from "../task.js";
+import { choiceNumber, defineTask } from "../task.js";
 
 /**
  * WinoGrande (Sakaguchi et al. 2019, arXiv 1907.10641), zero-shot as `winogrande` of lm-evaluation-harness: each option stands in
@@ -12,7 +12,7 @@ export const winogrande = defineTask({
     sentence: z.string().regex(/_/, "the sentence has no blank"),
     option1: z.string(),
     option2: z.string(),
-    answer: z.coerce.number().int().min(1).max(2),
+    answer: choiceNumber,
   }),
   item: ({ sentence, option1, option2, answer }) => {
     const blank = sentence.indexOf("_");
