@@ -2,7 +2,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:
 import { basename, dirname, join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
-import { checkTensors } from "./check-tensors.js";
+import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
@@ -101,6 +101,7 @@ export async function refuseOccupied(
 function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], where: string) {
   const family = familyOf(config);
   const byName = new Map(tensors.map((source) => [source.name, source]));
+  checkLayerCount(family, config, byName.keys(), where);
   const architecture = architectureOf(config, byName.keys());
   checkTensors(family, config, architecture, byName, where, (event) => {
     if (event.type === "diagnostic") throw new LayerfoldError("TENSOR_UNEXPECTED", event.message, { where });

@@ -93,6 +93,16 @@ export async function quantizeCheckpoint(
       got: scheme.format,
     });
   }
+  const quantizers = [scheme.quantizer, ...(options.overrides ?? []).map(({ quantizer }) => quantizer)];
+  if (scheme.format === "gptq" && quantizers.some((quantizer) => quantizer?.options.symmetric === false)) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "GPTQ_V1_ASYMMETRIC",
+      message:
+        "GPTQModel refuses asymmetric files of the format gptq (v1) that it did not write; gptq_v2 is read",
+    });
+  }
   const target = resolve(directory);
   await refuseOccupied(target, force);
   const parts = unfinished ?? join(dirname(target), `.${basename(target)}.${process.pid}.layers`);

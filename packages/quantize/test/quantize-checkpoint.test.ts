@@ -5,6 +5,7 @@ import {
   type Checkpoint,
   keepLayers,
   openCheckpoint,
+  quantizedModules,
   randomTensors,
   writeCheckpoint,
 } from "@layerfold/checkpoint";
@@ -25,7 +26,6 @@ import {
   logCsv,
   type QuantizedFormat,
   quantizeCheckpoint,
-  quantizedModules,
   quantizedWeights,
   quantizeLayers,
   readActivationScales,
@@ -86,13 +86,15 @@ describe("quantizeCheckpoint", () => {
     const blocks = [];
     for await (const layer of quantizeLayers(checkpoint, runner, given, ctx)) blocks.push(layer.block);
     const out = join(folder, "out");
+    const told: string[] = [];
     const { written, log } = await quantizeCheckpoint(
       checkpoint,
       runner,
       out,
       { ...given, force: true },
-      ctx,
+      { ...ctx, report: (event) => event.type === "diagnostic" && told.push(event.code) },
     );
+    expect(told).toEqual(format === "gptq" && name.endsWith("-asym") ? ["GPTQ_V1_ASYMMETRIC"] : []);
     expect(log).toHaveLength(14);
     expect(log.every(({ loss, relativeLoss }) => (loss ?? -1) > 0 && (relativeLoss ?? 1) < 0.3)).toBe(true);
     expect(written.tensorBytes).toBeLessThan(checkpoint.tensors.size * 64 * 96 * 2);
