@@ -1,6 +1,7 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import {
   type BlockView,
+  checkFinite,
   keptLayer,
   LayerfoldError,
   type MergePlan,
@@ -32,7 +33,7 @@ export function foldedBlocks(
   return (index) => foldGroup(groups[index], strategy, ctx, source);
 }
 
-/** The block that one group becomes; see `foldedBlocks`. */
+/** The block that one group becomes; see `foldedBlocks`. @throws WEIGHT_NOT_FINITE where layers are to be merged, naming tensor and index */
 export async function foldGroup(
   group: PlanGroup,
   strategy: MergeStrategy,
@@ -54,6 +55,10 @@ export async function foldGroup(
   if (kept !== undefined) return source.block(kept);
   const blocks: BlockView[] = [];
   for (const layer of layers) blocks.push(await source.block(layer));
+  for (const { spec, layer, tensors } of blocks) {
+    for (const [role, weight] of tensors)
+      checkFinite(weight, spec?.tensors.get(role) ?? `layer ${layer}, ${role}`);
+  }
   const merged = await strategy.merge(blocks, weights, ctx);
   return { ...merged, layer: layers[0] };
 }

@@ -12,10 +12,10 @@ import {
 } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
+  checkFinite,
   contiguousData,
   encodeFloats,
   LayerfoldError,
-  type Matrix,
   type ModelRunner,
   type QuantizedTensor,
   type Quantizer,
@@ -262,11 +262,9 @@ async function embeddingTensors(
       continue;
     }
     const module = name.replace(/\.weight$/, "");
-    const quantized = await quantizer.quantize(
-      (await checkpoint.read(name)) as Matrix,
-      { tokenCount: 0 },
-      ctx,
-    );
+    const weight = await checkpoint.read(name);
+    checkFinite(weight, name);
+    const quantized = await quantizer.quantize(weight, { tokenCount: 0 }, ctx);
     modules.set(module, { ...factsOf(quantized), embedding: true });
     for (const part of packCompressedTensors(quantized, "pack-quantized", scaleDtype(checkpoint), module)) {
       const { suffix, dtype, shape, bytes } = part;

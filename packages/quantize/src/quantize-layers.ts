@@ -3,6 +3,7 @@ import {
   type BlockSpec,
   type BlockView,
   type CalibrationStatistics,
+  checkFinite,
   contiguousData,
   decodeFloats,
   encodeFloats,
@@ -86,7 +87,8 @@ export interface QuantizedLayer {
  * (4·tokens·hidden bytes).
  *
  * @param runner - of the same checkpoint; needed with a calibration text only
- * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), and whatever the plug-ins throw:
+ * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), WEIGHT_NOT_FINITE (naming tensor and
+ * index, whatever the quantizer), and whatever the plug-ins throw:
  * STATISTICS_MISSING where one needs a calibration text and there is none
  */
 export async function* quantizeLayers(
@@ -210,7 +212,9 @@ class BlockWork {
     const { spec, layer, ctx } = this;
     const roles = linearRoles(spec);
     const usedScales = new Map<string, Float64Array>();
-    let block = canonicalBlock(await this.checkpoint.block(layer), spec);
+    const stored = await this.checkpoint.block(layer);
+    for (const [role, weight] of stored.tensors) checkFinite(weight, spec.tensors.get(role));
+    let block = canonicalBlock(stored, spec);
     if (scheme.transforms.length > 0) {
       const statistics = await this.statistics(block, roles);
       const known = this.withActivationScales(statistics, activationScales);
