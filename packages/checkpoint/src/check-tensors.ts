@@ -3,7 +3,7 @@ import { LayerfoldError, type RunContext } from "@layerfold/core";
 import type { StoredTensor } from "./checkpoint.js";
 import { readConfig } from "./config-reader.js";
 import type { Family, ModelConfig } from "./family.js";
-import { layerOf } from "./layer-name.js";
+import { type LayerNaming, layerOf } from "./layer-name.js";
 import {
   formOf,
   type ModuleParts,
@@ -34,7 +34,7 @@ type Stated = Pick<StoredTensor, "dtype" | "shape">;
  * @throws LAYER_MISSING, CONFIG_INVALID
  */
 export function checkLayerCount(
-  family: Family,
+  family: LayerNaming & Pick<Family, "layerCountField">,
   config: ModelConfig,
   names: Iterable<string>,
   where: string,
