@@ -11,7 +11,7 @@ export interface ConfigReader {
   number(field: string, fallback?: number): number;
   /** A number > 0 that is neither 0 nor infinite in float32. */
   positive(field: string, fallback?: number): number;
-  /** A positive number below 1: what a norm adds to a variance. */
+  /** A number from 0 to below 1: what a norm adds to a variance. */
   epsilon(field: string, fallback?: number): number;
   boolean(field: string, fallback?: boolean): boolean;
   string(field: string, fallback?: string): string;
@@ -75,7 +75,12 @@ export function readConfig(config: ModelConfig, where = "config.json"): ConfigRe
     number,
     positive,
     epsilon: (name, fallback) =>
-      field(name, "a number > 0 and < 1", (v) => isPositive(v) && (v as number) < 1, fallback),
+      field(
+        name,
+        "a number ≥ 0 and < 1",
+        (v) => isSingle(v) && (v as number) >= 0 && (v as number) < 1,
+        fallback,
+      ),
     boolean: (name, fallback) => field(name, "true or false", (v) => typeof v === "boolean", fallback),
     string: (name, fallback) => field(name, "a string", (v) => typeof v === "string", fallback),
     optionalNumber: optional(number),
