@@ -216,16 +216,16 @@ describe("openCheckpoint", () => {
   it("opens a quantised checkpoint, whose linear maps are packed", async () => {
     await editConfig({ quantization_config: { quant_method: "gptq" } });
     await rewrite((tensors) =>
-      tensors.map((source) =>
-        source.name === up
-          ? {
-              name: up.replace("weight", "qweight"),
-              dtype: "int32",
-              shape: [1, 12],
-              bytes: () => new Uint8Array(48),
-            }
-          : source,
-      ),
+      tensors.flatMap((source): TensorSource[] => {
+        if (source.name !== up) return [source];
+        const part = (suffix: string, dtype: "int32" | "float32", shape: number[]) => ({
+          name: up.replace("weight", suffix),
+          dtype,
+          shape,
+          bytes: () => new Uint8Array(4 * shape[0] * shape[1]),
+        });
+        return [part("qweight", "int32", [1, 12]), part("scales", "float32", [1, 12])];
+      }),
     );
     await opened(model, async ({ read }, events) => {
       expect(events).toEqual([]);

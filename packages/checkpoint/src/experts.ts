@@ -7,6 +7,9 @@ export interface ExpertModules {
   readonly expert: (index: number) => { readonly gate: string; readonly up: string; readonly down: string };
 }
 
+/** More experts than any model has (512 as of Qwen3-Next); each has tensors that are named one by one. */
+export const mostExperts = 4096;
+
 /** Adds router and experts, each a gated MLP, and returns the spec. */
 export function addExperts(
   block: BlockTensors,

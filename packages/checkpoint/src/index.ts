@@ -21,6 +21,7 @@ export { keepLayers } from "./keep-layers.js";
 export { layerOf, renamedTensor } from "./layer-name.js";
 export { type OpenOptions, openCheckpoint } from "./open-checkpoint.js";
 export { type HubSettings, hubSettings, pullModel } from "./pull-model.js";
+export { quantizedModules } from "./quantization-method.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";

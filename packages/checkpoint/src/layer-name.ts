@@ -1,6 +1,9 @@
 import type { Family } from "./family.js";
 
-function match({ basePrefix, layerPrefix }: Family, name: string) {
+/** What a layer's names begin with. */
+export type LayerNaming = Pick<Family, "basePrefix" | "layerPrefix">;
+
+function match({ basePrefix, layerPrefix }: LayerNaming, name: string) {
   for (const prefix of [basePrefix + layerPrefix, layerPrefix]) {
     if (!name.startsWith(prefix)) continue;
     const number = /^(0|[1-9]\d*)(?=\.|$)/.exec(name.slice(prefix.length));
@@ -21,12 +24,12 @@ function match({ basePrefix, layerPrefix }: Family, name: string) {
  * assert(layerOf(gpt2, "transformer.wte.weight") === undefined);
  * ```
  */
-export function layerOf(family: Family, name: string): number | undefined {
+export function layerOf(family: LayerNaming, name: string): number | undefined {
   return match(family, name)?.layer;
 }
 
 /** The name that a tensor (or module) of a block bears in layer `layer`; undefined outside the blocks. */
-export function renamedTensor(family: Family, name: string, layer: number): string | undefined {
+export function renamedTensor(family: LayerNaming, name: string, layer: number): string | undefined {
   const found = match(family, name);
   return found && `${found.prefix}${layer}${found.rest}`;
 }

@@ -80,7 +80,7 @@ export function llamaLike(variation: LlamaVariation): Family {
 }
 
 function normShape(c: ConfigReader, variation: LlamaVariation): NormShape {
-  return variation.norm?.(c) ?? { kind: "rms", epsilon: c.number("rms_norm_eps", 1e-6) };
+  return variation.norm?.(c) ?? { kind: "rms", epsilon: c.epsilon("rms_norm_eps", 1e-6) };
 }
 
 function blockOf(

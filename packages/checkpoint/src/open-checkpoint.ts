@@ -2,11 +2,13 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
-import { checkTensors } from "./check-tensors.js";
+import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint, StoredTensor } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
+import { quantizedForms } from "./quantization-method.js";
+import { withQuantization } from "./read-quantization.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { readTextFile } from "./text-file.js";
 
@@ -22,7 +24,7 @@ export interface OpenOptions {
  * to anywhere (the hub's cache), but the index may only name files of the folder. Config and weights are held against each other.
  *
  * @throws CHECKPOINT_MISSING, CONFIG_INVALID, ARCHITECTURE_UNKNOWN, WEIGHTS_MISSING, WEIGHTS_PICKLED, INDEX_INVALID, SHARD_MISSING,
- * TENSOR_MISSING, LAYER_MISSING, TENSOR_SHAPE, and whatever `openSafetensors` throws
+ * TENSOR_MISSING, LAYER_MISSING, TENSOR_SHAPE, QUANTIZATION_UNSUPPORTED, QUANTIZED_TENSOR_INVALID, and whatever `openSafetensors` throws
  */
 export async function openCheckpoint(directory: string, options: OpenOptions = {}): Promise<Checkpoint> {
   const root = resolve(directory);
@@ -43,7 +45,10 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
       if (!owner) throw new LayerfoldError("TENSOR_MISSING", `no tensor ${name}`, { where: root });
       return owner;
     };
-    const config = await untieOwnHead(stored, tensors, bytesOf);
+    checkLayerCount(family, stored, tensors.keys(), root);
+    const named = await withQuantization(stored, root, tensors.keys(), readIfThere, options.report);
+    quantizedForms(named);
+    const config = await untieOwnHead(named, tensors, bytesOf);
     const architecture = architectureOf(config, tensors.keys());
     checkTensors(family, config, architecture, tensors, root, options.report);
     const read = async (name: string) => (await bytesOf(name)).read(name);
@@ -118,6 +123,13 @@ async function readJson(file: string, code: string): Promise<Record<string, unkn
     throw new LayerfoldError(code, "not a JSON object", { where: file });
   }
   return value as Record<string, unknown>;
+}
+
+async function readIfThere(file: string): Promise<ModelConfig | undefined> {
+  return readJson(file, "CONFIG_INVALID").catch((error) => {
+    if (error.code === "FILE_MISSING") return undefined;
+    throw error;
+  });
 }
 
 async function openShards(root: string): Promise<SafetensorsFile[]> {
@@ -217,7 +229,7 @@ async function untieOwnHead(
   return config;
 }
 
-/** The floating-point type that most of the blocks' bytes have. */
+/** The floating-point type that most of the blocks' bytes have; float8 is a code, which a scale gives its meaning. */
 function weightDtype(
   blocks: Checkpoint["architecture"]["blocks"],
   tensors: ReadonlyMap<string, StoredTensor>,
@@ -226,7 +238,7 @@ function weightDtype(
   for (const block of blocks) {
     for (const name of block.tensors.values()) {
       const tensor = tensors.get(name);
-      if (tensor && /^b?float/.test(tensor.dtype)) {
+      if (tensor && /^b?float(16|32|64)$/.test(tensor.dtype)) {
         bytes.set(tensor.dtype, (bytes.get(tensor.dtype) ?? 0) + tensor.byteLength);
       }
     }

@@ -3,7 +3,7 @@ import type { Family, ModelConfig } from "./family.js";
 import { layerOf, renamedTensor } from "./layer-name.js";
 
 /**
- * A quantization_config whose module names follow the layers: `ignore`, `modules_to_not_convert`, the `targets` of the config groups,
+ * A quantization_config whose module names follow the layers: `ignore`, `ignored_layers`, `modules_to_not_convert`, the `targets` of the config groups,
  * and the patterns of GPTQ's `dynamic`. Names of removed layers leave.
  *
  * @throws CONFIG_CANNOT_EXPRESS for a pattern that names layers by anything but one plain number
@@ -15,7 +15,7 @@ export function renameQuantizedModules(
 ): ModelConfig {
   const rename = (name: string) => renamedModule(family, name, kept);
   const result: Record<string, unknown> = { ...quantization };
-  for (const field of ["ignore", "modules_to_not_convert"]) {
+  for (const field of ["ignore", "ignored_layers", "modules_to_not_convert"]) {
     const names = quantization[field];
     if (Array.isArray(names)) result[field] = names.flatMap(rename);
   }

@@ -6,6 +6,9 @@ import type { ModelConfig } from "./family.js";
 // Every step that transformers takes in float32.
 const round = Math.fround;
 
+// Far beyond every model's; the tables of sines grow with it.
+const largestHead = 2 ** 16;
+
 const types = ["default", "linear", "dynamic", "llama3", "yarn", "longrope"] as const;
 type RopeType = (typeof types)[number];
 
@@ -31,27 +34,37 @@ export function rotaryOf(config: ModelConfig, defaults: RotaryDefaults): RotaryS
   const parameters = ropeParameters(config, defaults);
   const p = readConfig(parameters, "config.json, rope_parameters");
   const type = parameters.rope_type as RopeType;
-  const theta = p.number("rope_theta");
-  const dimension = Math.trunc(defaults.headSize * p.number("partial_rotary_factor"));
+  const theta = p.positive("rope_theta");
+  const dimension = Math.trunc(defaults.headSize * p.positive("partial_rotary_factor"));
   if (dimension < 2 || dimension % 2 !== 0) {
     throw p.invalid("partial_rotary_factor", `an even number of the head's ${defaults.headSize} dimensions`);
   }
+  if (dimension > Math.min(defaults.headSize, largestHead)) {
+    const c = readConfig(config);
+    if (dimension > defaults.headSize) throw p.invalid("partial_rotary_factor", "at most 1");
+    throw c.invalid(c.has("head_dim") ? "head_dim" : "hidden_size", `heads of at most ${largestHead}`);
+  }
   const plain = inverseFrequencies(theta, dimension);
-  const spec = (frequencies: Float64Array, attentionFactor = 1): RotarySpec => ({
-    inverseFrequencies: frequencies,
-    rotaryDimension: dimension,
-    interleaved: false,
-    attentionFactor,
-  });
+  const spec = (frequencies: Float64Array, attentionFactor = 1): RotarySpec => {
+    if (!frequencies.every(Number.isFinite)) {
+      throw p.invalid("rope_theta", "a base whose frequencies are finite in float32");
+    }
+    return {
+      inverseFrequencies: frequencies,
+      rotaryDimension: dimension,
+      interleaved: false,
+      attentionFactor,
+    };
+  };
   switch (type) {
     case "default":
       return spec(plain);
     case "linear": {
-      const factor = p.number("factor");
+      const factor = p.positive("factor");
       return spec(plain.map((f) => round(f / factor)));
     }
     case "dynamic": {
-      const factor = p.number("factor");
+      const factor = p.positive("factor");
       const longest = readConfig(config).count("max_position_embeddings");
       return {
         ...spec(plain),
@@ -108,10 +121,10 @@ function inverseFrequencies(theta: number, dimension: number): Float64Array {
 
 /** Llama 3.1: long waves are stretched by `factor`, short ones stay, those between are blended. */
 function llama3(plain: Float64Array, p: ConfigReader): Float64Array {
-  const factor = p.number("factor");
-  const low = p.number("low_freq_factor");
-  const high = p.number("high_freq_factor");
-  const original = p.number("original_max_position_embeddings");
+  const factor = p.positive("factor");
+  const low = p.positive("low_freq_factor");
+  const high = p.positive("high_freq_factor");
+  const original = p.positive("original_max_position_embeddings");
   return plain.map((frequency) => {
     const wavelength = round((2 * Math.PI) / frequency);
     if (wavelength > original / low) return round(frequency / factor);
@@ -129,13 +142,13 @@ function yarn(
   config: ConfigReader,
   spec: (frequencies: Float64Array, attentionFactor?: number) => RotarySpec,
 ): RotarySpec {
-  const original = p.number("original_max_position_embeddings");
-  const factor = p.optionalNumber("factor") ?? config.count("max_position_embeddings") / original;
+  const original = p.positive("original_max_position_embeddings");
+  const factor = p.optionalPositive("factor") ?? config.count("max_position_embeddings") / original;
   const magnitude = (scale: number, m = 1) => (scale <= 1 ? 1 : 0.1 * m * Math.log(scale) + 1);
   const mscale = p.optionalNumber("mscale");
   const mscaleAll = p.optionalNumber("mscale_all_dim");
   const attentionFactor =
-    p.optionalNumber("attention_factor") ??
+    p.optionalPositive("attention_factor") ??
     (mscale && mscaleAll ? magnitude(factor, mscale) / magnitude(factor, mscaleAll) : magnitude(factor));
 
   const dimensionOf = (rotations: number) =>
@@ -163,9 +176,9 @@ function longrope(
   spec: (frequencies: Float64Array, attentionFactor?: number) => RotarySpec,
 ): RotarySpec {
   const original = p.count("original_max_position_embeddings");
-  const factor = p.optionalNumber("factor") ?? config.count("max_position_embeddings") / original;
+  const factor = p.optionalPositive("factor") ?? config.count("max_position_embeddings") / original;
   const attentionFactor =
-    p.optionalNumber("attention_factor") ??
+    p.optionalPositive("attention_factor") ??
     (factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original)));
   const stretched = (field: string) => {
     const factors = p.list(field);

@@ -155,6 +155,14 @@ describe("writeSafetensors", () => {
     const path = `${inner}.safetensors`;
     const failing = { ...source("b", "int8", [4]), bytes: () => Promise.reject(new Error("boom")) };
     await expect(writeSafetensors(path, [source("a", "float32", [4]), failing])).rejects.toThrow("boom");
+    const large = {
+      ...source("b", "float16", [1]),
+      bytes: () => encodeFloats(Float32Array.of(7e4), "float16"),
+    };
+    await expect(writeSafetensors(path, [source("a", "float32", [4]), large])).rejects.toMatchObject({
+      code: "FLOAT_OVERFLOW",
+      where: "b",
+    });
     const short = { ...source("b", "int8", [4]), bytes: () => new Uint8Array(3) };
     await expect(writeSafetensors(path, [short])).rejects.toThrow(code("TENSOR_BYTES"));
     await expect(

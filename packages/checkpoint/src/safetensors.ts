@@ -5,6 +5,8 @@ import {
   type DType,
   decodeFloats,
   elementCount,
+  errorWithin,
+  isLayerfoldError,
   LayerfoldError,
   type Tensor,
   tensor,
@@ -244,6 +246,15 @@ export interface TensorSource {
   bytes(): Awaitable<Uint8Array>;
 }
 
+/** The bytes of a tensor; an error that names no place is about this one. */
+async function bytesOf(source: TensorSource): Promise<Uint8Array> {
+  try {
+    return await source.bytes();
+  } catch (error) {
+    throw isLayerfoldError(error) && error.where === undefined ? errorWithin(error, source.name) : error;
+  }
+}
+
 /** Size in bytes of a tensor that is to be written. */
 export function byteLengthOf({ dtype, shape }: Pick<TensorSource, "dtype" | "shape">): number {
   return elementCount(shape) * bytesPerElement(dtype);
@@ -261,7 +272,7 @@ function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors:
  * padded so that the data starts at a multiple of 8.
  *
  * @param metadata - transformers before 5 refuse files without `format`
- * @throws TENSOR_DUPLICATE, TENSOR_BYTES (a source gave another number of bytes), DISK_FULL, INTERRUPTED
+ * @throws TENSOR_DUPLICATE, TENSOR_BYTES (a source gave another number of bytes), FLOAT_OVERFLOW (naming the tensor), DISK_FULL, INTERRUPTED
  */
 export async function writeSafetensors(
   file: string,
@@ -299,7 +310,7 @@ export async function writeSafetensors(
     await handle.writeFile(padded);
     for (const source of sorted) {
       throwIfAborted(signal);
-      const bytes = await source.bytes();
+      const bytes = await bytesOf(source);
       if (bytes.byteLength !== byteLengthOf(source)) {
         throw new LayerfoldError("TENSOR_BYTES", "a tensor's bytes do not fit its shape", {
           wanted: `${byteLengthOf(source)} bytes for ${source.dtype} [${source.shape.join(", ")}]`,

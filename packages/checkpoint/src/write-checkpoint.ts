@@ -2,7 +2,7 @@ import { copyFile, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
-import { checkTensors } from "./check-tensors.js";
+import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { madeFilesName } from "./disk/made-files.js";
 import { writeFolder } from "./disk/output-folder.js";
@@ -70,6 +70,7 @@ export async function writeCheckpoint(
 function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], where: string) {
   const family = familyOf(config);
   const byName = new Map(tensors.map((source) => [source.name, source]));
+  checkLayerCount(family, config, byName.keys(), where);
   const architecture = architectureOf(config, byName.keys());
   checkTensors(family, config, architecture, byName, where, (event) => {
     if (event.type === "diagnostic") throw new LayerfoldError("TENSOR_UNEXPECTED", event.message, { where });

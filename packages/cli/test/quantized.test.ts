@@ -20,6 +20,12 @@ it("eval runs a quantised model packed, and says what it simulates", async () =>
   const packed = await json("eval", at("w4"), "--perplexity", validation, ...short);
   // 16 layers of 7 linear maps, and the embedding.
   expect(packed.result.quantized).toEqual({ packed: 113, simulated: 0, simulated_activations: null });
+  // What the packed weights stand for: as many as without quantisation.
+  expect((await json("inspect", at("w4"))).result).toMatchObject({
+    parameters: (await json("inspect", checkpoint)).result.parameters,
+    parameters_per_block: [196_864],
+    quantization: { method: "compressed-tensors", modules: 113 },
+  });
   await json("quantize", checkpoint, "--scheme", "rtn-w8a8", "--out", at("w8a8"));
   const { stdout } = await layerfold("eval", at("w8a8"), "--perplexity", validation, ...short);
   expect(stdout).toContain("112 weights multiplied in their packed form, int8 activations simulated");

@@ -42,7 +42,8 @@ describe.each(halves)("$name", ({ name, to, from }) => {
 
   it("encodes and decodes arrays as it does single values, at odd byte offsets too", () => {
     fc.assert(
-      fc.property(fc.float32Array({ noNaN: true, maxLength: 20 }), (values) => {
+      fc.property(fc.float32Array({ noNaN: true, maxLength: 20 }), (all) => {
+        const values = all.filter((x) => Number.isFinite(from(to(x))) || !Number.isFinite(x));
         const bytes = encodeFloats(values, name);
         expect(bytes.byteLength).toBe(values.length * bytesPerElement(name));
         const shifted = new Uint8Array(bytes.byteLength + 1);
@@ -54,6 +55,29 @@ describe.each(halves)("$name", ({ name, to, from }) => {
       }),
     );
   });
+});
+
+it.each([
+  // The largest float16 is 65504; halfway to the next step, 65520, rounds to infinity.
+  ["float16", [65504, 65519.9], 65520],
+  // The largest bfloat16 is 2^127 · (2 − 2^−7); halfway to 2^128 and beyond is infinite.
+  ["bfloat16", [2 ** 127 * (2 - 2 ** -7)], 2 ** 127 * (2 - 2 ** -8)],
+  ["float32", [2 ** 127 * (2 - 2 ** -23)], 2 ** 128],
+] as const)("refuses to make a finite number infinite in %s", (dtype, held, lost) => {
+  expect(decodeFloats(encodeFloats(Float64Array.from(held), dtype), dtype).every(Number.isFinite)).toBe(true);
+  const given = Float64Array.of(Number.POSITIVE_INFINITY, Number.NaN, 1);
+  expect([...decodeFloats(encodeFloats(given, dtype), dtype)]).toEqual([...given]);
+  for (const value of [lost, -lost]) {
+    const values = [
+      Float64Array.of(0, value),
+      ...(Math.fround(value) === value ? [Float32Array.of(0, value)] : []),
+    ];
+    for (const each of values) {
+      expect(() => encodeFloats(each, dtype)).toThrow(
+        expect.objectContaining({ code: "FLOAT_OVERFLOW", got: `${value} at index 1` }),
+      );
+    }
+  }
 });
 
 it("knows the values that numpy gives", () => {

@@ -131,14 +131,20 @@ export function decodeFloats(source: Uint8Array, dtype: DType): Float32Array {
  * @param values - row-major values
  * @param dtype - float64, float32, float16 or bfloat16
  * @returns bytes; a view of `values` itself where no conversion is needed
- * @throws DTYPE_UNSUPPORTED for any other dtype
+ * @throws DTYPE_UNSUPPORTED for any other dtype, FLOAT_OVERFLOW where a finite number would become infinite, naming its index
  */
 export function encodeFloats(values: Float32Array | Float64Array, dtype: DType): Uint8Array {
   const view = (array: Float32Array | Float64Array | Uint16Array) =>
     new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   switch (dtype) {
-    case "float32":
-      return view(values instanceof Float32Array ? values : Float32Array.from(values));
+    case "float32": {
+      if (values instanceof Float32Array) return view(values);
+      const out = Float32Array.from(values);
+      for (let i = 0; i < out.length; i++) {
+        if (!Number.isFinite(out[i]) && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
+      }
+      return view(out);
+    }
     case "float64":
       return view(values instanceof Float64Array ? values : Float64Array.from(values));
     case "bfloat16": {
@@ -152,11 +158,17 @@ export function encodeFloats(values: Float32Array | Float64Array, dtype: DType):
       } else {
         for (let i = 0; i < out.length; i++) out[i] = toBfloat16Bits(values[i]);
       }
+      for (let i = 0; i < out.length; i++) {
+        if ((out[i] & 0x7fff) === 0x7f80 && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
+      }
       return view(out);
     }
     case "float16": {
       const out = new Uint16Array(values.length);
-      for (let i = 0; i < out.length; i++) out[i] = toFloat16Bits(values[i]);
+      for (let i = 0; i < out.length; i++) {
+        out[i] = toFloat16Bits(values[i]);
+        if ((out[i] & 0x7fff) === 0x7c00 && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
+      }
       return view(out);
     }
     default:
@@ -165,4 +177,12 @@ export function encodeFloats(values: Float32Array | Float64Array, dtype: DType):
         got: dtype,
       });
   }
+}
+
+function overflow(value: number, index: number, dtype: DType): LayerfoldError {
+  const largest = { float16: "65504", bfloat16: "3.3895e38" }[dtype as string] ?? "3.4028e38";
+  return new LayerfoldError("FLOAT_OVERFLOW", `a number does not fit ${dtype}`, {
+    wanted: `at most ${largest} in size`,
+    got: `${value} at index ${index}`,
+  });
 }

@@ -25,6 +25,7 @@ export {
 export { defineEmbedding, type Embedding, type FittedEmbedding } from "./embedding.js";
 export type { MatmulEngine, MatmulOptions } from "./engine.js";
 export { type ErrorDetails, errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+export { checkFinite } from "./finite.js";
 export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
 export {

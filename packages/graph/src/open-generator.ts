@@ -143,9 +143,15 @@ export async function openGenerator(
       ...sequenceInputs(session.inputNames, tables, batch.lengths, batch.sequenceLength, past),
       ...Object.fromEntries(Array.from(values, ([name, value]) => [`past.${name}`, value])),
     });
+    const logits = result.logits.data as Float32Array;
+    if (logits.some((value) => !Number.isFinite(value))) {
+      throw new LayerfoldError("LOGITS_NOT_FINITE", "the model gave a logit that is not a finite number", {
+        where: `behind ${length} tokens`,
+      });
+    }
     memory.values = new Map(Array.from(values.keys(), (name) => [name, result[`present.${name}`]]));
     memory.past = length;
-    return result.logits.data as Float32Array;
+    return logits;
   }
 
   return {

@@ -17,8 +17,11 @@ import { foldedRunner } from "./folded-runner.js";
 import { planStreams } from "./plan-streams.js";
 import { componentFold } from "./repairs/component-fold.js";
 import { reconstruct } from "./repairs/reconstruct.js";
+import { aligned } from "./strategies/aligned.js";
 import { drop } from "./strategies/drop.js";
+import { slerp } from "./strategies/slerp.js";
 import { tensorwise } from "./strategies/tensorwise.js";
+import { ties } from "./strategies/ties.js";
 import { weighted } from "./strategies/weighted.js";
 import { ctx, families, llama, opened, tokenBatches, withModel } from "./tiny-models.test.fixture.js";
 
@@ -292,6 +295,27 @@ describe("foldCheckpoint", () => {
       },
       "bfloat16",
     );
+  });
+
+  it.each([weighted(), aligned(), ties(), slerp()])("refuses to merge NaN: $id", async (strategy) => {
+    await withModel(llama, async (checkpoint, folder) => {
+      const name = "model.layers.1.mlp.down_proj.weight";
+      const spoiled: Checkpoint = {
+        ...checkpoint,
+        async block(layer) {
+          const view = await checkpoint.block(layer);
+          if (layer === 1)
+            view.tensors.get("mlp.down")!.data[view.tensors.get("mlp.down")!.shape[1] + 2] = Number.NaN;
+          return view;
+        },
+      };
+      await expect(fold(spoiled, mixed, join(folder, "out"), { strategy })).rejects.toMatchObject({
+        code: "WEIGHT_NOT_FINITE",
+        got: "NaN at [1, 2]",
+        where: name,
+      });
+      expect(await readdir(folder)).toEqual(["dense"]);
+    });
   });
 
   it("refuses values that the element type cannot hold", async () => {

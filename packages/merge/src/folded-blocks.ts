@@ -1,6 +1,7 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import {
   type BlockView,
+  checkFinite,
   keptLayer,
   LayerfoldError,
   type MergePlan,
@@ -19,7 +20,7 @@ import { rolesOf, withScaledUpdates } from "./repairs/scaled-updates.js";
  *
  * @param source - where blocks are read: a runner that is open anyway may hold them decoded
  * @returns group index → block, its `layer` being the dense layer whose place it takes
- * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE at once; the strategy's errors when asked
+ * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE at once; WEIGHT_NOT_FINITE and the strategy's errors when asked
  */
 export function foldedBlocks(
   checkpoint: Checkpoint,
@@ -32,7 +33,7 @@ export function foldedBlocks(
   return (index) => foldGroup(groups[index], strategy, ctx, source);
 }
 
-/** The block that one group becomes; see `foldedBlocks`. */
+/** The block that one group becomes; see `foldedBlocks`. @throws WEIGHT_NOT_FINITE, naming tensor and index */
 export async function foldGroup(
   group: PlanGroup,
   strategy: MergeStrategy,
@@ -40,8 +41,15 @@ export async function foldGroup(
   source: Pick<ModelRunner, "block">,
 ): Promise<BlockView> {
   const { layers, weights = layers.map(() => 1 / layers.length), without } = group;
+  const read = async (layer: number): Promise<BlockView> => {
+    const block = await source.block(layer);
+    for (const [role, weight] of block.tensors) {
+      checkFinite(weight, block.spec?.tensors.get(role) ?? `layer ${layer}, ${role}`);
+    }
+    return block;
+  };
   if (without) {
-    const block = await source.block(layers[0]);
+    const block = await read(layers[0]);
     for (const part of without) {
       if ([...block.tensors.keys()].some((role) => rolesOf[part].test(role))) continue;
       throw new LayerfoldError("PLAN_MISMATCH", `the block has no ${part} that could fall silent`, {
@@ -51,9 +59,9 @@ export async function foldGroup(
     return withScaledUpdates(block, 0, without);
   }
   const kept = keptLayer(group);
-  if (kept !== undefined) return source.block(kept);
+  if (kept !== undefined) return read(kept);
   const blocks: BlockView[] = [];
-  for (const layer of layers) blocks.push(await source.block(layer));
+  for (const layer of layers) blocks.push(await read(layer));
   const merged = await strategy.merge(blocks, weights, ctx);
   return { ...merged, layer: layers[0] };
 }

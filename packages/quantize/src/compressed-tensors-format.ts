@@ -122,7 +122,7 @@ export function unpackCompressedTensors(
   const weight = required(module, "weight", ["int8", "float8_e4m3"], where);
   const [rows, columns] = weight.shape;
   const isFloat = weight.dtype === "float8_e4m3";
-  const { scales, groups } = spreadScales(stored, scaleTensor.shape, rows, settings.blockShape);
+  const { scales, groups } = spreadScales(stored, scaleTensor.shape, rows, settings.blockShape, where);
   const declared = settings.blockShape?.[1] ?? settings.groupSize;
   const middle = isFloat ? 0 : 128;
   const zero = module.get("weight_zero_point");
@@ -188,22 +188,49 @@ function unpackBitstream(
   };
 }
 
+/**
+ * Reads a float8 module as DeepSeek and Qwen store it: weight float8_e4m3 [out, in] and weight_scale_inv, one factor (in spite of its name)
+ * per block of rows and columns, those at the edges smaller; or, as AutoFP8 does, weight_scale for the whole tensor or each row.
+ *
+ * @param blockShape - rows and columns of a block; needed with weight_scale_inv
+ * @throws QUANTIZED_TENSOR_INVALID
+ */
+export function unpackFloat8(
+  module: PackedModule,
+  blockShape: readonly [number, number] | undefined,
+  where: string,
+): QuantizedTensor {
+  const inverse = module.get("weight_scale_inv");
+  if (!inverse) return unpackCompressedTensors(module, { bits: 8 }, where);
+  const parts = new Map(module).set("weight_scale", inverse);
+  return unpackCompressedTensors(parts, { bits: 8, ...(blockShape && { blockShape }) }, where);
+}
+
 /** One scale per row and group, from one for all, one per row, or one per block of rows and columns. */
 function spreadScales(
   stored: Float32Array,
   shape: readonly number[],
   rows: number,
   blockShape: readonly [number, number] | undefined,
+  where: string,
 ): { scales: Float32Array; groups: number } {
-  if (stored.length === 1) return { scales: new Float32Array(rows).fill(stored[0]), groups: 1 };
   const groups = shape[1] ?? 1;
+  if (blockShape && Math.ceil(rows / blockShape[0]) === shape[0]) {
+    const scales = Float32Array.from(
+      { length: rows * groups },
+      (_, i) => stored[Math.floor(Math.floor(i / groups) / blockShape[0]) * groups + (i % groups)],
+    );
+    return { scales, groups };
+  }
+  if (stored.length === 1) return { scales: new Float32Array(rows).fill(stored[0]), groups: 1 };
   if (shape[0] === rows) return { scales: stored, groups };
-  const height = blockShape?.[0] ?? Math.ceil(rows / shape[0]);
-  const scales = Float32Array.from(
-    { length: rows * groups },
-    (_, i) => stored[Math.floor(Math.floor(i / groups) / height) * groups + (i % groups)],
-  );
-  return { scales, groups };
+  throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "the scales fit neither rows nor blocks", {
+    wanted: blockShape
+      ? `[${Math.ceil(rows / blockShape[0])}, …] for blocks of ${blockShape.join(" × ")}`
+      : `one scale, or one for each of ${rows} rows`,
+    got: `[${shape.join(", ")}]`,
+    where,
+  });
 }
 
 function spreadBytes(values: Uint8Array, length: number): Uint8Array {

@@ -1,5 +1,6 @@
 import {
   type Checkpoint,
+  quantizedModules,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -15,7 +16,7 @@ import {
 } from "@layerfold/core";
 import { transposed } from "./bitstream.js";
 import { dequantize } from "./dequantize.js";
-import { quantizedModules, readQuantizedModule } from "./quantized-modules.js";
+import { readQuantizedModule } from "./quantized-modules.js";
 
 /** Float types in which a dense checkpoint can be written. */
 export type DenseDType = "float32" | "bfloat16" | "float16";

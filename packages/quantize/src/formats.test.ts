@@ -3,7 +3,8 @@ import type { Diagnostic, QuantizedTensor } from "@layerfold/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { packAwq, unpackAwq } from "./awq-format.js";
-import { packCompressedTensors, unpackCompressedTensors } from "./compressed-tensors-format.js";
+import { packCompressedTensors, unpackCompressedTensors, unpackFloat8 } from "./compressed-tensors-format.js";
+import { dequantize } from "./dequantize.js";
 import { packGptq, unpackGptq } from "./gptq-format.js";
 import { type PackedTensor, wordBytes } from "./packed-tensor.js";
 
@@ -158,4 +159,32 @@ it("compressed-tensors refuses scales that were not chosen in the stored type", 
   expect(() => packCompressedTensors(rough, "pack-quantized", "bfloat16", "m")).toThrow(
     expect.objectContaining({ code: "SCALE_DTYPE_MISMATCH" }),
   );
+});
+
+describe("float8 with a scale per block of rows and columns", () => {
+  // The float8 bits 0x38 are 1 (exponent 7 − bias 7), so a weight is its scale.
+  const weight = {
+    suffix: "weight",
+    dtype: "float8_e4m3",
+    shape: [3, 5],
+    bytes: new Uint8Array(15).fill(0x38),
+  };
+  const inverse = (shape: number[], values: number[]) => ({
+    suffix: "weight_scale_inv",
+    dtype: "float32",
+    shape,
+    bytes: new Uint8Array(Float32Array.from(values).buffer),
+  });
+  const module = (scale: object) => parts([weight, scale] as PackedTensor[]);
+
+  it("gives every weight the scale of its block, smaller ones at the edges", () => {
+    const quantized = unpackFloat8(module(inverse([2, 3], [1, 2, 3, 4, 5, 6])), [2, 2], "m");
+    expect([...dequantize(quantized).data]).toEqual([1, 1, 2, 2, 3, 1, 1, 2, 2, 3, 4, 4, 5, 5, 6]);
+  });
+
+  it("refuses scales that fit no block, and blocks that nobody gave the size of", () => {
+    const invalid = expect.objectContaining({ code: "QUANTIZED_TENSOR_INVALID" });
+    expect(() => unpackFloat8(module(inverse([1, 3], [1, 2, 3])), [2, 2], "m")).toThrow(invalid);
+    expect(() => unpackFloat8(module(inverse([2, 3], [1, 2, 3, 4, 5, 6])), undefined, "m")).toThrow(invalid);
+  });
 });

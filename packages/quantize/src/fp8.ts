@@ -1,10 +1,12 @@
-import { contiguousData, defineQuantizer, matrixSize, z } from "@layerfold/core";
+import { checkFinite, contiguousData, defineQuantizer, matrixSize, z } from "@layerfold/core";
 import { float8Maximum, toFloat8Bits } from "./float8.js";
-import { storedValue } from "./grid.js";
+import { storedScale } from "./grid.js";
 
 /**
  * Rounds every weight to the nearest float8 e4m3 number after scaling its row's largest to 448 (compressed-tensors FP8_DYNAMIC):
  * scale = max|w| / 448 per output channel. Needs no calibration. A row of zeros gets scale 1.
+ *
+ * @throws WEIGHT_NOT_FINITE, SCALE_OVERFLOW
  */
 export const fp8 = defineQuantizer({
   id: "fp8",
@@ -16,6 +18,7 @@ export const fp8 = defineQuantizer({
   create: ({ scaleDtype }) => ({
     quantize(weight) {
       const { rows, columns } = matrixSize(weight, "a weight");
+      checkFinite(weight);
       const values = contiguousData(weight);
       const codes = new Uint8Array(values.length);
       const scales = new Float32Array(rows);
@@ -23,7 +26,7 @@ export const fp8 = defineQuantizer({
         const start = row * columns;
         let largest = 0;
         for (let i = start; i < start + columns; i++) largest = Math.max(largest, Math.abs(values[i]));
-        scales[row] = storedValue(largest / float8Maximum, scaleDtype) || 1;
+        scales[row] = largest === 0 ? 1 : storedScale(largest / float8Maximum, scaleDtype);
         for (let i = start; i < start + columns; i++) codes[i] = toFloat8Bits(values[i] / scales[row]);
       }
       return {

@@ -98,7 +98,8 @@ export function gridOfRange(
   return { scale, zeroPoint };
 }
 
-function storedScale(scale: number, dtype: GridRule["scaleDtype"]): number {
+/** A scale as it will be stored, never 0. @throws SCALE_OVERFLOW */
+export function storedScale(scale: number, dtype: GridRule["scaleDtype"]): number {
   const stored = storedValue(scale, dtype);
   if (!Number.isFinite(stored)) {
     throw new LayerfoldError("SCALE_OVERFLOW", "the scale type cannot hold the scale", {

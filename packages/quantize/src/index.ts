@@ -33,7 +33,7 @@ export {
   type QuantizeOptions,
   quantizeLayers,
 } from "./quantize-layers.js";
-export { isQuantized, quantizedModules, readQuantizedModule } from "./quantized-modules.js";
+export { isQuantized, readQuantizedModule } from "./quantized-modules.js";
 export { rtn } from "./rtn.js";
 export {
   quantizedWeights,

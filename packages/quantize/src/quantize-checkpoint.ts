@@ -14,10 +14,10 @@ import {
 } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
+  checkFinite,
   contiguousData,
   encodeFloats,
   LayerfoldError,
-  type Matrix,
   type ModelRunner,
   type QuantizedTensor,
   type Quantizer,
@@ -93,6 +93,16 @@ export async function quantizeCheckpoint(
     throw new LayerfoldError("QUANTIZATION_NOT_EXPRESSIBLE", "the format knows no quantised embedding", {
       wanted: "compressed-tensors files",
       got: scheme.format,
+    });
+  }
+  const quantizers = [scheme.quantizer, ...(options.overrides ?? []).map(({ quantizer }) => quantizer)];
+  if (scheme.format === "gptq" && quantizers.some((quantizer) => quantizer?.options.symmetric === false)) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "GPTQ_V1_ASYMMETRIC",
+      message:
+        "GPTQModel refuses asymmetric files of the format gptq (v1) that it did not write; gptq_v2 is read",
     });
   }
   const target = await checkOutputFolder(directory, { force });
@@ -252,11 +262,9 @@ async function embeddingTensors(
       continue;
     }
     const module = name.replace(/\.weight$/, "");
-    const quantized = await quantizer.quantize(
-      (await checkpoint.read(name)) as Matrix,
-      { tokenCount: 0 },
-      ctx,
-    );
+    const weight = await checkpoint.read(name);
+    checkFinite(weight, name);
+    const quantized = await quantizer.quantize(weight, { tokenCount: 0 }, ctx);
     modules.set(module, { ...factsOf(quantized), embedding: true });
     for (const part of packCompressedTensors(quantized, "pack-quantized", scaleDtype(checkpoint), module)) {
       const { suffix, dtype, shape, bytes } = part;

@@ -1,8 +1,9 @@
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, quantizedModules } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   type BlockView,
   type CalibrationStatistics,
+  checkFinite,
   contiguousData,
   decodeFloats,
   encodeFloats,
@@ -24,7 +25,7 @@ import { inputTap, statisticsAccumulator } from "./calibration.js";
 import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import { resolveGroupSize } from "./grid.js";
-import { quantizedModules, readQuantizedModule } from "./quantized-modules.js";
+import { readQuantizedModule } from "./quantized-modules.js";
 import type { QuantizationScheme } from "./scheme.js";
 
 /** Another quantizer, or none, for some modules. */
@@ -86,7 +87,8 @@ export interface QuantizedLayer {
  * (4·tokens·hidden bytes).
  *
  * @param runner - of the same checkpoint; needed with a calibration text only
- * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), and whatever the plug-ins throw:
+ * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), WEIGHT_NOT_FINITE (naming tensor and
+ * index, whatever the quantizer), and whatever the plug-ins throw:
  * STATISTICS_MISSING where one needs a calibration text and there is none
  */
 export async function* quantizeLayers(
@@ -210,7 +212,9 @@ class BlockWork {
     const { spec, layer, ctx } = this;
     const roles = linearRoles(spec);
     const usedScales = new Map<string, Float64Array>();
-    let block = canonicalBlock(await this.checkpoint.block(layer), spec);
+    const stored = await this.checkpoint.block(layer);
+    for (const [role, weight] of stored.tensors) checkFinite(weight, spec.tensors.get(role));
+    let block = canonicalBlock(stored, spec);
     if (scheme.transforms.length > 0) {
       const statistics = await this.statistics(block, roles);
       const known = this.withActivationScales(statistics, activationScales);

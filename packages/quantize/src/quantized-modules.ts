@@ -2,7 +2,7 @@ import type { Checkpoint, ModelConfig } from "@layerfold/checkpoint";
 import { type Diagnostic, LayerfoldError, type QuantizedTensor, type RunContext } from "@layerfold/core";
 import type { ActivationRounding } from "@layerfold/onnx";
 import { unpackAwq } from "./awq-format.js";
-import { unpackCompressedTensors } from "./compressed-tensors-format.js";
+import { unpackCompressedTensors, unpackFloat8 } from "./compressed-tensors-format.js";
 import { type GptqVersion, unpackGptq } from "./gptq-format.js";
 import type { PackedTensor } from "./packed-tensor.js";
 
@@ -11,20 +11,8 @@ export function isQuantized(checkpoint: Pick<Checkpoint, "config">): boolean {
   return checkpoint.config.quantization_config != null;
 }
 
-/** Names of the quantised modules, e.g. `model.layers.0.mlp.down_proj`, by what their tensors are called. */
-export function quantizedModules(checkpoint: Pick<Checkpoint, "tensors">): string[] {
-  return [...checkpoint.tensors.keys()].flatMap((name) => {
-    const match = /^(.+)\.(qweight|weight_packed|weight_scale)$/.exec(name);
-    if (!match) return [];
-    // `weight_scale` alone marks a module whose codes lie in `weight`.
-    return match[2] === "weight_scale" && checkpoint.tensors.has(`${match[1]}.weight_packed`)
-      ? []
-      : [match[1]];
-  });
-}
-
 /**
- * Reads one module of a GPTQ (v1 or v2), AWQ gemm or compressed-tensors checkpoint.
+ * Reads one module of a GPTQ (v1 or v2), AWQ gemm, compressed-tensors or float8 (block scales, as DeepSeek and Qwen have them) checkpoint.
  *
  * @param module - its name, without `.weight`
  * @throws QUANTIZATION_UNSUPPORTED for another method or layout, QUANTIZED_TENSOR_INVALID
@@ -48,7 +36,10 @@ export async function readQuantizedModule(
     case "awq": {
       const version = String(config.version ?? "gemm").toLowerCase();
       if (version !== "gemm") throw unsupported(`awq ${version}`, "awq gemm", module);
-      const groupSize = (config.group_size ?? config.q_group_size) as number | undefined;
+      if (config.bits !== undefined && config.bits !== 4) {
+        throw unsupported(`awq with ${config.bits} bits`, "4 bits", module);
+      }
+      const groupSize = config.group_size as number | undefined;
       return unpackAwq(
         parts,
         { symmetric: config.zero_point === false, ...(groupSize && { groupSize }) },
@@ -57,8 +48,10 @@ export async function readQuantizedModule(
     }
     case "compressed-tensors":
       return unpackCompressedTensors(parts, compressedTensorsSettings(config, module), module);
+    case "fp8":
+      return unpackFloat8(parts, float8Blocks(config, module), module);
     default:
-      throw unsupported(String(config.quant_method), "gptq, awq or compressed-tensors", module);
+      throw unsupported(String(config.quant_method), "gptq, awq, compressed-tensors or fp8", module);
   }
 }
 
@@ -77,16 +70,33 @@ function gptqSettings(
   return { version, symmetric: sym !== false, ...(typeof groupSize === "number" && { groupSize }) };
 }
 
-/**
- * How the file's readers round the inputs of a module; undefined: not at all. What cannot be simulated (a scale per group of channels, or
- * per batch) is reported, and left out.
- */
-export async function activationRounding(
-  checkpoint: Checkpoint,
-  module: string,
-  report?: RunContext["report"],
-): Promise<ActivationRounding | undefined> {
+/** Rows and columns that share a scale; undefined where one scale is said to hold for all. */
+function float8Blocks(config: ModelConfig, module: string): readonly [number, number] | undefined {
+  const { weight_block_size: block } = config;
+  if (block == null) return undefined;
+  if (isBlock(block)) return block;
+  throw unsupported(`weight_block_size ${JSON.stringify(block)}`, "two whole numbers ≥ 1", module);
+}
+
+function isBlock(value: unknown): value is readonly [number, number] {
+  const natural = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 1;
+  return Array.isArray(value) && value.length === 2 && value.every(natural);
+}
+
+/** How the file's readers round the inputs of a module: not at all, as simulated here, or in a way that is not. */
+export type InputRounding = undefined | ActivationRounding | { readonly notSimulated: string };
+
+/** What a file asks of a module's inputs. A scale per group of channels, or per batch, is not simulated. */
+export async function activationRounding(checkpoint: Checkpoint, module: string): Promise<InputRounding> {
   const config = checkpoint.config.quantization_config as ModelConfig;
+  if (config.quant_method === "fp8") {
+    const fixed = `${module}.input_scale`;
+    if (config.activation_scheme === "static" && checkpoint.tensors.get(fixed)) {
+      const { data } = await checkpoint.read(fixed);
+      if (data.length === 1) return { encoding: "float8_e4m3", scale: data[0] };
+    }
+    return { notSimulated: `float8, ${config.activation_scheme ?? "dynamic"}` };
+  }
   if (config.quant_method !== "compressed-tensors") return undefined;
   const activations = configGroup(config, module)?.input_activations as ModelConfig | null | undefined;
   if (!activations) return undefined;
@@ -99,13 +109,7 @@ export async function activationRounding(
       return { encoding, scale: (await checkpoint.read(fixed)).data[0] };
     }
   }
-  report?.({
-    type: "diagnostic",
-    severity: "warning",
-    code: "ACTIVATIONS_NOT_QUANTIZED",
-    message: `${module}: inputs are not rounded as the file asks (${bits} bits, ${strategy}, dynamic ${dynamic})`,
-  });
-  return undefined;
+  return { notSimulated: `${bits} bits, ${strategy}, dynamic ${dynamic}` };
 }
 
 /** The config group that targets a module: by its exact name, else by pattern, else by the class of all. */
@@ -123,7 +127,7 @@ function configGroup(config: ModelConfig, module: string): ModelConfig | undefin
 function compressedTensorsSettings(
   config: ModelConfig,
   module: string,
-): { bits: number; groupSize?: number; blockShape?: [number, number] } {
+): { bits: number; groupSize?: number; blockShape?: readonly [number, number] } {
   const group = configGroup(config, module);
   const weights = group?.weights as ModelConfig | null | undefined;
   if (!weights) throw unsupported("no config group for the module", "one that targets it", module);
@@ -135,8 +139,15 @@ function compressedTensorsSettings(
   return {
     bits: Number(bits),
     ...(typeof groupSize === "number" && { groupSize }),
-    ...(Array.isArray(block) && { blockShape: block as [number, number] }),
+    ...(block != null && { blockShape: blockStructure(block, module) }),
   };
+}
+
+/** `[128, 128]`, or `"128x128"` as older files have it. */
+function blockStructure(structure: unknown, module: string): readonly [number, number] {
+  const block = typeof structure === "string" ? structure.split("x").map(Number) : structure;
+  if (isBlock(block)) return block;
+  throw unsupported(`block_structure ${JSON.stringify(structure)}`, "two whole numbers ≥ 1", module);
 }
 
 function unsupported(got: string, wanted: string, where: string): LayerfoldError {

@@ -77,6 +77,24 @@ it("roundHalfEven rounds ties to even", () => {
   ]);
 });
 
+it("fp8 refuses NaN and infinities, and keeps a scale that its type would round to 0", async () => {
+  const fp8Of = async (values: number[], scaleDtype: "float16" | "float32") =>
+    fp8({ scaleDtype }).quantize(
+      tensor(Float32Array.from(values), [1, values.length]),
+      { tokenCount: 0 },
+      ctx,
+    );
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    await expect(fp8Of([1, bad], "float32")).rejects.toMatchObject({
+      code: "WEIGHT_NOT_FINITE",
+      got: `${bad} at [0, 1]`,
+    });
+  }
+  // 2^-20 / 448 is below half of float16's least number 2^-24, so that is the scale, and 16 the code.
+  const tiny = await fp8Of([2 ** -20], "float16");
+  expect([...dequantize(tiny).data]).toEqual([2 ** -20]);
+});
+
 it("fp8 scales each row's largest weight to 448", async () => {
   // compressed-tensors ac8e2ba8: 1.0 gives 0.00223214.
   const weight = tensor(Float32Array.of(1, -0.25, 0, 0), [2, 2]);

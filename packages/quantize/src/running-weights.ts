@@ -1,14 +1,14 @@
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, quantizedModules } from "@layerfold/checkpoint";
 import { contiguousData, type QuantizedTensor, type RunContext } from "@layerfold/core";
 import type { NBitsWeight, QuantizedWeight } from "@layerfold/onnx";
 import { packedWords, packRows } from "./bitstream.js";
 import { dequantize } from "./dequantize.js";
-import { activationRounding, quantizedModules, readQuantizedModule } from "./quantized-modules.js";
+import { activationRounding, readQuantizedModule } from "./quantized-modules.js";
 
 /**
  * The weights of a quantised checkpoint as `graph` runs them, by their dense names: in their few bits wherever ONNX Runtime's kernel takes
  * them, pointing at compressed-tensors' own bytes; float8, and groups without a factor of 16, as the values that they stand for. Memory:
- * the packed weights of GPTQ and AWQ files, and all scales.
+ * the packed weights of GPTQ and AWQ files, and all scales. Inputs that the file wants rounded in a way that is not simulated are reported.
  *
  * @throws QUANTIZATION_UNSUPPORTED, QUANTIZED_TENSOR_INVALID
  */
@@ -17,12 +17,26 @@ export async function quantizedWeights(
   report?: RunContext["report"],
 ): Promise<Map<string, QuantizedWeight>> {
   const weights = new Map<string, QuantizedWeight>();
+  const asStored: string[] = [];
+  let wanted: string | undefined;
   for (const module of quantizedModules(checkpoint)) {
     const codes = await readQuantizedModule(checkpoint, module, report);
     const packed = `${module}.weight_packed`;
     const weight = runningWeight(codes, checkpoint.tensors.has(packed) ? packed : undefined);
-    const activations = await activationRounding(checkpoint, module, report);
-    weights.set(`${module}.weight`, { ...weight, ...(activations && { activations }) });
+    const activations = await activationRounding(checkpoint, module);
+    if (activations && "notSimulated" in activations) {
+      asStored.push(module);
+      wanted ??= activations.notSimulated;
+      weights.set(`${module}.weight`, weight);
+    } else weights.set(`${module}.weight`, { ...weight, ...(activations && { activations }) });
+  }
+  if (asStored.length > 0) {
+    report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "ACTIVATIONS_NOT_QUANTIZED",
+      message: `the inputs of ${asStored.length} linear maps, ${asStored[0]} the first, are not rounded as the file asks (${wanted})`,
+    });
   }
   return weights;
 }

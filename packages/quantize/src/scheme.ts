@@ -23,7 +23,7 @@ export interface QuantizationScheme {
 export interface SchemeOptions {
   /** Element type of the checkpoint's weights: compressed-tensors stores scales in it. */
   readonly dtype: DType;
-  /** Default: GPTQ files for gptq, AWQ files for awq with 4 bits, else compressed-tensors. */
+  /** Default: GPTQ files for gptq (v2 where zero points differ: GPTQModel refuses such v1 files), AWQ files for awq with 4 bits, else compressed-tensors. */
   readonly format?: QuantizedFormat;
   /** Options for the plug-ins of the scheme by id, e.g. `{ gptq: { damping: 0.05 } }`; they win over what the name says. */
   readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -66,7 +66,8 @@ export function schemeOf(name: string, { dtype, format, set = {} }: SchemeOption
   const bits = Number(match[2]) as 2 | 3 | 4 | 8;
   const quantizedActivations = match[3] !== undefined;
   const isGptq = methods.includes("gptq");
-  const usual = isGptq ? "gptq" : methods[0] === "awq" && bits === 4 ? "awq" : "compressed-tensors";
+  const gptqFormat = match[5] === "-asym" ? "gptq_v2" : "gptq";
+  const usual = isGptq ? gptqFormat : methods[0] === "awq" && bits === 4 ? "awq" : "compressed-tensors";
   const chosen = format ?? (quantizedActivations ? "compressed-tensors" : usual);
   if (quantizedActivations && (bits !== 8 || match[4] || chosen !== "compressed-tensors"))
     throw formatError(name, chosen);

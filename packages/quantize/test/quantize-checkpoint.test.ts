@@ -1,10 +1,11 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   type Checkpoint,
   keepLayers,
   openCheckpoint,
+  quantizedModules,
   randomTensors,
   writeCheckpoint,
 } from "@layerfold/checkpoint";
@@ -25,7 +26,6 @@ import {
   logCsv,
   type QuantizedFormat,
   quantizeCheckpoint,
-  quantizedModules,
   quantizedWeights,
   quantizeLayers,
   readActivationScales,
@@ -86,13 +86,15 @@ describe("quantizeCheckpoint", () => {
     const blocks = [];
     for await (const layer of quantizeLayers(checkpoint, runner, given, ctx)) blocks.push(layer.block);
     const out = join(folder, "out");
+    const told: string[] = [];
     const { written, log } = await quantizeCheckpoint(
       checkpoint,
       runner,
       out,
       { ...given, force: true },
-      ctx,
+      { ...ctx, report: (event) => event.type === "diagnostic" && told.push(event.code) },
     );
+    expect(told).toEqual(format === "gptq" && name.endsWith("-asym") ? ["GPTQ_V1_ASYMMETRIC"] : []);
     expect(log).toHaveLength(14);
     expect(log.every(({ loss, relativeLoss }) => (loss ?? -1) > 0 && (relativeLoss ?? 1) < 0.3)).toBe(true);
     expect(written.tensorBytes).toBeLessThan(checkpoint.tensors.size * 64 * 96 * 2);
@@ -136,6 +138,32 @@ describe("quantizeCheckpoint", () => {
     await again.close();
     await opened.close();
   });
+
+  it.each(["fp8", "rtn-w4g32", "gptq-w4g32", "awq-w4g32", "smoothquant-w8a8"])(
+    "%s refuses weights that are not finite, and names the first",
+    async (name) => {
+      for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+        const spoiled: Checkpoint = {
+          ...checkpoint,
+          async block(layer) {
+            const view = await checkpoint.block(layer);
+            if (layer === 1) view.tensors.get("mlp.down")!.data[96 + 2] = value;
+            return view;
+          },
+        };
+        const scheme = schemeOf(name, { dtype: checkpoint.dtype });
+        const out = join(folder, "spoiled");
+        await expect(
+          quantizeCheckpoint(spoiled, runner, out, { scheme, calibration }, ctx),
+        ).rejects.toMatchObject({
+          code: "WEIGHT_NOT_FINITE",
+          got: `${value} at [1, 2]`,
+          where: "model.layers.1.mlp.down_proj.weight",
+        });
+        expect((await readdir(folder)).filter((file) => file.includes("spoiled"))).toEqual([]);
+      }
+    },
+  );
 
   it("GPTQ loses less than rounding, layer by layer", async () => {
     const total = async (name: string) => {

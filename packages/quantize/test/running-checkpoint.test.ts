@@ -106,6 +106,51 @@ it("files of GPTQ know no quantised embedding", async () => {
   await quantized.close();
 });
 
+it("runs a float8 checkpoint with block scales as its dense copy, and tells what it does not round", async () => {
+  const shape = [64, 96];
+  const name = "model.layers.1.mlp.down_proj.weight";
+  const tensors = randomTensors(config, ctx.rng).filter((source) => source.name !== name);
+  // Codes 0x30 to 0x37 are 0.5 to 0.9375; blocks of 48 × 64 leave an edge on both sides.
+  const codes = Uint8Array.from({ length: 64 * 96 }, (_, i) => 0x30 + (i % 8));
+  const scales = Float32Array.of(0.25, -0.5, 0.125, 1);
+  const folderOf8 = join(folder, "float8");
+  await writeCheckpoint(folderOf8, {
+    config: {
+      ...config,
+      quantization_config: { quant_method: "fp8", weight_block_size: [48, 64], activation_scheme: "dynamic" },
+    },
+    tensors: [
+      ...tensors,
+      { name, dtype: "float8_e4m3", shape, bytes: () => codes },
+      {
+        name: `${name}_scale_inv`,
+        dtype: "float32",
+        shape: [2, 2],
+        bytes: () => new Uint8Array(scales.buffer),
+      },
+    ],
+  });
+  const checkpoint = await openCheckpoint(folderOf8);
+  const told: string[] = [];
+  const weights = await quantizedWeights(
+    checkpoint,
+    (event) => event.type === "diagnostic" && told.push(event.code),
+  );
+  expect(told).toEqual(["ACTIVATIONS_NOT_QUANTIZED"]);
+  await dequantizeCheckpoint(checkpoint, join(folder, "float8-dense"), {}, ctx);
+  const dense = await openCheckpoint(join(folder, "float8-dense"));
+  const expected = Array.from(codes, (code, i) => {
+    const block = 2 * Math.floor(Math.floor(i / 96) / 48) + Math.floor((i % 96) / 64);
+    return scales[block] * (0.5 + (code - 0x30) / 16);
+  });
+  expect([...(await dense.read(name)).data]).toEqual(expected);
+  expect(
+    largestDifference(await logitsOf(checkpoint, { quantizedWeights: weights }), await logitsOf(dense)),
+  ).toBeLessThan(1e-5);
+  await checkpoint.close();
+  await dense.close();
+});
+
 describe("exportOnnx", () => {
   /** Logits of the exported decoder, the last two tokens one at a time through its cache. */
   async function exportedLogits(directory: string): Promise<Float32Array> {

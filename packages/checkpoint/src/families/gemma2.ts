@@ -12,7 +12,7 @@ export function gemma(softcaps: {
     tied: true,
     headSize: 256,
     activation: ["hidden_activation", "gelu_pytorch_tanh"],
-    norm: (c) => ({ kind: "rms", epsilon: c.number("rms_norm_eps", 1e-6), weightOffset: 1 }),
+    norm: (c) => ({ kind: "rms", epsilon: c.epsilon("rms_norm_eps", 1e-6), weightOffset: 1 }),
     norms: "both",
     biases: (c) => {
       const attention = c.boolean("attention_bias", false);
@@ -21,12 +21,12 @@ export function gemma(softcaps: {
     attention: (c) => {
       refuseIf(c, "use_bidirectional_attention");
       return {
-        scale: c.number("query_pre_attn_scalar", 256) ** -0.5,
-        softcap: c.optionalNumber("attn_logit_softcapping", softcaps.attention),
+        scale: c.positive("query_pre_attn_scalar", 256) ** -0.5,
+        softcap: c.optionalPositive("attn_logit_softcapping", softcaps.attention),
       };
     },
     embeddingScale: (c) => c.count("hidden_size") ** 0.5,
-    head: (c) => ({ headSoftcap: c.optionalNumber("final_logit_softcapping", softcaps.head) }),
+    head: (c) => ({ headSoftcap: c.optionalPositive("final_logit_softcapping", softcaps.head) }),
   };
 }
 
@@ -41,7 +41,7 @@ export const gemma2 = llamaLike({
   layer: (c, layer) => ({
     slidingWindow:
       layerTypeOf(c, layer, ruleOf) === "sliding_attention"
-        ? c.optionalNumber("sliding_window", 4096)
+        ? c.optionalCount("sliding_window", 4096)
         : undefined,
   }),
   materialize: materializeLayerTypes(ruleOf),

@@ -19,9 +19,9 @@ export const gemma3Text = llamaLike({
     const type = layerTypeOf(c, layer, ruleOf);
     const full = type === "full_attention";
     const own = readConfig(c.object("rope_parameters") ?? {}).object(type) ?? {};
-    const base = full ? c.number("rope_theta", 1e6) : c.number("rope_local_base_freq", 1e4);
+    const base = full ? c.positive("rope_theta", 1e6) : c.positive("rope_local_base_freq", 1e4);
     return {
-      slidingWindow: full ? undefined : c.optionalNumber("sliding_window", 4096),
+      slidingWindow: full ? undefined : c.optionalCount("sliding_window", 4096),
       rotary: { parameters: { rope_theta: base, ...own, ...(full && c.object("rope_scaling")) } },
     };
   },

@@ -20,12 +20,12 @@ export const gptNeox: Family = {
     const headSize = hiddenSize / headCount;
     if (!Number.isInteger(headSize)) throw c.invalid("num_attention_heads", `a divisor of ${hiddenSize}`);
     const heads = { headCount, keyValueHeadCount: headCount, headSize };
-    const norm: NormShape = { kind: "layer", epsilon: c.number("layer_norm_eps", 1e-5), bias: true };
+    const norm: NormShape = { kind: "layer", epsilon: c.epsilon("layer_norm_eps", 1e-5), bias: true };
     const bias = c.boolean("attention_bias", true);
     const rotary = rotaryOf(config, {
       headSize,
-      theta: c.number("rotary_emb_base", 10_000),
-      partialFactor: c.number("rotary_pct", 0.25),
+      theta: c.positive("rotary_emb_base", 10_000),
+      partialFactor: c.positive("rotary_pct", 0.25),
     });
     const mlp = {
       intermediateSize: c.count("intermediate_size"),

@@ -21,7 +21,7 @@ export const gpt2: Family = {
     const headSize = hiddenSize / headCount;
     if (!Number.isInteger(headSize)) throw c.invalid("n_head", `a divisor of n_embd ${hiddenSize}`);
     const heads = { headCount, keyValueHeadCount: headCount, headSize };
-    const norm: NormShape = { kind: "layer", epsilon: c.number("layer_norm_epsilon", 1e-5), bias: true };
+    const norm: NormShape = { kind: "layer", epsilon: c.epsilon("layer_norm_epsilon", 1e-5), bias: true };
     const scale = c.boolean("scale_attn_weights", true) ? headSize ** -0.5 : 1;
     const byLayer = c.boolean("scale_attn_by_inverse_layer_idx", false);
     const mlp = {

@@ -10,5 +10,5 @@ export const granite = llamaLike({
   attention: (c) => ({ scale: c.number("attention_multiplier", 1) }),
   residualScale: (c) => c.number("residual_multiplier", 1),
   embeddingScale: (c) => c.number("embedding_multiplier", 1),
-  head: (c) => ({ headScale: 1 / c.number("logits_scaling", 1) }),
+  head: (c) => ({ headScale: 1 / c.positive("logits_scaling", 1) }),
 });

@@ -4,7 +4,7 @@ import { activationOf } from "../activation.js";
 import { type BlockTensors, blockTensors, type NormShape } from "../block-tensors.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
 import { addAttention, blockSpec, decoder, gatedMlp, headsOf } from "../decoder.js";
-import { addExperts } from "../experts.js";
+import { addExperts, mostExperts } from "../experts.js";
 import type { Family, ModelConfig } from "../family.js";
 
 /** One layer in `period` is marked: the one at `offset`. */
@@ -15,8 +15,8 @@ interface Rule {
 
 function rulesOf(c: ConfigReader): { attention: Rule; experts: Rule } {
   return {
-    attention: { period: c.count("attn_layer_period", 8), offset: c.number("attn_layer_offset", 4) },
-    experts: { period: c.count("expert_layer_period", 2), offset: c.number("expert_layer_offset", 1) },
+    attention: { period: c.count("attn_layer_period", 8), offset: c.index("attn_layer_offset", 4) },
+    experts: { period: c.count("expert_layer_period", 2), offset: c.index("expert_layer_offset", 1) },
   };
 }
 
@@ -34,7 +34,7 @@ export const jamba: Family = {
     const c = readConfig(config);
     const base = bare ? "" : "model.";
     const hiddenSize = c.count("hidden_size");
-    const norm: NormShape = { kind: "rms", epsilon: c.number("rms_norm_eps", 1e-6) };
+    const norm: NormShape = { kind: "rms", epsilon: c.epsilon("rms_norm_eps", 1e-6) };
     const { attention, experts } = rulesOf(c);
     const blocks = Array.from({ length: c.count("num_hidden_layers") }, (_, layer) => {
       const block = blockTensors(`${base}layers.${layer}.`);
@@ -103,7 +103,7 @@ function feedForwardOf(c: ConfigReader, block: BlockTensors, marked: boolean) {
   const hiddenSize = c.count("hidden_size");
   const intermediateSize = c.count("intermediate_size");
   const activation = activationOf(c, "hidden_act", "silu");
-  const expertCount = c.count("num_experts", 16);
+  const expertCount = c.count("num_experts", 16, mostExperts);
   if (!marked || expertCount === 1) {
     return gatedMlp(block, hiddenSize, { intermediateSize, activation }, "feed_forward");
   }

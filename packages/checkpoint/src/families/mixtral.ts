@@ -1,18 +1,18 @@
 import { activationOf } from "../activation.js";
-import { addExperts } from "../experts.js";
+import { addExperts, mostExperts } from "../experts.js";
 import { llamaLike } from "../llama-like.js";
 
 /** Mistral whose every MLP is a mixture of experts; the chosen experts' weights sum to 1. */
 export const mixtral = llamaLike({
   modelTypes: ["mixtral"],
-  norm: (c) => ({ kind: "rms", epsilon: c.number("rms_norm_eps", 1e-5) }),
-  layer: (c) => ({ slidingWindow: c.optionalNumber("sliding_window"), rotary: { theta: 1e6 } }),
+  norm: (c) => ({ kind: "rms", epsilon: c.epsilon("rms_norm_eps", 1e-5) }),
+  layer: (c) => ({ slidingWindow: c.optionalCount("sliding_window"), rotary: { theta: 1e6 } }),
   experts: (c, _layer, block) =>
     addExperts(
       block,
       c.count("hidden_size"),
       {
-        expertCount: c.count("num_local_experts", 8),
+        expertCount: c.count("num_local_experts", 8, mostExperts),
         expertsPerToken: c.count("num_experts_per_tok", 2),
         intermediateSize: c.count("intermediate_size"),
         activation: activationOf(c, "hidden_act", "silu"),

@@ -17,7 +17,7 @@ export const phi: Family = {
     const hiddenSize = c.count("hidden_size");
     const heads = headsOf(c);
     const { headSize } = heads;
-    const norm: NormShape = { kind: "layer", epsilon: c.number("layer_norm_eps", 1e-5), bias: true };
+    const norm: NormShape = { kind: "layer", epsilon: c.epsilon("layer_norm_eps", 1e-5), bias: true };
     const rotary = rotaryOf(config, { headSize, partialFactor: 0.5 });
     const mlp = {
       intermediateSize: c.count("intermediate_size"),

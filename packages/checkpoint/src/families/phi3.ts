@@ -4,6 +4,6 @@ import { llamaLike } from "../llama-like.js";
 export const phi3 = llamaLike({
   modelTypes: ["phi3"],
   fused: true,
-  norm: (c) => ({ kind: "rms", epsilon: c.number("rms_norm_eps", 1e-5) }),
-  layer: (c) => ({ slidingWindow: c.optionalNumber("sliding_window") }),
+  norm: (c) => ({ kind: "rms", epsilon: c.epsilon("rms_norm_eps", 1e-5) }),
+  layer: (c) => ({ slidingWindow: c.optionalCount("sliding_window") }),
 });

@@ -4,12 +4,12 @@ import { type LlamaLayer, type LlamaVariation, llamaLike } from "../llama-like.j
 
 /** The window that a Qwen config switches on; none unless `use_sliding_window` is set. */
 function slidingWindowOf(c: ConfigReader): number | undefined {
-  return c.boolean("use_sliding_window", false) ? c.optionalNumber("sliding_window", 4096) : undefined;
+  return c.boolean("use_sliding_window", false) ? c.optionalCount("sliding_window", 4096) : undefined;
 }
 
 /** Without `layer_types`: full attention below `max_window_layers`, sliding from there on. */
 function ruleOf(c: ConfigReader, layer: number) {
-  const slides = slidingWindowOf(c) !== undefined && layer >= c.number("max_window_layers", 28);
+  const slides = slidingWindowOf(c) !== undefined && layer >= c.index("max_window_layers", 28);
   return slides ? "sliding_attention" : "full_attention";
 }
 

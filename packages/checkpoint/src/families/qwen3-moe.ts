@@ -1,6 +1,6 @@
 import { activationOf } from "../activation.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
-import { addExperts } from "../experts.js";
+import { addExperts, mostExperts } from "../experts.js";
 import { llamaLike } from "../llama-like.js";
 import { qwen3Biases } from "./qwen3.js";
 
@@ -17,7 +17,7 @@ export const qwen3Moe = llamaLike({
   biases: qwen3Biases,
   layer: (c) => ({
     slidingWindow: c.boolean("use_sliding_window", false)
-      ? c.optionalNumber("sliding_window", 4096)
+      ? c.optionalCount("sliding_window", 4096)
       : undefined,
   }),
   experts: (c, layer, block) =>
@@ -26,7 +26,11 @@ export const qwen3Moe = llamaLike({
           block,
           c.count("hidden_size"),
           {
-            expertCount: c.count(c.has("num_experts") ? "num_experts" : "num_local_experts", 128),
+            expertCount: c.count(
+              c.has("num_experts") ? "num_experts" : "num_local_experts",
+              128,
+              mostExperts,
+            ),
             expertsPerToken: c.count("num_experts_per_tok", 8),
             intermediateSize: c.count("moe_intermediate_size", 768),
             activation: activationOf(c, "hidden_act", "silu"),

@@ -9,7 +9,7 @@ function hasRope(c: ConfigReader, layer: number): boolean {
 }
 
 function slidingWindowOf(c: ConfigReader): number | undefined {
-  return c.boolean("use_sliding_window", false) ? c.optionalNumber("sliding_window") : undefined;
+  return c.boolean("use_sliding_window", false) ? c.optionalCount("sliding_window") : undefined;
 }
 
 /** Without `layer_types`: the layers without rotary embedding slide, where a window is switched on. */

@@ -92,6 +92,26 @@ it("writes half precision on demand", async () => {
   await checkpoint.close();
 });
 
+it("refuses a weight that the element type cannot hold, and names it", async () => {
+  const bytes = await readFile(join(golden, "llama.gguf"));
+  await importGguf(join(golden, "llama.gguf"), join(folder, "exact"));
+  const norm = await openCheckpoint(join(folder, "exact"));
+  const stored = Buffer.from(await norm.readBytes("model.norm.weight"));
+  await norm.close();
+  const at = bytes.indexOf(stored);
+  expect(at).toBeGreaterThan(0);
+  // The largest half is 65504.
+  bytes.writeFloatLE(70_000, at + 4);
+  await writeFile(join(folder, "large.gguf"), bytes);
+  const out = join(folder, "large");
+  await expect(importGguf(join(folder, "large.gguf"), out, { dtype: "float16" })).rejects.toMatchObject({
+    code: "FLOAT_OVERFLOW",
+    got: "70000 at index 1",
+    where: "model.norm.weight",
+  });
+  expect(await readdir(folder)).not.toContain("large");
+});
+
 describe("bad input", () => {
   /** llama.gguf with a change, imported. */
   async function spoiled(change: (bytes: Buffer) => Buffer) {
@@ -116,6 +136,12 @@ describe("bad input", () => {
     ["an unknown pre-tokenizer", "GGUF_TOKENIZER", patched("tokenizer.ggml.pre", 12, [0x78])],
     ["an unknown tokenizer", "GGUF_TOKENIZER", patched("tokenizer.ggml.model", 12, [0x78])],
     ["a tensor under another name", "TENSOR_MISSING", patched("blk.1.ffn_up", -1, [0x78])],
+    // 2^30 layers and 2 layers' tensors: known before anything is built.
+    [
+      "a layer count that the tensors do not bear out",
+      "LAYER_MISSING",
+      patched("llama.block_count", 4, [0, 0, 0, 64]),
+    ],
     ["tensors for which there is no place", "TENSOR_UNEXPECTED", patched("llama.block_count", 4, [1])],
   ])("refuses %s, and leaves no folder", async (_, wanted, change) => {
     await expect(spoiled(change)).rejects.toThrow(code(wanted));

@@ -1,5 +1,11 @@
-import type { AttentionSpec } from "@layerfold/core";
-import { type DType, encodeFloats, LayerfoldError, type RunContext } from "@layerfold/core";
+import {
+  type AttentionSpec,
+  type DType,
+  encodeFloats,
+  LayerfoldError,
+  type RunContext,
+} from "@layerfold/core";
+import { checkLayerCount } from "../check-tensors.js";
 import { checkOutputFolder } from "../disk/output-folder.js";
 import { architectureOf } from "../families.js";
 import type { TensorSource } from "../safetensors.js";
@@ -8,6 +14,9 @@ import { configOfGguf } from "./config-of-gguf.js";
 import { type GgufFile, readGguf } from "./read-gguf.js";
 import { ggufName } from "./tensor-names.js";
 import { tokenizerOfGguf } from "./tokenizer-of-gguf.js";
+
+/** How llama.cpp names the tensors of a layer. */
+const ggufLayers = { basePrefix: "", layerPrefix: "blk.", layerCountField: "num_hidden_layers" };
 
 export interface ImportGgufOptions {
   /** Element type to write; float32, the default, keeps every dequantised bit. */
@@ -19,7 +28,8 @@ export interface ImportGgufOptions {
  * Makes an ordinary Hugging Face checkpoint of a GGUF file: weights dequantised one at a time, config and tokenizer rebuilt from the
  * metadata, llama.cpp's order of the rotary pairs undone.
  *
- * @throws what `readGguf` throws; GGUF_ARCHITECTURE, GGUF_SPLIT, GGUF_METADATA, GGUF_ROPE, GGUF_TOKENIZER; TENSOR_MISSING, TENSOR_SHAPE; what
+ * @throws what `readGguf` throws; GGUF_ARCHITECTURE, GGUF_SPLIT, GGUF_METADATA, GGUF_ROPE, GGUF_TOKENIZER; TENSOR_MISSING, TENSOR_SHAPE, LAYER_MISSING; FLOAT_OVERFLOW where
+ * a weight does not fit `dtype`; what
  * `writeCheckpoint` throws
  */
 export async function importGguf(
@@ -33,6 +43,7 @@ export async function importGguf(
   const gguf = await readGguf(file);
   try {
     const { config, interleavedRotary } = await configOfGguf(gguf, file);
+    checkLayerCount(ggufLayers, config, gguf.tensors.keys(), file);
     const tensors = tensorSources(gguf, { ...config, dtype }, interleavedRotary, dtype, file);
     const tokenizer = tokenizerOfGguf(gguf.metadata, file);
     const { bos_token_id, eos_token_id, pad_token_id } = config;

@@ -1,5 +1,5 @@
-import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
-import { bytesPerElement, type Diagnostic, elementCount } from "@layerfold/core";
+import { type Checkpoint, type ModelConfig, openCheckpoint, quantizedModules } from "@layerfold/checkpoint";
+import { type Architecture, bytesPerElement, type Diagnostic, elementCount } from "@layerfold/core";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { createRun } from "../run.js";
@@ -27,26 +27,23 @@ export function inspectCommand(signal: AbortSignal): Command {
     });
 }
 
-/** Parameters of the whole model and of one block each; tied weights are stored, and counted, once. */
-function parameterCounts(checkpoint: Checkpoint): { total: number; blocks: number[] } {
-  const used = new Set([
-    ...checkpoint.architecture.globals.keys(),
-    ...checkpoint.architecture.blocks.flatMap((block) => [...block.tensors.values()]),
-  ]);
-  const count = (names: Iterable<string>) => {
-    let sum = 0;
-    for (const name of names) sum += elementCount(checkpoint.tensors.get(name)?.shape ?? [0]);
-    return sum;
-  };
+/**
+ * Parameters of the whole model and of one block each, by what the architecture asks for: packed weights count as what they stand for.
+ * Tied weights are stored, and counted, once.
+ */
+function parameterCounts({ globals, blocks }: Architecture): { total: number; blocks: number[] } {
+  const sum = (shapes: Iterable<readonly number[]>) =>
+    [...shapes].reduce((total, shape) => total + elementCount(shape), 0);
+  const ofBlocks = blocks.map(({ shapes }) => sum(shapes.values()));
   return {
-    total: count(used),
-    blocks: checkpoint.architecture.blocks.map((block) => count(block.tensors.values())),
+    total: ofBlocks.reduce((total, count) => total + count, sum(globals.values())),
+    blocks: ofBlocks,
   };
 }
 
 function describe(checkpoint: Checkpoint) {
   const { architecture, tensors } = checkpoint;
-  const counts = parameterCounts(checkpoint);
+  const counts = parameterCounts(architecture);
   const first = architecture.blocks[0];
   const blockTypes: Record<string, number> = {};
   for (const block of architecture.blocks) blockTypes[block.type] = (blockTypes[block.type] ?? 0) + 1;
@@ -56,6 +53,7 @@ function describe(checkpoint: Checkpoint) {
     dtypes[t.dtype] = (dtypes[t.dtype] ?? 0) + elementCount(t.shape);
     bytes += elementCount(t.shape) * bytesPerElement(t.dtype);
   }
+  const packed = quantizedModules(checkpoint);
   const { mixer, feedForward } = first;
   return {
     model_type: architecture.modelType,
@@ -75,6 +73,12 @@ function describe(checkpoint: Checkpoint) {
     parameters: counts.total,
     parameters_per_block: [...new Set(counts.blocks)],
     dtypes,
+    ...(packed.length > 0 && {
+      quantization: {
+        method: String((checkpoint.config.quantization_config as ModelConfig).quant_method),
+        modules: packed.length,
+      },
+    }),
     bytes_on_disk: bytes,
     memory_bytes: {
       /** Every weight as float32, as a whole-model session holds it. */
@@ -83,7 +87,10 @@ function describe(checkpoint: Checkpoint) {
       streaming: Math.max(...counts.blocks) * 8 + architecture.vocabularySize * architecture.hiddenSize * 4,
     },
     tensors_of_block_0: Object.fromEntries(
-      [...first.tensors].map(([role, name]) => [role, { name, shape: tensors.get(name)?.shape ?? [] }]),
+      [...first.tensors].map(([role, name]) => [
+        role,
+        { name, shape: first.shapes.get(role) as readonly number[] },
+      ]),
     ),
   };
 }
@@ -102,6 +109,9 @@ function print(facts: ReturnType<typeof describe> & { oddities: string[] }): str
       .map(([type, n]) => `${n} × ${type}`)
       .join(", ")}`,
     `${facts.parameters.toLocaleString("en")} parameters, ${Object.keys(facts.dtypes).join(" + ")}, ${mebibytes(facts.bytes_on_disk)} on disk`,
+    ...("quantization" in facts && facts.quantization
+      ? [`quantised: ${facts.quantization.method}, ${facts.quantization.modules} matrices`]
+      : []),
     `memory: about ${mebibytes(facts.memory_bytes.whole_model)} whole, ${mebibytes(facts.memory_bytes.streaming)} block by block`,
     ...Object.entries(facts.tensors_of_block_0).map(
       ([role, { name, shape }]) => `  ${role.padEnd(22)} [${shape.join(", ")}]  ${name}`,

@@ -1,5 +1,5 @@
 import { writeSafetensors } from "@layerfold/checkpoint";
-import { contiguousData, encodeFloats, throwIfAborted, tokenBatch } from "@layerfold/core";
+import { contiguousData, encodeFloats, LayerfoldError, throwIfAborted, tokenBatch } from "@layerfold/core";
 import type { Command } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { openEvaluated } from "../evaluation.js";
@@ -41,6 +41,11 @@ export function traceCommand(signal: AbortSignal): Command {
         throwIfAborted(signal);
         const { residuals, logits } = await decoder.run(tokenBatch(rows), { residuals: true, logits: true });
         const longest = Math.max(...rows.map((row) => row.length));
+        for (const [depth, data] of residuals!.entries()) {
+          const where = depth === 0 ? "the embedding" : `after layer ${depth - 1}`;
+          checkValues(data, where, rows, longest, hiddenSize);
+        }
+        checkValues(contiguousData(logits!), "the logits", rows, longest, vocabularySize);
         const tensors = [
           ...residuals!.map((data, l) => [`resid.${l}`, data, hiddenSize] as const),
           ["logits", contiguousData(logits!), vocabularySize] as const,
@@ -75,6 +80,25 @@ export function traceCommand(signal: AbortSignal): Command {
         await close();
       }
     });
+}
+
+/** Refuses values [rows, longest, width] that are not finite at a token. @throws ACTIVATION_NOT_FINITE naming the first row and token */
+function checkValues(
+  data: Float32Array,
+  where: string,
+  rows: readonly number[][],
+  longest: number,
+  width: number,
+) {
+  for (const [row, { length }] of rows.entries()) {
+    const start = row * longest * width;
+    const at = data.subarray(start, start + length * width).findIndex((value) => !Number.isFinite(value));
+    if (at < 0) continue;
+    throw new LayerfoldError("ACTIVATION_NOT_FINITE", "the model gave a value that is not a finite number", {
+      got: `${data[start + at]}`,
+      where: `${where}, row ${row}, token ${Math.floor(at / width)}`,
+    });
+  }
 }
 
 /** Lays [rows, longest, width] out as [rows, sequenceLength, width] with zeros wherever a row has no token. */

@@ -1,13 +1,16 @@
-import { type Matrix, matrixSize } from "@layerfold/core";
+import { checkFinite, type Matrix, matrixSize } from "@layerfold/core";
 
 /**
  * The one-to-one assignment of rows to columns of largest total: shortest augmenting paths with dual prices (Jonker & Volgenant 1987).
  *
- * @param gain - [n, n] row-major, finite
+ * @param gain - [n, n], finite
  * @returns [n] the column of every row; of equal totals always the same one. O(n³) at worst, O(n) memory.
+ * @throws WEIGHT_NOT_FINITE
  */
 export function bestAssignment(gain: Matrix): Int32Array {
   const { rows: size } = matrixSize(gain, "gain");
+  // Nothing is nearer than NaN: the search would never end.
+  checkFinite(gain, "likeness of two layers' parts");
   const rowPrice = new Float64Array(size);
   const columnPrice = new Float64Array(size);
   const rowOf = new Int32Array(size).fill(-1);

@@ -159,6 +159,14 @@ describe("bestAssignment", () => {
     );
   });
 
+  it("refuses a gain that is no number, for which the search would not end", () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => bestAssignment(tensor(Float64Array.of(1, bad, 0, 1), [2, 2]))).toThrow(
+        expect.objectContaining({ code: "WEIGHT_NOT_FINITE", got: `${bad} at [0, 1]` }),
+      );
+    }
+  });
+
   it("undoes a permutation of 200", () => {
     const order = seededRng(2).permutation(200);
     const gain = new Float64Array(200 * 200);
