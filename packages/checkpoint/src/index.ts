@@ -14,6 +14,7 @@ export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export { serializeConfig } from "./serialize-config.js";
+export { withinTime } from "./time-limit.js";
 export {
   type BeginTokenPolicy,
   rangeName,
@@ -23,7 +24,7 @@ export {
   tokenWindows,
   type WindowOptions,
 } from "./token-windows.js";
-export { openTokenizer, type Tokenizer } from "./tokenizer.js";
+export { openTokenizer, type Tokenizer, type TokenizerOptions } from "./tokenizer.js";
 export {
   type CheckpointContent,
   carryFiles,
