@@ -2,11 +2,13 @@ import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
+import { checkQuantization } from "./check-quantization.js";
 import { checkTensors } from "./check-tensors.js";
 import type { Checkpoint, StoredTensor } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 
 const hashChunk = 2 ** 24;
@@ -45,6 +47,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
     const config = await untieOwnHead(stored, tensors, bytesOf);
     const architecture = architectureOf(config, tensors.keys());
     checkTensors(family, config, architecture, tensors, root, options.report);
+    checkQuantization(config);
     const read = async (name: string) => (await bytesOf(name)).read(name);
     let fingerprint: Promise<string> | undefined;
     return {
@@ -108,6 +111,7 @@ async function readModelConfig(directory: string): Promise<ModelConfig> {
 async function readJson(file: string, code: string): Promise<Record<string, unknown>> {
   let value: unknown;
   try {
+    await requireRegularFile(file);
     value = JSON.parse(await readFile(file, "utf8"));
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
