@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 
 /** Text to be scored or calibrated on: one stream without joints, or documents that stand alone. */
 export type Documents =
@@ -14,9 +15,11 @@ export type Documents =
  * @throws FILE_MISSING, TEXT_EMPTY, DOCUMENT_INVALID naming the line
  */
 export async function readDocuments(file: string): Promise<Documents> {
-  const content = await readFile(file, "utf8").catch((error) => {
-    throw fileError(error, file);
-  });
+  const content = await requireRegularFile(file)
+    .then(() => readFile(file, "utf8"))
+    .catch((error) => {
+      throw fileError(error, file);
+    });
   const extension = extname(file).toLowerCase();
   if (extension === ".jsonl" || extension === ".ndjson") {
     return { kind: "documents", texts: jsonLines(content, file).map(textOf), file };

@@ -12,6 +12,7 @@ export { type OpenOptions, openCheckpoint } from "./open-checkpoint.js";
 export { hubSettings, pullModel } from "./pull-model.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
+export { requireRegularFile } from "./regular-file.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export { serializeConfig } from "./serialize-config.js";
 export { withinTime } from "./time-limit.js";

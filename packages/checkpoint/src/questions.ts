@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { LayerfoldError, z } from "@layerfold/core";
 import { jsonLines } from "./documents.js";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 
 /** A multiple-choice question. */
 export interface Question {
@@ -27,9 +28,11 @@ const schema = z
  * @throws FILE_MISSING, TEXT_EMPTY, DOCUMENT_INVALID, QUESTION_INVALID naming line and field
  */
 export async function readQuestions(file: string): Promise<Question[]> {
-  const content = await readFile(file, "utf8").catch((error) => {
-    throw fileError(error, file);
-  });
+  const content = await requireRegularFile(file)
+    .then(() => readFile(file, "utf8"))
+    .catch((error) => {
+      throw fileError(error, file);
+    });
   return jsonLines(content, file).map(({ value, where }) => {
     const parsed = schema.safeParse(value);
     if (parsed.success) return parsed.data;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 import { withinTime } from "./time-limit.js";
 
 /** A checkpoint's tokenizer; gives the ids that transformers gives. */
@@ -138,7 +139,13 @@ async function readObject(file: string): Promise<Json | undefined> {
 }
 
 async function chatTemplateOf(directory: string, settings: Json): Promise<string | undefined> {
-  const jinja = await readFile(join(directory, "chat_template.jinja"), "utf8").catch(() => undefined);
+  const file = join(directory, "chat_template.jinja");
+  const jinja = await requireRegularFile(file)
+    .then(() => readFile(file, "utf8"))
+    .catch((error) => {
+      if (error.code === "ENOENT") return undefined;
+      throw fileError(error, file);
+    });
   if (jinja !== undefined) return jinja;
   const template =
     (await readObject(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
@@ -150,6 +157,7 @@ async function chatTemplateOf(directory: string, settings: Json): Promise<string
 
 async function readOptional(file: string): Promise<Json | undefined> {
   try {
+    await requireRegularFile(file);
     return JSON.parse(await readFile(file, "utf8"));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;

@@ -7,6 +7,7 @@ import type { Checkpoint } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 
@@ -111,7 +112,9 @@ function checkComplete(config: ModelConfig, tensors: readonly TensorSource[], wh
 export async function carryFiles(from: string, to: string) {
   for (const name of await readdir(from)) {
     // copyFile follows symbolic links, so a hub cache's files arrive as files.
-    if (isCarried(name)) await copyFile(join(from, name), join(to, name));
+    if (!isCarried(name)) continue;
+    await requireRegularFile(join(from, name));
+    await copyFile(join(from, name), join(to, name));
   }
 }
 
