@@ -1,5 +1,6 @@
 import { readFile, realpath } from "node:fs/promises";
 import { dirname } from "node:path";
+import { fileError, requireRegularFile } from "@layerfold/checkpoint";
 import {
   type ActivationSource,
   LayerfoldError,
@@ -28,9 +29,10 @@ export async function onnxSource(file: string, options: OnnxSourceOptions = {}):
   let bytes: Uint8Array;
   try {
     path = await realpath(file);
+    await requireRegularFile(path);
     bytes = await readFile(path);
-  } catch (cause) {
-    throw new LayerfoldError("FILE_MISSING", "cannot read the ONNX file", { where: file, cause });
+  } catch (error) {
+    throw fileError(error, file);
   }
   const model = readOnnxModel(bytes, file);
   const places = options.tap

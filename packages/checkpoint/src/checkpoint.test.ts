@@ -140,6 +140,11 @@ describe("openCheckpoint", () => {
     ["a folder that is not there", "CHECKPOINT_MISSING", () => rm(model, { recursive: true })],
     ["a folder without a config", "CHECKPOINT_MISSING", () => rm(join(model, "config.json"))],
     ["a config that is no JSON", "CONFIG_INVALID", () => writeFile(join(model, "config.json"), "{")],
+    [
+      "a quantisation whose targets are no list",
+      "CONFIG_INVALID",
+      () => editConfig({ quantization_config: { config_groups: { group_0: { targets: "Linear" } } } }),
+    ],
     ["an unknown architecture", "ARCHITECTURE_UNKNOWN", () => editConfig({ model_type: "perceptron" })],
     ["a folder without weights", "WEIGHTS_MISSING", () => rm(join(model, "model.safetensors"))],
     [

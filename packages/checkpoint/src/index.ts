@@ -17,16 +17,19 @@ export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
 export { fileError, isFileError } from "./file-error.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
+export type { HubSettings } from "./hub-connection.js";
 export { keepLayers } from "./keep-layers.js";
 export { layerOf, renamedTensor } from "./layer-name.js";
 export { type OpenOptions, openCheckpoint } from "./open-checkpoint.js";
-export { type HubSettings, hubSettings, pullModel } from "./pull-model.js";
+export { hubSettings, pullModel } from "./pull-model.js";
 export { quantizedModules } from "./quantization-method.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
+export { requireRegularFile } from "./regular-file.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export { serializeConfig } from "./serialize-config.js";
 export { readTextFile, type TextFileOptions, textExtension } from "./text-file.js";
+export { withinTime } from "./time-limit.js";
 export {
   type BeginTokenPolicy,
   rangeName,
@@ -36,7 +39,7 @@ export {
   tokenWindows,
   type WindowOptions,
 } from "./token-windows.js";
-export { openTokenizer, promptIds, type Tokenizer } from "./tokenizer.js";
+export { openTokenizer, promptIds, type Tokenizer, type TokenizerOptions } from "./tokenizer.js";
 export {
   type CheckpointContent,
   carryFiles,

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
+import { checkQuantization } from "./check-quantization.js";
 import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint, StoredTensor } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
@@ -51,6 +52,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
     const config = await untieOwnHead(named, tensors, bytesOf);
     const architecture = architectureOf(config, tensors.keys());
     checkTensors(family, config, architecture, tensors, root, options.report);
+    checkQuantization(config);
     const read = async (name: string) => (await bytesOf(name)).read(name);
     let fingerprint: Promise<string> | undefined;
     return {

@@ -1,106 +1,27 @@
-import { createHash } from "node:crypto";
-import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { lstat, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { commit, type Hub, listen, openHub, shut } from "./hub.test.fixture.js";
+import type { HubSettings } from "./hub-connection.js";
 import { openCheckpoint } from "./open-checkpoint.js";
 import { hubSettings, pullModel } from "./pull-model.js";
 import { openTokenizer } from "./tokenizer.js";
 
-const foldling = fileURLToPath(new URL("../../../models/foldling/checkpoint/", import.meta.url));
-const commit = "0123456789abcdef0123456789abcdef01234567";
 const code = (wanted: string) => expect.objectContaining({ code: wanted });
-
-/** A repository as the hub serves it: what it is at, its tree, and its files by range. */
-class Hub {
-  files = new Map<string, Buffer>();
-  requests: { url: string; range?: string; authorization?: string }[] = [];
-  /** Cut the connection after so many bytes of a large file. */
-  cutAfter = Number.POSITIVE_INFINITY;
-  corrupt = false;
-  token: string | undefined;
-  server: Server = createServer((request, response) => {
-    const { status, headers, body } = this.answer(request);
-    response.writeHead(status, headers);
-    if (body.length > 100_000 && body.length > this.cutAfter) {
-      response.write(body.subarray(0, this.cutAfter), () => response.destroy());
-    } else {
-      response.end(body);
-    }
-  });
-
-  private answer(request: IncomingMessage): {
-    status: number;
-    headers: Record<string, string>;
-    body: Buffer;
-  } {
-    const { range, authorization } = request.headers;
-    const url = new URL(request.url!, "http://hub").pathname;
-    this.requests.push({ url, range, authorization });
-    const json = (value: unknown) => ({
-      status: 200,
-      headers: { "content-type": "application/json" },
-      body: Buffer.from(JSON.stringify(value)),
-    });
-    if (this.token && authorization !== `Bearer ${this.token}`)
-      return { status: 401, headers: {}, body: Buffer.alloc(0) };
-    if (/^\/api\/models\/org\/tiny\/revision\/(main|v1|[0-9a-f]{40})$/.test(url))
-      return json({ _id: "1", id: "org/tiny", sha: commit });
-    if (url === `/api/models/org/tiny/tree/${commit}`) {
-      return json(
-        [...this.files].map(([path, bytes]) => ({
-          type: "file",
-          path,
-          size: bytes.length,
-          ...this.hashes(path, bytes),
-        })),
-      );
-    }
-    const path = url.startsWith(`/org/tiny/resolve/${commit}/`) ? url.split("/").at(-1)! : "";
-    const bytes = this.files.get(path);
-    if (!bytes) return { status: 404, headers: {}, body: Buffer.alloc(0) };
-    const served = this.corrupt && path.endsWith(".safetensors") ? Buffer.alloc(bytes.length) : bytes;
-    const wanted = /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
-    const [start, end] = wanted ? [Number(wanted[1]), Number(wanted[2])] : [0, bytes.length - 1];
-    const part = served.subarray(start, end + 1);
-    const headers = {
-      etag: '"e"',
-      "content-range": `bytes ${start}-${end}/${bytes.length}`,
-      "content-length": `${part.length}`,
-    };
-    return { status: range ? 206 : 200, headers, body: part };
-  }
-
-  /** Large files lie in LFS under SHA-256, small ones in git. */
-  private hashes(path: string, bytes: Buffer) {
-    const git = createHash("sha1").update(`blob ${bytes.length}\0`).update(bytes).digest("hex");
-    if (!path.endsWith(".safetensors")) return { oid: git };
-    return {
-      oid: git,
-      lfs: { oid: createHash("sha256").update(bytes).digest("hex"), size: bytes.length, pointerSize: 1 },
-    };
-  }
-}
 
 let hub: Hub;
 let cacheDirectory: string;
-let settings: { hubUrl: string; cacheDirectory: string };
+let settings: HubSettings;
 beforeEach(async () => {
-  hub = new Hub();
-  for (const name of await readdir(foldling)) hub.files.set(name, await readFile(join(foldling, name)));
-  hub.files.set("LICENSE", Buffer.from("Apache"));
-  hub.files.set("README.md", Buffer.from("# tiny"));
-  hub.files.set("pytorch_model.bin", Buffer.from("pickle"));
-  await new Promise<void>((resolve) => hub.server.listen(0, "127.0.0.1", resolve));
+  const opened = await openHub();
+  hub = opened;
   cacheDirectory = await mkdtemp(join(tmpdir(), "layerfold-hub-"));
-  settings = { hubUrl: `http://127.0.0.1:${(hub.server.address() as AddressInfo).port}`, cacheDirectory };
+  settings = { hubUrl: opened.url, cacheDirectory, retryDelay: 0.01 };
 });
 afterEach(async () => {
-  hub.server.closeAllConnections();
-  await new Promise((resolve) => hub.server.close(resolve));
+  await shut(hub.server);
   await rm(cacheDirectory, { recursive: true });
 });
 const downloads = () => hub.requests.filter(({ url }) => url.includes("/resolve/"));
@@ -136,7 +57,8 @@ describe("pullModel", () => {
 
   it("goes on where a download was cut off", async () => {
     hub.cutAfter = 1_000_000;
-    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_UNREACHABLE"));
+    const once = { ...settings, attempts: 1 };
+    await expect(pullModel("org/tiny", once)).rejects.toThrow(code("HUB_UNREACHABLE"));
     const blobs = join(cacheDirectory, "models--org--tiny", "blobs");
     const partial = (await readdir(blobs)).find((name) => name.endsWith(".incomplete"))!;
     const { size } = await lstat(join(blobs, partial));
@@ -193,7 +115,9 @@ describe("pullModel", () => {
   });
 
   it("says what is wrong with name, repository and connection", async () => {
-    await expect(pullModel("tiny", settings)).rejects.toThrow(code("HUB_NAME"));
+    for (const name of ["tiny", "../tiny", "org/..", "org/tiny@../../../x", "org/tiny@/x", "org/tiny@a\\b"]) {
+      await expect(pullModel(name, settings)).rejects.toThrow(code("HUB_NAME"));
+    }
     await expect(pullModel("org/other", settings)).rejects.toThrow(code("HUB_NOT_FOUND"));
     await expect(pullModel("org/tiny", { ...settings, hubUrl: "http://127.0.0.1:9" })).rejects.toThrow(
       code("HUB_UNREACHABLE"),
@@ -207,6 +131,178 @@ describe("pullModel", () => {
   });
 });
 
+describe("a hub that cannot be trusted", () => {
+  const everything = async (folder: string) =>
+    (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => !entry.isDirectory());
+  const git = "a".repeat(40);
+  const size = 5;
+
+  it.each([
+    ["a commit that is a path", () => (hub.sha = "../../../outside")],
+    ["no commit", () => (hub.sha = undefined)],
+    ["a hash that is a path", () => (hub.lies["config.json"] = { oid: "../../../../etc/hostname", size })],
+    ["a large hash that is a path", () => (hub.lies["model.safetensors"] = { lfs: { oid: "../x" } })],
+    ["a short hash", () => (hub.lies["config.json"] = { oid: git.slice(1) })],
+    ["a size below 0", () => (hub.lies["config.json"] = { size: -1 })],
+    ["a size that is no number", () => (hub.lies["config.json"] = { size: "5" })],
+    ["a licence outside", () => (hub.lies.LICENSE = { path: "LICENSE./../../../../../outside" })],
+    ["a licence with a backslash", () => (hub.lies.LICENSE = { path: "LICENSE.\\..\\outside" })],
+  ])("refuses %s and writes nothing outside", async (_, lie) => {
+    lie();
+    const cache = { ...settings, cacheDirectory: join(cacheDirectory, "a", "b") };
+    await expect(pullModel("org/tiny", cache)).rejects.toThrow(code("HUB_INVALID"));
+    const blobs = join("models--org--tiny", "blobs");
+    for (const { name, parentPath } of await everything(cacheDirectory)) {
+      expect(parentPath.startsWith(cache.cacheDirectory)).toBe(true);
+      if (parentPath.endsWith(blobs)) expect(name).toMatch(/^([0-9a-f]{40}|[0-9a-f]{64})$/);
+    }
+  });
+
+  it("refuses shards outside the folder", async () => {
+    const shard = "../../../model.safetensors";
+    hub.files.set("other", hub.files.get("model.safetensors")!).delete("model.safetensors");
+    hub.lies.other = { path: shard };
+    hub.files.set("model.safetensors.index.json", Buffer.from(JSON.stringify({ weight_map: { a: shard } })));
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_INVALID"));
+  });
+
+  it.each(["not json", "[]", '{"weight_map":{"a":1}}', "null"])("refuses the index %s", async (text) => {
+    hub.files.delete("model.safetensors");
+    hub.files.set("model.safetensors.index.json", Buffer.from(text));
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("INDEX_INVALID"));
+  });
+
+  it("writes no more than was announced", async () => {
+    let sent = 0;
+    hub.odd = ({ url }, response) => {
+      if (!url!.endsWith("/LICENSE")) return false;
+      const more = () => {
+        while (!response.destroyed && response.write(Buffer.alloc(65_536))) sent += 65_536;
+      };
+      response.on("drain", more);
+      more();
+      return true;
+    };
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_CORRUPT"));
+    // What the sockets hold, where it would otherwise never end.
+    expect(sent).toBeLessThan(64 * 2 ** 20);
+    const names = await readdir(join(cacheDirectory, "models--org--tiny", "blobs"));
+    expect(names.filter((name) => name.endsWith(".incomplete"))).toEqual([]);
+  });
+
+  it("does not take a blob of another size or of other bytes, nor delete it", async () => {
+    const folder = await pullModel("org/tiny", settings);
+    const [blobs, licence] = [join(folder, "..", "..", "blobs"), "Apache".length];
+    const names = await readdir(blobs);
+    const sizes = await Promise.all(names.map(async (name) => (await lstat(join(blobs, name))).size));
+    const blob = join(blobs, names[sizes.indexOf(licence)]);
+    await writeFile(blob, "spoilt");
+    // A snapshot that stands is taken by its sizes; hashing gigabytes at every start would cost minutes.
+    await pullModel("org/tiny", settings);
+    await rm(folder, { recursive: true });
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("CACHE_CORRUPT"));
+    await writeFile(blob, "spoilt and longer");
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("CACHE_CORRUPT"));
+    expect(await readFile(blob, "utf8")).toBe("spoilt and longer");
+  });
+
+  it("sends the token to the hub alone, whatever page or file lies elsewhere", async () => {
+    const heard: (string | undefined)[] = [];
+    const other = createServer(({ headers, url }, response) => {
+      heard.push(headers.authorization);
+      response.end(url === "/page" ? "[]" : "Apache");
+    });
+    try {
+      const elsewhere = await listen(other);
+      hub.token = "hf_secret";
+      hub.next = `${elsewhere}/page`;
+      hub.odd = ({ url }, response) => {
+        if (!url!.endsWith("/LICENSE")) return false;
+        response.writeHead(302, { location: `${elsewhere}/file` }).end();
+        return true;
+      };
+      await pullModel("org/tiny", { ...settings, accessToken: "hf_secret" });
+      expect(heard).toEqual([undefined, undefined]);
+    } finally {
+      await shut(other);
+    }
+  });
+
+  it("refuses a list that does not end", async () => {
+    hub.files = new Map([["config.json", Buffer.from("{}")]]);
+    hub.next = `${settings.hubUrl}/api/models/org/tiny/tree/${commit}`;
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_INVALID"));
+  });
+
+  it.each(["null", "<html>", "[1]", "{}"])("refuses the answer %s", async (answer) => {
+    hub.odd = (_, response) => Boolean(response.end(answer));
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_INVALID"));
+  });
+
+  it("refuses an address that is none", async () => {
+    await expect(pullModel("org/tiny", { ...settings, hubUrl: "hf-mirror" })).rejects.toThrow(
+      code("HUB_ENDPOINT"),
+    );
+  });
+});
+
+describe("a hub that has its troubles", () => {
+  it("tries again after 429, 5xx and broken connections, as late as Retry-After says", async () => {
+    hub.instead = [{ status: 503 }, { status: 429, headers: { "retry-after": "1" } }, { status: 502 }];
+    const codes: unknown[] = [];
+    const report = (event: object) => "code" in event && codes.push(event.code);
+    const start = performance.now();
+    await pullModel("org/tiny", settings, { report });
+    expect(performance.now() - start).toBeGreaterThanOrEqual(990);
+    expect(codes).toEqual(["HUB_RETRY", "HUB_RETRY", "HUB_RETRY"]);
+  });
+
+  it("gives up after so many failures in a row, or where it is to wait too long", async () => {
+    hub.instead = Array.from({ length: 5 }, () => ({ status: 500 }));
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(code("HUB_UNREACHABLE"));
+    expect(hub.requests).toHaveLength(5);
+    hub.instead = [{ status: 429, headers: { "retry-after": "3600" } }];
+    await expect(pullModel("org/tiny", settings)).rejects.toThrow(/3600 s/);
+  });
+
+  it("asks only for the rest when a transfer breaks again and again", async () => {
+    hub.cutAfter = 1_500_000;
+    const folder = await pullModel("org/tiny", settings);
+    const whole = hub.files.get("model.safetensors")!;
+    expect(whole.equals(await readFile(join(folder, "model.safetensors")))).toBe(true);
+    const starts = downloads().flatMap(({ url, range }) =>
+      url.endsWith("model.safetensors") ? [Number(range?.match(/\d+/) ?? 0)] : [],
+    );
+    expect(starts.length).toBeGreaterThan(1);
+    expect(starts).toEqual([...new Set(starts)].sort((a, b) => a - b));
+  });
+
+  it("begins anew where the server knows no ranges", async () => {
+    hub.cutAfter = 1_500_000;
+    await expect(pullModel("org/tiny", { ...settings, attempts: 1 })).rejects.toThrow();
+    hub.cutAfter = Number.POSITIVE_INFINITY;
+    const whole = hub.files.get("model.safetensors")!;
+    hub.odd = ({ url }, response) => url!.endsWith("model.safetensors") && Boolean(response.end(whole));
+    const folder = await pullModel("org/tiny", settings);
+    expect(whole.equals(await readFile(join(folder, "model.safetensors")))).toBe(true);
+  });
+
+  it("does not wait for ever, before the answer or within it", async () => {
+    const impatient = { ...settings, idleTimeout: 0.1, attempts: 2 };
+    hub.odd = () => true;
+    await expect(pullModel("org/tiny", impatient)).rejects.toThrow(/nothing came for 0.1 s/);
+    let asked = 0;
+    hub.odd = ({ url }, response) => {
+      if (!url!.endsWith("model.safetensors")) return false;
+      asked++;
+      response.writeHead(200, { "content-length": "1000000" }).write("some");
+      return true;
+    };
+    await expect(pullModel("org/tiny", impatient)).rejects.toThrow(/nothing came for 0.1 s/);
+    expect(asked).toBe(2);
+  });
+});
+
 describe("hubSettings", () => {
   it("reads the variables that huggingface_hub reads, the more special first", () => {
     expect(hubSettings({ HF_HOME: "/a", HF_TOKEN: "t", HF_ENDPOINT: "http://m" })).toEqual({
@@ -214,6 +310,7 @@ describe("hubSettings", () => {
       accessToken: "t",
       hubUrl: "http://m",
     });
+    expect(hubSettings({ HF_HUB_DOWNLOAD_TIMEOUT: "60" }).idleTimeout).toBe(60);
     expect(hubSettings({ HF_HOME: "/a", HF_HUB_CACHE: "/b" }).cacheDirectory).toBe("/b");
     expect(hubSettings({ XDG_CACHE_HOME: "/c" }).cacheDirectory).toBe("/c/huggingface/hub");
     expect(hubSettings({}).cacheDirectory).toMatch(/\.cache\/huggingface\/hub$/);

@@ -1,37 +1,33 @@
-import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { copyFile, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
-import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import type { ReadableStream } from "node:stream/web";
-import { downloadFile, HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
-import { LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { join } from "node:path";
+import { HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import { LayerfoldError, type RunContext, throwIfAborted, z } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
-import { syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
+import { writeWholeFile } from "./disk/write-file.js";
 import { fileError, isFileError } from "./file-error.js";
+import { connectHub, type HubSettings, HubStatus, reasonOf } from "./hub-connection.js";
+import { checkedCommit, checkedFile, isSafePath } from "./hub-names.js";
+import { pullFile } from "./pull-file.js";
 import { readTextFile } from "./text-file.js";
-
-export interface HubSettings {
-  /** Default the public hub. */
-  readonly hubUrl?: string;
-  /** For private and gated models. */
-  readonly accessToken?: string;
-  /** The folder that holds `models--org--name`, shared with Python's huggingface_hub. */
-  readonly cacheDirectory: string;
-}
 
 /**
  * Settings from the variables that huggingface_hub reads: HF_ENDPOINT; HF_TOKEN or HUGGING_FACE_HUB_TOKEN; HF_HUB_CACHE,
- * HUGGINGFACE_HUB_CACHE, HF_HOME or XDG_CACHE_HOME.
+ * HUGGINGFACE_HUB_CACHE, HF_HOME or XDG_CACHE_HOME; HF_HUB_DOWNLOAD_TIMEOUT, in seconds.
  */
 export function hubSettings(environment: Readonly<Record<string, string | undefined>>): HubSettings {
-  const { HF_HOME, XDG_CACHE_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_ENDPOINT } = environment;
+  const {
+    HF_HOME,
+    XDG_CACHE_HOME,
+    HF_HUB_CACHE,
+    HUGGINGFACE_HUB_CACHE,
+    HF_ENDPOINT,
+    HF_HUB_DOWNLOAD_TIMEOUT,
+  } = environment;
   const home = HF_HOME ?? join(XDG_CACHE_HOME ?? join(homedir(), ".cache"), "huggingface");
   return {
     hubUrl: HF_ENDPOINT,
     accessToken: environment.HF_TOKEN ?? environment.HUGGING_FACE_HUB_TOKEN,
+    ...(Number(HF_HUB_DOWNLOAD_TIMEOUT) > 0 && { idleTimeout: Number(HF_HUB_DOWNLOAD_TIMEOUT) }),
     cacheDirectory: HF_HUB_CACHE ?? HUGGINGFACE_HUB_CACHE ?? join(home, "hub"),
   };
 }
@@ -39,50 +35,44 @@ export function hubSettings(environment: Readonly<Record<string, string | undefi
 /**
  * Downloads what a checkpoint needs (config, safetensors, tokenizer, licence) into the hub's cache and returns its folder there. The
  * revision is resolved to a commit once and every file is of that commit. What is in the cache is not downloaded again, a download
- * that was cut off goes on where it stopped, and every file is checked against its hash.
+ * that was cut off goes on where it stopped, and every file is checked against its hash. Nothing the hub says is used before it is checked.
  *
  * @param model - `org/name`, or `org/name@revision` (branch, tag or commit; default main)
- * @throws HUB_NAME, HUB_NOT_FOUND, HUB_DENIED, HUB_UNREACHABLE, HUB_CORRUPT, WEIGHTS_PICKLED, WEIGHTS_MISSING, CHECKPOINT_MISSING,
- * DISK_FULL, INTERRUPTED
+ * @throws HUB_NAME, HUB_ENDPOINT, HUB_NOT_FOUND, HUB_DENIED, HUB_UNREACHABLE, HUB_INVALID, HUB_CORRUPT, CACHE_CORRUPT, WEIGHTS_PICKLED,
+ * WEIGHTS_MISSING, CHECKPOINT_MISSING, INDEX_INVALID, SHARD_MISSING, DISK_FULL, INTERRUPTED
  */
 export async function pullModel(
   model: string,
   settings: HubSettings,
   ctx: Pick<RunContext, "signal" | "report"> = {},
 ): Promise<string> {
-  const named = /^([\w.-]+\/[\w.-]+)(?:@(.+))?$/.exec(model);
-  if (!named)
+  const [, name, revision = "main"] = /^([^/@]+\/[^/@]+)(?:@(.+))?$/.exec(model) ?? [];
+  if (name === undefined || !/^[\w.-]+\/[\w.-]+$/.test(name) || !isSafePath(name) || !isSafePath(revision)) {
     throw new LayerfoldError("HUB_NAME", "not the name of a model", {
       wanted: "org/name or org/name@revision",
       got: model,
     });
-  const [, name, revision = "main"] = named;
-  const { signal } = ctx;
-  const hub = {
-    hubUrl: settings.hubUrl,
-    accessToken: settings.accessToken,
-    fetch: ((input, init) => fetch(input, { ...init, signal })) as typeof fetch,
-  };
+  }
+  const hub = connectHub(settings, ctx);
+  const access = { hubUrl: hub.url, fetch: hub.fetch };
   const storage = join(settings.cacheDirectory, `models--${name.replace("/", "--")}`);
   try {
-    const { sha } = await modelInfo({ ...hub, name, revision, additionalFields: ["sha"] });
+    const info = await modelInfo({ ...access, name, revision, additionalFields: ["sha"] });
+    const sha = checkedCommit(info.sha, model);
     const snapshot = join(storage, "snapshots", sha);
     const entries = new Map<string, ListFileEntry>();
-    for await (const entry of listFiles({ ...hub, repo: name, revision: sha }))
-      entries.set(entry.path, entry);
+    for await (const entry of listFiles({ ...access, repo: name, revision: sha }))
+      if (entry.type === "file") entries.set(entry.path, entry);
     const fetchAll = async (paths: readonly string[]) => {
-      const files = paths.map((path) => entries.get(path)!);
+      const files = paths.map((path) => checkedFile(entries.get(path), model));
       const total = files.reduce((sum, { size }) => sum + size, 0);
       let before = 0;
-      for (const entry of files) {
-        const open = (offset: number) =>
-          downloadFile({ ...hub, repo: name, revision: sha, path: entry.path }).then((blob) =>
-            blob?.slice(offset),
-          );
+      for (const file of files) {
+        const source = `${name}/resolve/${sha}/${file.path.split("/").map(encodeURIComponent).join("/")}`;
         const progress = (done: number) =>
           ctx.report?.({ type: "progress", stage: "download", done: before + done, total, unit: "bytes" });
-        await pullFile(entry, join(storage, "blobs"), snapshot, open, progress, signal);
-        before += entry.size;
+        await pullFile(hub, source, file, storage, snapshot, progress);
+        before += file.size;
       }
     };
     await fetchAll(["config.json", "model.safetensors.index.json"].filter((path) => entries.has(path)));
@@ -91,7 +81,7 @@ export async function pullModel(
     if (revision !== sha) await writeWholeFile(join(storage, "refs", revision), sha);
     return snapshot;
   } catch (error) {
-    throwIfAborted(signal);
+    throwIfAborted(ctx.signal);
     throw hubError(error, model);
   }
 }
@@ -119,8 +109,7 @@ async function weightFiles(
       { wanted: "*.safetensors", where: model },
     );
   }
-  const index = JSON.parse(await readTextFile(join(snapshot, "model.safetensors.index.json")));
-  const shards = [...new Set(Object.values<string>(index.weight_map ?? {}))];
+  const shards = await shardsOf(join(snapshot, "model.safetensors.index.json"));
   const missing = shards.find((path) => !entries.has(path));
   if (missing) {
     throw new LayerfoldError("SHARD_MISSING", `the index names ${missing}, which is not there`, {
@@ -130,96 +119,45 @@ async function weightFiles(
   return shards;
 }
 
-/** Brings one file into blobs/HASH, with a link to it from the snapshot. */
-async function pullFile(
-  { path, oid, lfs, size }: ListFileEntry,
-  blobs: string,
-  snapshot: string,
-  open: (offset: number) => Promise<Blob | undefined>,
-  progress: (done: number) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  // Only the entries of a bucket have no oid.
-  const hash = lfs?.oid ?? oid!;
-  const blob = join(blobs, hash);
-  const link = join(snapshot, path);
-  if (!(await stat(blob).catch(() => undefined))) {
-    const partial = `${blob}.incomplete`;
-    await mkdir(blobs, { recursive: true });
-    let done = (await stat(partial).catch(() => undefined))?.size ?? 0;
-    if (done < size || size === 0) {
-      const rest = await open(done);
-      if (!rest) throw new LayerfoldError("HUB_NOT_FOUND", `no file ${path}`, { where: snapshot });
-      const source = Readable.fromWeb(rest.stream() as ReadableStream);
-      const counted = async function* (chunks: AsyncIterable<Uint8Array>) {
-        for await (const chunk of chunks) {
-          progress((done += chunk.length));
-          yield chunk;
-        }
-      };
-      await pipeline(source, counted, createWriteStream(partial, { flags: "a" }), { signal });
-    }
-    await verify(partial, hash, size, lfs !== undefined, path);
-    await syncFile(partial);
-    await rename(partial, blob);
-    await syncFolder(blobs);
+/** The files that an index names. @throws INDEX_INVALID */
+async function shardsOf(file: string): Promise<string[]> {
+  let index: unknown;
+  try {
+    index = JSON.parse(await readTextFile(file));
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
   }
-  progress(size);
-  if (await lstat(link).catch(() => undefined)) return;
-  await mkdir(dirname(link), { recursive: true });
-  // Where links are not allowed (Windows without rights) a copy does.
-  await symlink(join("..", "..", "blobs", hash), link).catch(() => copyFile(blob, link));
-}
-
-/** A large file's hash is SHA-256 of its bytes, a small one's is git's: SHA-1 of a header and the bytes. */
-async function verify(file: string, hash: string, size: number, large: boolean, path: string): Promise<void> {
-  const digest = large ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
-  for await (const chunk of createReadStream(file)) digest.update(chunk);
-  const got = digest.digest("hex");
-  if (got === hash) return;
-  await rm(file);
-  throw new LayerfoldError(
-    "HUB_CORRUPT",
-    "a download does not have the bytes that the hub announced; try again",
-    {
-      wanted: hash,
-      got,
-      where: path,
-      fault: "environment",
-    },
-  );
+  const parsed = z.object({ weight_map: z.record(z.string(), z.string()) }).safeParse(index);
+  if (parsed.success) return [...new Set(Object.values(parsed.data.weight_map))];
+  throw new LayerfoldError("INDEX_INVALID", "weight_map must map tensor names to files", { where: file });
 }
 
 function hubError(error: unknown, model: string): LayerfoldError {
   if (error instanceof LayerfoldError) return error;
-  if (error instanceof HubApiError) {
-    const { statusCode } = error;
-    if (statusCode === 401 || statusCode === 403) {
-      return new LayerfoldError(
-        "HUB_DENIED",
-        "the hub denies access: the model is private, gated or not there; HF_TOKEN holds a token",
-        {
-          where: model,
-          cause: error,
-        },
-      );
-    }
-    if (statusCode === 404)
-      return new LayerfoldError("HUB_NOT_FOUND", "the hub has no such model or revision", {
-        where: model,
-        cause: error,
-      });
-    return new LayerfoldError("HUB_UNREACHABLE", error.message, {
+  const status =
+    error instanceof HubStatus ? error.status : error instanceof HubApiError ? error.statusCode : undefined;
+  if (status === 401 || status === 403) {
+    return new LayerfoldError(
+      "HUB_DENIED",
+      "the hub denies access: the model is private, gated or not there; HF_TOKEN holds a token",
+      { where: model, cause: error },
+    );
+  }
+  if (status === 404) {
+    return new LayerfoldError("HUB_NOT_FOUND", "the hub has no such model, revision or file", {
       where: model,
-      fault: "environment",
       cause: error,
     });
   }
+  const environment = { where: model, fault: "environment", cause: error } as const;
+  const reason = reasonOf(error);
+  if (status !== undefined) return new LayerfoldError("HUB_UNREACHABLE", reason, environment);
   if (isFileError(error)) return fileError(error, model) as LayerfoldError;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new LayerfoldError("HUB_UNREACHABLE", `cannot reach the hub: ${reason}`, {
-    where: model,
-    fault: "environment",
-    cause: error,
+  // `fetch` failed; all else comes from answers of another shape than the hub's.
+  if (error instanceof TypeError && error.cause !== undefined)
+    return new LayerfoldError("HUB_UNREACHABLE", `cannot reach the hub: ${reason}`, environment);
+  return new LayerfoldError("HUB_INVALID", "the hub's answer cannot be used", {
+    ...environment,
+    got: reason,
   });
 }

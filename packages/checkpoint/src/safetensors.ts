@@ -16,6 +16,7 @@ import type { StoredTensor } from "./checkpoint.js";
 import { writeWholeFile } from "./disk/write-file.js";
 import { duplicateKey } from "./duplicate-key.js";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 
 // The reference reader's own bound.
 const headerLimit = 100_000_000;
@@ -66,6 +67,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   let handle: FileHandle | undefined;
   try {
     const file = await realpath(path);
+    await requireRegularFile(file);
     handle = await open(file, "r");
     const { metadata, tensors } = await readHeader(handle, file);
     return reader(file, handle, metadata, tensors);

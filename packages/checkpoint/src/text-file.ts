@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { LayerfoldError, type RunContext } from "@layerfold/core";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 
 export interface TextFileOptions {
   /** Hears what was not taken as it stood: line ends, a byte order mark, UTF-16. */
@@ -17,13 +18,14 @@ export interface TextFileOptions {
  * Reads a file that people make: UTF-8, or UTF-16 that is marked or plain to see, through gzip if it is packed. A byte order mark is
  * dropped and CRLF becomes LF; both are reported. What is not text is refused and never guessed at.
  *
- * @throws FILE_MISSING, FILE_DENIED, FILE_ERROR; FILE_NOT_TEXT naming the format, TEXT_ENCODING naming the byte, GZIP_INVALID,
+ * @throws FILE_MISSING, FILE_DENIED, FILE_ERROR, FILE_NOT_REGULAR; FILE_NOT_TEXT naming the format, TEXT_ENCODING naming the byte, GZIP_INVALID,
  * TEXT_TOO_LARGE
  */
 export async function readTextFile(file: string, options: TextFileOptions = {}): Promise<string> {
   const { report, maxBytes = constants.MAX_STRING_LENGTH } = options;
   let bytes: Buffer;
   try {
+    await requireRegularFile(file);
     if ((await stat(file)).size > maxBytes) throw tooLarge(maxBytes, file);
     bytes = await readFile(file);
   } catch (error) {

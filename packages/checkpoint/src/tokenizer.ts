@@ -2,12 +2,16 @@ import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
 import { readTextFile } from "./text-file.js";
+import { withinTime } from "./time-limit.js";
 
 /** A checkpoint's tokenizer; gives the ids that transformers gives. */
 export interface Tokenizer {
-  /** @param options.addSpecialTokens - let the tokenizer add what it adds by itself (often a begin token); default false */
+  /**
+   * @param options.addSpecialTokens - let the tokenizer add what it adds by itself (often a begin token); default false
+   * @throws TOKENIZER_INVALID, TOKENIZER_SLOW
+   */
   encode(text: string, options?: { readonly addSpecialTokens?: boolean }): number[];
-  /** @param options.skipSpecialTokens - default false */
+  /** @param options.skipSpecialTokens - default false. @throws TOKENIZER_INVALID, TOKENIZER_SLOW */
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Id of a token by its exact spelling. */
   idOf(token: string): number | undefined;
@@ -33,14 +37,22 @@ export function promptIds(tokenizer: Tokenizer, text: string): { ids: number[]; 
 
 type Json = Record<string, unknown>;
 
+export interface TokenizerOptions {
+  /** Seconds that a text may take, and 0.1 ms more for every character; default 20. */
+  readonly timeLimit?: number;
+}
+
 /**
  * Opens the tokenizer of a checkpoint folder: tokenizer.json, and the names of the special tokens from tokenizer_config.json,
  * special_tokens_map.json or (as ids) config.json, whichever says so first.
  * @throws TOKENIZER_MISSING where there is no tokenizer.json, TOKENIZER_INVALID where it cannot be used
  */
-export async function openTokenizer(directory: string): Promise<Tokenizer> {
+export async function openTokenizer(
+  directory: string,
+  { timeLimit = 20 }: TokenizerOptions = {},
+): Promise<Tokenizer> {
   const file = join(directory, "tokenizer.json");
-  const model = await readOptional(file);
+  const model = await readObject(file);
   if (!model) {
     throw new LayerfoldError("TOKENIZER_MISSING", "the checkpoint has no tokenizer", {
       wanted: "tokenizer.json (transformers' AutoTokenizer saves one with save_pretrained)",
@@ -49,15 +61,35 @@ export async function openTokenizer(directory: string): Promise<Tokenizer> {
   }
   const [settings = {}, special = {}, config = {}] = await Promise.all(
     ["tokenizer_config.json", "special_tokens_map.json", "config.json"].map((name) =>
-      readOptional(join(directory, name)),
+      readObject(join(directory, name)),
     ),
   );
-  let hub: HubTokenizer;
-  try {
-    hub = new HubTokenizer({ ...model, pre_tokenizer: unicodeDigits(model.pre_tokenizer) }, settings);
-  } catch (cause) {
-    throw new LayerfoldError("TOKENIZER_INVALID", (cause as Error).message, { where: file, cause });
+  /** The library trusts its file: what is wrong in it shows as any error, some of it at the first text only. */
+  function ask<T>(work: () => T, length = 0): T {
+    const seconds = timeLimit + 1e-4 * length;
+    const slow = () =>
+      new LayerfoldError(
+        "TOKENIZER_SLOW",
+        "the tokenizer does not come to an end; one of its patterns may backtrack",
+        {
+          wanted: `${seconds.toFixed(1)} s at most for ${length} characters`,
+          where: file,
+        },
+      );
+    try {
+      return withinTime(seconds, work, slow);
+    } catch (cause) {
+      if (isLayerfoldError(cause)) throw cause;
+      const reason = String(cause instanceof Error ? cause.message : cause).replaceAll(/\s+/g, " ");
+      throw new LayerfoldError("TOKENIZER_INVALID", `the tokenizer cannot be used: ${reason}`, {
+        where: file,
+        cause,
+      });
+    }
   }
+  const hub = ask(
+    () => new HubTokenizer({ ...model, pre_tokenizer: unicodeDigits(model.pre_tokenizer) }, settings),
+  );
   const specialId = (name: "bos" | "eos" | "pad") => {
     const token = settings[`${name}_token`] ?? special[`${name}_token`];
     const spelled = typeof token === "string" ? token : (token as Json | undefined | null)?.content;
@@ -70,11 +102,19 @@ export async function openTokenizer(directory: string): Promise<Tokenizer> {
   };
   const beginId = specialId("bos");
   const encode = (text: string, addSpecialTokens = false) =>
-    hub.encode(text, { add_special_tokens: addSpecialTokens }).ids;
+    ask(() => {
+      const { ids } = hub.encode(text, { add_special_tokens: addSpecialTokens });
+      const odd = ids.findIndex((id: unknown) => !Number.isSafeInteger(id) || (id as number) < 0);
+      if (odd < 0) return ids;
+      throw new Error(`it gives a token the id ${ids[odd]}`);
+    }, text.length);
   return {
     encode: (text, options) => encode(text, options?.addSpecialTokens),
     decode: (ids, options) =>
-      hub.decode(Array.from(ids), { skip_special_tokens: options?.skipSpecialTokens ?? false }),
+      ask(
+        () => hub.decode(Array.from(ids), { skip_special_tokens: options?.skipSpecialTokens ?? false }),
+        ids.length,
+      ),
     idOf: (token) => hub.token_to_id(token),
     beginId,
     endId: specialId("eos"),
@@ -98,15 +138,24 @@ function unicodeDigits(step: unknown): unknown {
   return Array.isArray(pretokenizers) ? { ...step, pretokenizers: pretokenizers.map(unicodeDigits) } : step;
 }
 
+/** @throws TOKENIZER_INVALID */
+async function readObject(file: string): Promise<Json | undefined> {
+  const value: unknown = await readOptional(file);
+  if (value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value))) {
+    return value as Json | undefined;
+  }
+  throw new LayerfoldError("TOKENIZER_INVALID", "not a JSON object", { where: file });
+}
+
 async function chatTemplateOf(directory: string, settings: Json): Promise<string | undefined> {
   const jinja = await readIfThere(join(directory, "chat_template.jinja"));
   if (jinja !== undefined) return jinja;
   const template =
-    (await readOptional(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
+    (await readObject(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
   if (typeof template === "string") return template;
   // A list of named templates: the default one.
   const named = Array.isArray(template) ? template.find((entry) => entry?.name === "default") : undefined;
-  return named?.template;
+  return typeof named?.template === "string" ? named.template : undefined;
 }
 
 async function readOptional(file: string): Promise<Json | undefined> {

@@ -9,6 +9,7 @@ import { writeFolder } from "./disk/output-folder.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
+import { requireRegularFile } from "./regular-file.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 import { readTextFile } from "./text-file.js";
@@ -82,6 +83,7 @@ export async function carryFiles(from: string, to: string) {
   for (const name of await readdir(from)) {
     // copyFile follows symbolic links, so a hub cache's files arrive as files.
     if (!isCarried(name)) continue;
+    await requireRegularFile(join(from, name));
     await copyFile(join(from, name), join(to, name)).catch((error) => {
       throw fileError(error, join(error.code === "ENOENT" ? from : to, name));
     });

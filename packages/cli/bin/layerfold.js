@@ -1,4 +1,7 @@
 #!/usr/bin/env node
-import { main } from "../dist/main.js";
+import { listenForInterruption } from "../dist/interruption.js";
 
-process.exitCode = await main(process.argv.slice(2));
+const listening = listenForInterruption();
+// Takes most of the start, in which the listener is made beside it.
+const { main } = await import("../dist/main.js");
+process.exitCode = await main(process.argv.slice(2), await listening);

@@ -11,29 +11,23 @@ const exitCodes = { done: 0, failed: 1, wrongUsage: 2, interrupted: 130 } as con
  * Runs the command line.
  *
  * @param args - what stands after `layerfold`
+ * @param signal - interrupts it at the end of the unit of work it is at
  * @returns 0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted
  */
-export async function main(args: readonly string[]): Promise<number> {
-  const interruption = new AbortController();
-  const interrupt = () => {
-    // A second Ctrl-C does not wait for the unit of work to end.
-    if (interruption.signal.aborted) process.exit(exitCodes.interrupted);
-    interruption.abort();
-  };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+export async function main(
+  args: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<number> {
   // What nobody waits for ends the command as any other error does.
   const unawaited = (error: unknown) => process.exit(exitCodeOf(error, args.includes("--json")));
   process.on("uncaughtException", unawaited);
   process.on("unhandledRejection", unawaited);
   try {
-    await createProgram(interruption.signal).parseAsync([...args], { from: "user" });
+    await createProgram(signal).parseAsync([...args], { from: "user" });
     return exitCodes.done;
   } catch (error) {
     return exitCodeOf(error, args.includes("--json"));
   } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
     process.off("uncaughtException", unawaited);
     process.off("unhandledRejection", unawaited);
   }

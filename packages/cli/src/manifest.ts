@@ -1,11 +1,17 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { addMadeFile, type Checkpoint, fileError, rangeName } from "@layerfold/checkpoint";
+import {
+  addMadeFile,
+  type Checkpoint,
+  fileError,
+  rangeName,
+  requireRegularFile,
+} from "@layerfold/checkpoint";
 import { jsonText } from "./outputs.js";
 import type { Run } from "./run.js";
 import type { TextSource } from "./text-source.js";
@@ -63,7 +69,7 @@ export interface PluginFact {
 export async function fileFingerprint(file: string): Promise<string> {
   const hash = createHash("sha256");
   try {
-    if ((await stat(file)).isDirectory()) {
+    if ((await requireRegularFile(file)).isDirectory()) {
       const entries = await readdir(file, { recursive: true, withFileTypes: true });
       const names = entries
         .filter((entry) => !entry.isDirectory())

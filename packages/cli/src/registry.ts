@@ -1,6 +1,13 @@
+import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { LayerfoldError, type Plugin, type PluginFactory, suggestion } from "@layerfold/core";
+import {
+  isLayerfoldError,
+  LayerfoldError,
+  type Plugin,
+  type PluginFactory,
+  suggestion,
+} from "@layerfold/core";
 import * as information from "@layerfold/information";
 import * as manifold from "@layerfold/manifold";
 import * as merge from "@layerfold/merge";
@@ -42,7 +49,8 @@ export function pluginFacts(...plugins: readonly (Plugin | undefined)[]): Plugin
 /**
  * Makes a plug-in by its id, or from a user's module (`./measure.js`, `./measure.ts`) whose default export is a factory or a plug-in.
  *
- * @throws PLUGIN_UNKNOWN naming the known ones; PLUGIN_MODULE when the module does not hold a plug-in of this kind
+ * @throws PLUGIN_UNKNOWN naming the known ones; PLUGIN_MODULE when the module does not hold a plug-in of this kind. What a module's plug-in
+ * throws later is PLUGIN_FAILED.
  */
 export async function makePlugin<P extends Plugin>(
   kind: P["kind"],
@@ -61,35 +69,97 @@ export async function makePlugin<P extends Plugin>(
   return factory(options) as P;
 }
 
+/** What a plug-in of a kind must have to be called. */
+const methods: Readonly<Record<string, readonly string[]>> = {
+  similarity: ["prepare", "compare"],
+  embedding: ["fit"],
+  planner: ["plan"],
+  strategy: ["merge"],
+  repair: ["fit"],
+};
+
 async function pluginFromModule<P extends Plugin>(
   kind: string,
   path: string,
   options: Record<string, unknown>,
 ): Promise<P> {
   const file = resolve(path);
-  let exported: unknown;
+  const exported = await defaultExport(file);
+  let made: Record<string, unknown> | null | undefined;
   try {
-    if (/\.[cm]?ts$/.test(file)) {
-      // Node 20 does not run TypeScript by itself.
-      const { createJiti } = await import("jiti");
-      exported = await createJiti(import.meta.url).import(file, { default: true });
-    } else {
-      exported = (await import(pathToFileURL(file).href)).default;
-    }
-  } catch (cause) {
-    throw new LayerfoldError("PLUGIN_MODULE", `cannot load the module: ${(cause as Error).message}`, {
-      where: file,
-      cause,
-    });
+    made = (typeof exported === "function" ? exported(options) : exported) as typeof made;
+  } catch (error) {
+    // An option that it does not know.
+    if (isLayerfoldError(error)) throw error;
+    throw moduleError(`the module's default export fails: ${firstLine(error)}`, file, error);
   }
-  const made = typeof exported === "function" ? exported(options) : exported;
   if (made?.kind !== kind || typeof made.id !== "string") {
+    const got = exported === undefined ? "no default export" : typeof made;
     throw new LayerfoldError("PLUGIN_MODULE", `the module's default export is no ${kind}`, {
-      wanted: `a plug-in or a factory of plug-ins with kind "${kind}"`,
-      got: made?.kind === undefined ? typeof exported : `kind "${made.kind}"`,
+      wanted: `a plug-in or a factory of plug-ins with kind "${kind}" and an id`,
+      got: made?.kind === undefined ? got : made.kind === kind ? "no id" : `kind "${String(made.kind)}"`,
       where: file,
     });
   }
-  modules.set(made, await dataFact(file));
-  return made as P;
+  const missing = methods[kind]?.filter((name) => typeof made[name] !== "function") ?? [];
+  if (missing.length > 0 || typeof made.options !== "object" || made.options === null) {
+    throw new LayerfoldError("PLUGIN_MODULE", `the module's ${kind} lacks what a ${kind} must have`, {
+      wanted: ["options", ...(methods[kind] ?? []).map((name) => `${name}()`)].join(", "),
+      got: Object.keys(made).join(", "),
+      where: file,
+    });
+  }
+  const plugin = namedInErrors(made as unknown as P, file);
+  modules.set(plugin, await dataFact(file));
+  return plugin;
+}
+
+async function defaultExport(file: string): Promise<unknown> {
+  if (!(await stat(file).catch(() => undefined))?.isFile()) throw moduleError("no such module", file);
+  try {
+    if (!/\.[cm]?ts$/.test(file)) return (await import(pathToFileURL(file).href)).default;
+    // Node 20 does not run TypeScript by itself. Asked for a default export that is not there, jiti gives the module itself.
+    const { createJiti } = await import("jiti");
+    return (await createJiti(import.meta.url, { interopDefault: false }).import<{ default?: unknown }>(file))
+      .default;
+  } catch (error) {
+    throw moduleError(`cannot load the module: ${firstLine(error)}`, file, error);
+  }
+}
+
+/** The same plug-in, but what goes wrong within it is told as the module's error, not as ours. */
+function namedInErrors<P extends Plugin>(plugin: P, file: string): P {
+  const tell = (error: unknown): never => {
+    if (isLayerfoldError(error)) throw error;
+    throw new LayerfoldError(
+      "PLUGIN_FAILED",
+      `the ${plugin.kind} "${plugin.id}" fails: ${firstLine(error)}`,
+      {
+        where: file,
+        cause: error,
+      },
+    );
+  };
+  return new Proxy(plugin, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      return (...args: unknown[]) => {
+        try {
+          const result = value.apply(target, args);
+          return result instanceof Promise ? result.catch(tell) : result;
+        } catch (error) {
+          return tell(error);
+        }
+      };
+    },
+  });
+}
+
+function moduleError(message: string, where: string, cause?: unknown): LayerfoldError {
+  return new LayerfoldError("PLUGIN_MODULE", message, { where, cause });
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n")[0];
 }

@@ -1,10 +1,13 @@
-import type { Checkpoint, ModelConfig } from "@layerfold/checkpoint";
+import { type Checkpoint, type ModelConfig, withinTime } from "@layerfold/checkpoint";
 import { type Diagnostic, LayerfoldError, type QuantizedTensor, type RunContext } from "@layerfold/core";
 import type { ActivationRounding } from "@layerfold/onnx";
 import { unpackAwq } from "./awq-format.js";
 import { unpackCompressedTensors, unpackFloat8 } from "./compressed-tensors-format.js";
 import { type GptqVersion, unpackGptq } from "./gptq-format.js";
 import type { PackedTensor } from "./packed-tensor.js";
+
+/** A name has some dozen letters; a pattern that takes longer takes for ever. */
+const patternSeconds = 1;
 
 /** Whether a checkpoint says that its weights are quantised. */
 export function isQuantized(checkpoint: Pick<Checkpoint, "config">): boolean {
@@ -60,8 +63,7 @@ function gptqSettings(
   module: string,
 ): { version: GptqVersion; groupSize?: number; symmetric: boolean } {
   const override = Object.entries((config.dynamic ?? {}) as Record<string, ModelConfig>).find(
-    ([pattern]) =>
-      !pattern.startsWith("-:") && new RegExp(`^(?:${pattern.replace(/^\+:/, "")})`).test(module),
+    ([pattern]) => !pattern.startsWith("-:") && matches(pattern.replace(/^\+:/, ""), module),
   )?.[1];
   const { group_size: groupSize, sym } = { ...config, ...override };
   const version = config.checkpoint_format ?? config.format ?? "gptq";
@@ -119,8 +121,28 @@ function configGroup(config: ModelConfig, module: string): ModelConfig | undefin
     groups.find((group) => ((group.targets ?? []) as string[]).some(matches));
   return (
     targeting((target) => target === module) ??
-    targeting((target) => target.startsWith("re:") && new RegExp(`^(?:${target.slice(3)})`).test(module)) ??
+    targeting((target) => target.startsWith("re:") && matches(target.slice(3), module)) ??
     targeting((target) => target === "Linear")
+  );
+}
+
+/** Whether a pattern of a config matches a name from its start on, as Python's `re.match` does. */
+function matches(pattern: string, module: string): boolean {
+  const invalid = (reason: string) =>
+    new LayerfoldError("CONFIG_INVALID", `cannot use a pattern of quantization_config: ${reason}`, {
+      got: pattern,
+      where: "config.json, quantization_config",
+    });
+  let expression: RegExp;
+  try {
+    expression = new RegExp(`^(?:${pattern})`);
+  } catch {
+    throw invalid("it is no regular expression");
+  }
+  return withinTime(
+    patternSeconds,
+    () => expression.test(module),
+    () => invalid("it backtracks without end"),
   );
 }
 

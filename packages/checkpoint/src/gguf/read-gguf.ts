@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { GGMLQuantizationType, gguf } from "@huggingface/gguf";
 import { elementCount, LayerfoldError } from "@layerfold/core";
 import { fileError } from "../file-error.js";
+import { requireRegularFile } from "../regular-file.js";
 import { dequantize, type GgmlType, ggmlByteLength, ggmlTypes } from "./dequantize.js";
 
 /** One tensor of a GGUF file. */
@@ -26,9 +27,11 @@ export interface GgufFile {
  * @throws FILE_MISSING, GGUF_INVALID (magic, version, metadata), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
  */
 export async function readGguf(file: string): Promise<GgufFile> {
-  const handle = await open(file, "r").catch((error) => {
-    throw fileError(error, file);
-  });
+  const handle = await requireRegularFile(file)
+    .then(() => open(file, "r"))
+    .catch((error) => {
+      throw fileError(error, file);
+    });
   try {
     const { metadata, tensors } = await parse(handle, file);
     return {

@@ -1,9 +1,9 @@
-import { Template } from "@huggingface/jinja";
 import { promptIds } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError } from "commander";
+import { renderChatTemplate } from "../chat-template.js";
 import { type CommonOptions, command, integer } from "../command.js";
 import { openModel } from "../inputs.js";
 import { createRun } from "../run.js";
@@ -55,7 +55,7 @@ export function generateCommand(signal: AbortSignal): Command {
       });
       try {
         const special = (id: number | undefined) => (id === undefined ? "" : tokenizer.decode([id]));
-        const prompt = options.chat ? chatPrompt() : options.prompt;
+        const prompt = options.chat ? await chatPrompt() : options.prompt;
         // A chat template writes the begin token itself.
         const { ids, ownBegin } = options.chat
           ? { ids: tokenizer.encode(prompt), ownBegin: false }
@@ -88,18 +88,19 @@ export function generateCommand(signal: AbortSignal): Command {
         const text = tokenizer.decode(out, { skipSpecialTokens: true });
         run.terminal.result({ text, tokens: out, prompt_tokens: ids.length }, text);
 
-        function chatPrompt(): string {
+        async function chatPrompt(): Promise<string> {
           if (tokenizer.chatTemplate === undefined) {
             throw new LayerfoldError("CHAT_TEMPLATE_MISSING", "the model has no chat template", {
               where: checkpoint.directory,
             });
           }
-          return new Template(tokenizer.chatTemplate).render({
+          const values = {
             messages: [{ role: "user", content: options.prompt }],
             add_generation_prompt: true,
             bos_token: special(tokenizer.beginId),
             eos_token: special(tokenizer.endId),
-          });
+          };
+          return renderChatTemplate(tokenizer.chatTemplate, values, checkpoint.directory, signal);
         }
 
         function stopTokens(): number[] {
