@@ -1,6 +1,7 @@
 export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
 export type { Checkpoint, StoredTensor } from "./checkpoint.js";
 export { type Documents, readDocuments } from "./documents.js";
+export { endTokens } from "./end-tokens.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
 export { fileError } from "./file-error.js";

@@ -1,4 +1,5 @@
 import { Template } from "@huggingface/jinja";
+import { endTokens } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
@@ -62,7 +63,7 @@ export function generateCommand(signal: AbortSignal): Command {
           maxNewTokens: options.maxNewTokens,
           temperature: options.temperature,
           rng: run.ctx.rng,
-          stopTokens: stopTokens(),
+          stopTokens: await endTokens(checkpoint, tokenizer),
           signal,
         })) {
           out.push(id);
@@ -89,12 +90,6 @@ export function generateCommand(signal: AbortSignal): Command {
             bos_token: special(tokenizer.beginId),
             eos_token: special(tokenizer.endId),
           });
-        }
-
-        function stopTokens(): number[] {
-          const { eos_token_id: eos } = checkpoint.config;
-          const named = (Array.isArray(eos) ? eos : [eos]).filter((id) => typeof id === "number");
-          return tokenizer.endId === undefined ? named : [...new Set([...named, tokenizer.endId])];
         }
       } finally {
         await generator.close();
