@@ -9,6 +9,7 @@ import {
   type PlanGroup,
   type RunContext,
 } from "@layerfold/core";
+import { placedBlock } from "./attention-scale.js";
 import { checkPlan } from "./compatible-layers.js";
 import { rolesOf, withScaledUpdates } from "./repairs/scaled-updates.js";
 
@@ -53,7 +54,7 @@ export async function foldGroup(
   const kept = keptLayer(group);
   if (kept !== undefined) return source.block(kept);
   const blocks: BlockView[] = [];
-  for (const layer of layers) blocks.push(await source.block(layer));
+  for (const layer of layers) blocks.push(placedBlock(await source.block(layer), blocks[0]?.spec));
   const merged = await strategy.merge(blocks, weights, ctx);
   return { ...merged, layer: layers[0] };
 }
