@@ -13,6 +13,7 @@ import {
   type Architecture,
   dropControl,
   type Evidence,
+  isLayerfoldError,
   keptLayer,
   type LanguageModel,
   LayerfoldError,
@@ -484,7 +485,14 @@ async function gather(
     (seesActivations(planner) ? calibration.sequences : spreadSequences(calibration, picturedTokens));
   const activations: Activations | undefined =
     seen && request.out !== undefined ? await captureCheckpoint(checkpoint, seen, pooling, run) : undefined;
-  const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
+  const similarity =
+    activations &&
+    (await comparison.compare(activations.layers, run.ctx).catch((error) => {
+      if (planner.needs.includes("similarity") || !isLayerfoldError(error) || error.code === "INTERRUPTED")
+        throw error;
+      warn(`The report has no picture of the layers' similarity: ${error.message}.`);
+      return undefined;
+    }));
   const { evidence, close } = await gatherEvidence(
     planner,
     {
