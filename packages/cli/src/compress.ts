@@ -22,7 +22,7 @@ import {
 } from "@layerfold/core";
 import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder } from "@layerfold/graph";
-import { checkTarget, drop, type Preset } from "@layerfold/merge";
+import { checkRepair, checkTarget, compatibleLayers, drop, layerFacts, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import {
@@ -53,9 +53,11 @@ import {
 } from "./judgement.js";
 import { type Manifest, manifestOf, modelFact, modelName } from "./manifest.js";
 import { replaceFolder, writeJson, writeWholeFile } from "./outputs.js";
+import { isPlanFile } from "./plan-file.js";
 import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { pluginFacts } from "./registry.js";
+import { repairChoices } from "./repair-choices.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { similarityFile } from "./similarity.js";
@@ -424,6 +426,17 @@ async function readInputs(
     makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run),
   );
   run.settings.assertUsed();
+  if (parts.repair) {
+    const layers = await layerFacts(checkpoint);
+    for (const target of request.layers) {
+      const compatible = (a: number, b: number) => compatibleLayers(checkpoint.architecture, a, b);
+      // A plan in a file is known already.
+      const given = isPlanFile(preset.planner.id)
+        ? await parts.planner.plan({ layerCount, compatible }, target, run.ctx)
+        : undefined;
+      checkRepair(parts.repair, layers, given?.groups, repairChoices(parts.repair, { methods: true }));
+    }
+  }
   const calibrated = calibration !== undefined;
   for (const scheme of schemes) checkQuantizable(checkpoint, { scheme, calibrated });
   const context = checkpoint.architecture.maxPositionEmbeddings;

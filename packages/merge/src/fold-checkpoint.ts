@@ -32,6 +32,7 @@ import {
 } from "@layerfold/core";
 import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
+import { checkRepair, layerFacts } from "./check-repair.js";
 import { checkPlan } from "./compatible-layers.js";
 import { foldedBlocks } from "./folded-blocks.js";
 import { planShares } from "./plan-shares.js";
@@ -90,6 +91,7 @@ export async function foldCheckpoint(
   const { architecture, config, family } = checkpoint;
   const places = groups.map((group) => keptLayer(group) ?? group.layers[0]);
   const foldedConfig = keepLayers(family, config, places, ctx.report);
+  if (request.repair) checkRepair(request.repair, await layerFacts(checkpoint), groups);
   const placed = placedValues(checkpoint, foldedConfig, places);
   await refuseOccupied(request.out, request.force);
 

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
-import { checkTarget } from "@layerfold/merge";
+import { checkRepair, checkTarget, layerFacts } from "@layerfold/merge";
 import type { Command } from "commander";
 import { answerFacts, readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
@@ -13,6 +13,7 @@ import { dataFact, modelFact, writeManifestBeside } from "../manifest.js";
 import { outputOf, writeJson } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
 import { makePlugin, pluginFacts } from "../registry.js";
+import { repairChoices } from "../repair-choices.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
 import {
@@ -77,6 +78,7 @@ export function planCommand(signal: AbortSignal): Command {
       try {
         const layerCount = checkpoint.architecture.blocks.length;
         checkTarget({ layerCount }, options.layers, "--layers");
+        if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));
         const calibration = options.calibration
           ? await readCalibration(
               options.calibration,

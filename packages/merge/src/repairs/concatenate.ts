@@ -16,10 +16,20 @@ import {
   headOutputs,
   headTensors,
   readsPlainNorm,
+  whyHeadsStayApart,
   withQueryKeyNormOf,
 } from "./heads.js";
 import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
-import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
+import {
+  downOutput,
+  firstReason,
+  joinNeurons,
+  mlpOf,
+  neuronsOf,
+  selectNeurons,
+  whyNeuronsStay,
+  withNeurons,
+} from "./neurons.js";
 import { componentFit, type NormalEquations, ofFeatures, pickRows } from "./normal-equations.js";
 
 /**
@@ -50,6 +60,10 @@ export const concatenate = defineRepair({
     heads: z.boolean().default(true),
   }),
   create: (options) => ({
+    refuses(layers) {
+      if (layers.length === 1) return undefined;
+      return (options.heads ? whyHeadsStayApart(layers) : undefined) ?? firstReason(layers, whyNeuronsStay);
+    },
     fit: groupByGroup(options, async (model, group, block, fit, ctx) => {
       if (group.layers.length === 1) return block;
       const layers: BlockView[] = [];
