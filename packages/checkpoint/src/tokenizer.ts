@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { LayerfoldError } from "@layerfold/core";
 import { fileError } from "./file-error.js";
+import { refuseLfsPointer } from "./lfs-pointer.js";
 
 /** A checkpoint's tokenizer; gives the ids that transformers gives. */
 export interface Tokenizer {
@@ -101,7 +102,9 @@ async function chatTemplateOf(directory: string, settings: Json): Promise<string
 
 async function readOptional(file: string): Promise<Json | undefined> {
   try {
-    return JSON.parse(await readFile(file, "utf8"));
+    const text = await readFile(file, "utf8");
+    refuseLfsPointer(text, file);
+    return JSON.parse(text);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
