@@ -1,13 +1,23 @@
 import { join } from "node:path";
-import { openCheckpoint } from "@layerfold/checkpoint";
-import { type BlockView, contiguousData, parsePlan } from "@layerfold/core";
+import {
+  architectureOf,
+  type Checkpoint,
+  openCheckpoint,
+  type TensorSource,
+  writeCheckpoint,
+} from "@layerfold/checkpoint";
+import { type BlockView, contiguousData, encodeFloats, parsePlan } from "@layerfold/core";
 import { openRunner } from "@layerfold/graph";
 import { expect, it } from "vitest";
-import { placedBlock } from "./attention-scale.js";
+import { placedBlock, scaledQueries } from "./attention-scale.js";
+import { checkRepair, layerFacts } from "./check-repair.js";
 import { type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
 import { foldedBlocks, foldGroup } from "./folded-blocks.js";
 import { foldedRunner } from "./folded-runner.js";
+import { componentFold } from "./repairs/component-fold.js";
+import { concatenate } from "./repairs/concatenate.js";
 import { reconstruct } from "./repairs/reconstruct.js";
+import { searchedWeights } from "./repairs/searched-weights.js";
 import { weighted } from "./strategies/weighted.js";
 import { ctx, families, llama, opened, tokenBatches, withModel } from "./tiny-models.test.fixture.js";
 
@@ -86,5 +96,55 @@ it("refuses where a norm stands on the queries", async () => {
     expect(() => placedBlock(block, place)).toThrow(
       expect.objectContaining({ code: "CONFIG_CANNOT_EXPRESS" }),
     );
+  });
+});
+
+it.each([
+  ["component-fold", componentFold()],
+  ["concatenate", concatenate()],
+  ["searched-weights", searchedWeights()],
+])("%s folds layers of unlike scales as it does those whose queries hold the scale", async (_, repair) => {
+  const fold = async (checkpoint: Checkpoint) => {
+    const runner = await openRunner(checkpoint);
+    const { groups } = parsePlan({
+      version: 1,
+      num_hidden_layers: 4,
+      groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3] }],
+    });
+    checkRepair(repair, await layerFacts(checkpoint), groups);
+    const threefold = { ...plan, groups };
+    const folded = foldedBlocks(checkpoint, threefold, weighted(), ctx);
+    const left = new Map<number, BlockView>();
+    for await (const { index, block } of repair.fit(runner, threefold, folded, opened(batches), ctx)) {
+      left.set(index, block);
+    }
+    const model = foldedRunner(runner, threefold, async (group) => left.get(group)!);
+    let hidden = await model.embed(batches[0]);
+    for (let layer = 0; layer < 3; layer++) ({ hidden } = await model.runBlock(layer, hidden));
+    await model.close();
+    return hidden.states.data;
+  };
+  await withModel(gpt2, async (checkpoint, folder) => {
+    const byIndex = await fold(checkpoint);
+    // The same model, its queries divided by the layer's number and no scale left to do it.
+    const config = { ...checkpoint.config, scale_attn_by_inverse_layer_idx: false };
+    const plain = architectureOf(config);
+    const tensors: TensorSource[] = [];
+    for (const [layer, spec] of [undefined, ...checkpoint.architecture.blocks].entries()) {
+      const names = spec ? [...spec.tensors] : [...plain.globals.keys()].map((name) => ["", name] as const);
+      for (const [role, name] of names) {
+        const stored = await checkpoint.read(name);
+        const value = spec ? scaledQueries(spec, role, stored, 1 / layer) : stored;
+        const bytes = () => encodeFloats(contiguousData(value), "float32");
+        tensors.push({ name, dtype: "float32", shape: value.shape, bytes });
+      }
+    }
+    await writeCheckpoint(join(folder, "plain"), { config, tensors });
+    const other = await openCheckpoint(join(folder, "plain"));
+    const inQueries = await fold(other);
+    await other.close();
+    const largest = byIndex.reduce((most, x, i) => Math.max(most, Math.abs(x - inQueries[i])), 0);
+    // Least squares lets the rounding of the queries grow.
+    expect(largest).toBeLessThan(1e-3);
   });
 });

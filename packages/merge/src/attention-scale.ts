@@ -1,4 +1,5 @@
 import {
+  type AttentionSpec,
   type BlockSpec,
   type BlockView,
   contiguousData,
@@ -16,13 +17,18 @@ import {
  */
 export function queryFactor(block: BlockSpec, place: BlockSpec): number {
   if (block.mixer.kind !== "attention" || place.mixer.kind !== "attention") return 1;
-  const { scale, queryKeyNorm, projection } = block.mixer;
+  const { scale } = block.mixer;
   if (scale === place.mixer.scale) return 1;
-  if (!queryKeyNorm && projection !== "fused-per-head") return scale / place.mixer.scale;
+  if (takesScale(block.mixer)) return scale / place.mixer.scale;
   throw new LayerfoldError("CONFIG_CANNOT_EXPRESS", "the attention scale follows from the layer's index", {
     wanted: `a layer with scale ${place.mixer.scale}`,
     got: `${scale}`,
   });
+}
+
+/** Whether queries can make up for another attention scale: no norm stands on them, and they lie apart from keys and values. */
+export function takesScale({ queryKeyNorm, projection }: AttentionSpec): boolean {
+  return !queryKeyNorm && projection !== "fused-per-head";
 }
 
 /** Whether a tensor of that role makes queries. */
@@ -58,5 +64,7 @@ export function placedBlock(block: BlockView, place: BlockSpec | undefined): Blo
   const tensors = [...block.tensors].map(
     ([role, value]) => [role, scaledQueries(spec, role, value, factor)] as const,
   );
-  return { ...block, spec: { ...spec, mixer: place!.mixer }, tensors: new Map(tensors) };
+  const { scale } = place!.mixer as AttentionSpec;
+  const mixer = { ...(spec.mixer as AttentionSpec), scale };
+  return { ...block, spec: { ...spec, mixer }, tensors: new Map(tensors) };
 }

@@ -1,4 +1,5 @@
 import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
 import {
@@ -174,9 +175,10 @@ export const componentFold = defineRepair({
                   : unrepaired;
                 return refineNeurons(model, group, fitted, options, ctx);
               }
-              const layers: BlockView[] = [];
-              for (const layer of group.layers) layers.push(await model.block(layer));
-              const place = layers[group.layers.indexOf(group.place)];
+              const dense: BlockView[] = [];
+              for (const layer of group.layers) dense.push(await model.block(layer));
+              const place = dense[group.layers.indexOf(group.place)];
+              const layers = dense.map((block) => placedBlock(block, place.spec));
               const { kind } = feedForwardOf(place);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };

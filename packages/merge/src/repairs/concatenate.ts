@@ -7,6 +7,7 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
 import {
@@ -66,9 +67,10 @@ export const concatenate = defineRepair({
     },
     fit: groupByGroup(options, async (model, group, block, fit, ctx) => {
       if (group.layers.length === 1) return block;
-      const layers: BlockView[] = [];
-      for (const layer of group.layers) layers.push(await model.block(layer));
-      const place = layers[group.layers.indexOf(group.place)];
+      const dense: BlockView[] = [];
+      for (const layer of group.layers) dense.push(await model.block(layer));
+      const place = dense[group.layers.indexOf(group.place)];
+      const layers = dense.map((block) => placedBlock(block, place.spec));
       const withHeads = fit.heads ? await cutHeads(model, group, layers, place, fit, ctx) : place;
       return cutNeurons(model, group, layers, withHeads, fit, ctx);
     }),

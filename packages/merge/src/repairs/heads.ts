@@ -9,6 +9,7 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
+import { takesScale } from "../attention-scale.js";
 import {
   type BareLinear,
   plainNorm,
@@ -196,9 +197,10 @@ export function headOutputs(block: BlockView): Matrix<Float32Array> {
 
 const notInOneBlock = "heads of these layers cannot stand in one block";
 
-/** What must agree for heads to run alike in one block. */
+/** What must agree for heads to run alike in one block; a scale that the queries take in need not. */
 function describeAttention(attention: AttentionSpec): string {
-  const { scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize } = attention;
+  const { softcap, slidingWindow, headCount, keyValueHeadCount, headSize } = attention;
+  const scale = takesScale(attention) ? undefined : attention.scale;
   return JSON.stringify({ scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize });
 }
 
