@@ -13,6 +13,7 @@ export { isWithin, makeFolder, realPath } from "./disk/real-path.js";
 export { errorOfPath, scratchFolder, sweepLeftovers, temporaryBeside } from "./disk/temporary.js";
 export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
 export { type Documents, readDocuments } from "./documents.js";
+export { endTokens } from "./end-tokens.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
 export { fileError, isFileError } from "./file-error.js";

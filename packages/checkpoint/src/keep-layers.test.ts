@@ -192,12 +192,6 @@ describe("keepLayers", () => {
     const config = golden("gemma2");
     expect(keep(config, [0, 1, 2, 3, 4])).toBe(config);
   });
-
-  it("keeps GPT-2's layers in place where attention is scaled by the index", () => {
-    const config = { ...golden("gpt2"), scale_attn_by_inverse_layer_idx: true };
-    expect(keep(config, [0, 1, 2]).n_layer).toBe(3);
-    expect(() => keep(config, [0, 2])).toThrow(code("CONFIG_CANNOT_EXPRESS"));
-  });
 });
 
 describe("jamba", () => {

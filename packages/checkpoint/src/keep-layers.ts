@@ -52,7 +52,8 @@ const otherLists = ["architectures", "bos_token_id", "eos_token_id", "pad_token_
 
 /**
  * The config of the model that keeps some layers: count, per-layer lists, index lists, thresholds and the module names of a
- * quantisation follow, and what a family derives from the index is written out from the original index first.
+ * quantisation follow, and what a family derives from the index is written out from the original index first. An attention scale that
+ * follows from the index stays a matter of the weights: `foldCheckpoint` scales queries by what it changes.
  *
  * @param kept - ascending indices of the original layers, at least one
  * @param report - hears of fields that look as if they spoke of layers and are not known

@@ -8,10 +8,13 @@ import type { Checkpoint, StoredTensor } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { fileError } from "./file-error.js";
+import { refuseForeignFolder } from "./foreign-folder.js";
+import { refuseLfsPointer } from "./lfs-pointer.js";
 import { quantizedForms } from "./quantization-method.js";
 import { withQuantization } from "./read-quantization.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
 import { readTextFile } from "./text-file.js";
+import { reportTextPart, textPartFile, textPartOf } from "./text-part.js";
 
 const hashChunk = 2 ** 24;
 
@@ -23,15 +26,21 @@ export interface OpenOptions {
 /**
  * Opens a Hugging Face checkpoint folder: config.json and the headers of its safetensors file or shards. Shards may be symbolic links
  * to anywhere (the hub's cache), but the index may only name files of the folder. Config and weights are held against each other.
+ * Of a `gemma3` checkpoint it is the language model alone, a `gemma3_text`.
  *
- * @throws CHECKPOINT_MISSING, CONFIG_INVALID, ARCHITECTURE_UNKNOWN, WEIGHTS_MISSING, WEIGHTS_PICKLED, INDEX_INVALID, SHARD_MISSING,
- * TENSOR_MISSING, LAYER_MISSING, TENSOR_SHAPE, QUANTIZATION_UNSUPPORTED, QUANTIZED_TENSOR_INVALID, and whatever `openSafetensors` throws
+ * @throws CHECKPOINT_MISSING, CHECKPOINT_ADAPTER, LFS_POINTER, ARCHITECTURE_COMPOSITE, CONFIG_INVALID, ARCHITECTURE_UNKNOWN,
+ * WEIGHTS_MISSING, WEIGHTS_PICKLED, INDEX_INVALID, SHARD_MISSING, TENSOR_MISSING, LAYER_MISSING, TENSOR_SHAPE, QUANTIZATION_UNSUPPORTED,
+ * QUANTIZED_TENSOR_INVALID, and whatever `openSafetensors` throws
  */
 export async function openCheckpoint(directory: string, options: OpenOptions = {}): Promise<Checkpoint> {
   const root = resolve(directory);
-  const stored = await readModelConfig(root);
+  const whole = await readModelConfig(root, directory);
+  const part = textPartOf(whole);
+  const stored = part?.config ?? whole;
+  if (part) reportTextPart(whole, options.report);
   const family = familyOf(stored);
-  const files = await openShards(root);
+  const shards = await openShards(root, directory);
+  const files = part ? shards.map((file) => textPartFile(file, part)) : shards;
   try {
     const owners = new Map<string, SafetensorsFile>();
     const tensors = new Map<string, StoredTensor>();
@@ -91,12 +100,13 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
  * Reads config.json.
  * @throws CHECKPOINT_MISSING where there is no such folder or no config.json in it, CONFIG_INVALID
  */
-async function readModelConfig(directory: string): Promise<ModelConfig> {
+async function readModelConfig(directory: string, given: string): Promise<ModelConfig> {
   const file = join(directory, "config.json");
   const config = await readJson(file, "CONFIG_INVALID").catch(async (error) => {
     if (!(error instanceof LayerfoldError) || error.code !== "FILE_MISSING") throw error;
     const folder = await stat(directory).catch(() => undefined);
     const names = folder?.isDirectory() ? await readdir(directory) : [];
+    await refuseForeignFolder(given, folder && names);
     const gguf = names.find((name) => name.endsWith(".gguf")) ?? (directory.endsWith(".gguf") && directory);
     throw new LayerfoldError(
       "CHECKPOINT_MISSING",
@@ -116,7 +126,9 @@ async function readModelConfig(directory: string): Promise<ModelConfig> {
 async function readJson(file: string, code: string): Promise<Record<string, unknown>> {
   let value: unknown;
   try {
-    value = JSON.parse(await readTextFile(file));
+    const text = await readTextFile(file);
+    refuseLfsPointer(text, file);
+    value = JSON.parse(text);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
     throw new LayerfoldError(code, "not JSON", { got: cause.message, where: file, cause });
@@ -134,12 +146,13 @@ async function readIfThere(file: string): Promise<ModelConfig | undefined> {
   });
 }
 
-async function openShards(root: string): Promise<SafetensorsFile[]> {
+async function openShards(root: string, given: string): Promise<SafetensorsFile[]> {
   const names = await readdir(root).catch((error) => {
     throw fileError(error, root);
   });
   if (names.includes("model.safetensors")) return [await openSafetensors(join(root, "model.safetensors"))];
   if (names.includes("model.safetensors.index.json")) return openIndexed(root);
+  await refuseForeignFolder(given, names);
   const pickled = names.filter(
     (name) => /\.(bin|pth?|ckpt)$/.test(name) && !name.startsWith("training_args"),
   );
@@ -152,10 +165,13 @@ async function openShards(root: string): Promise<SafetensorsFile[]> {
       { wanted: "*.safetensors", got: pickled[0], where: root },
     );
   }
-  throw new LayerfoldError("WEIGHTS_MISSING", "the folder has no weights", {
-    wanted: "model.safetensors or model.safetensors.index.json",
-    where: root,
-  });
+  // AutoGPTQ once named the file after bits and group size.
+  const named = names.find((name) => name.endsWith(".safetensors"));
+  throw new LayerfoldError(
+    "WEIGHTS_MISSING",
+    named ? "the folder's weights have another name" : "the folder has no weights",
+    { wanted: "model.safetensors or model.safetensors.index.json", got: named, where: root },
+  );
 }
 
 async function openIndexed(root: string): Promise<SafetensorsFile[]> {

@@ -16,6 +16,7 @@ import type { StoredTensor } from "./checkpoint.js";
 import { writeWholeFile } from "./disk/write-file.js";
 import { duplicateKey } from "./duplicate-key.js";
 import { fileError } from "./file-error.js";
+import { lfsPointerBytes, refuseLfsPointer } from "./lfs-pointer.js";
 import { requireRegularFile } from "./regular-file.js";
 
 // The reference reader's own bound.
@@ -128,6 +129,9 @@ async function readHeader(handle: FileHandle, file: string) {
   await readFully(handle, lengthBytes, 0, file);
   const headerLength = new DataView(lengthBytes.buffer).getBigUint64(0, true);
   if (headerLength > headerLimit) {
+    const begin = new Uint8Array(Math.min(size, lfsPointerBytes));
+    await readFully(handle, begin, 0, file);
+    refuseLfsPointer(begin, file);
     throw new LayerfoldError("SAFETENSORS_HEADER", "the header is larger than the format allows", {
       wanted: `at most ${headerLimit} bytes`,
       got: `${headerLength}`,

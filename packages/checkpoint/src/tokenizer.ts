@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { refuseLfsPointer } from "./lfs-pointer.js";
 import { readTextFile } from "./text-file.js";
 import { withinTime } from "./time-limit.js";
 
@@ -162,6 +163,7 @@ async function readOptional(file: string): Promise<Json | undefined> {
   const text = await readIfThere(file);
   if (text === undefined) return undefined;
   try {
+    refuseLfsPointer(text, file);
     return JSON.parse(text);
   } catch (cause) {
     throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", {

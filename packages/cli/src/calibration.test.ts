@@ -1,5 +1,5 @@
 import { writeFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
@@ -142,6 +142,24 @@ describe("self", () => {
     expect((await read("self", { calibrationTokens: 300 }, other)).sequences).not.toEqual(own.sequences);
     const cold = await read("self", { calibrationTokens: 128, selfTemperature: 1e-3 });
     expect(cold.sequences[1].ids.slice(0, 32)).toEqual(cold.sequences[0].ids.slice(0, 32));
+  });
+
+  it("ends at every token that generation_config.json names", async () => {
+    const copy = join(scratch, "checkpoint");
+    await cp(folder, copy, { recursive: true });
+    const [period] = tokenizer.encode(".");
+    const ends = [tokenizer.endId, period];
+    writeFileSync(join(copy, "generation_config.json"), JSON.stringify({ eos_token_id: ends }));
+    const other = await openCheckpoint(copy);
+    const options = { window: 64, calibrationTokens: 300 };
+    const { sequences } = await readCalibration("self", { checkpoint: other, tokenizer }, options, run);
+    await other.close();
+    const inner = sequences.slice(0, -1);
+    for (const { ids } of inner) {
+      expect(ids.subarray(0, -1)).not.toContain(period);
+      if (ids.length < 64) expect(ends).toContain(ids.at(-1));
+    }
+    expect(inner.filter(({ ids }) => ids.at(-1) === period).length).toBeGreaterThan(0);
   });
 
   it("mixes with texts, and needs a checkpoint", async () => {

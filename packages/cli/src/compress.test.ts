@@ -76,6 +76,25 @@ it("goes on where it was interrupted: the same plans, weights and figures, and n
   expect(await manifest("resumed")).toEqual(await manifest("whole"));
 });
 
+it("leaves the picture out, and says so, where there are too few samples for it and no plan hangs on it", async () => {
+  const request = (method: string): CompressRequest => ({
+    model: checkpoint,
+    layers: [15],
+    // The diffusion map before MKA's measure wants more samples than coordinates.
+    preset: { ...preset(method), embedding: { id: "diffusion-map" } },
+    calibration: `${join(data, "calibration.jsonl")}[0:2]`,
+    out: join(folder, "two-samples"),
+  });
+  const { notes } = await compress(request("shortgpt"), createRun({ quiet: true }));
+  expect(notes.join("\n")).toContain("no picture of the layers' similarity: too few samples");
+  const files = await readdir(join(folder, "two-samples"));
+  expect(files).toEqual(expect.arrayContaining(["model.safetensors", "report.html", "plan.json"]));
+  expect(files).not.toContain("similarity.json");
+  await expect(
+    compress({ ...request("mka"), force: true }, createRun({ quiet: true })),
+  ).rejects.toMatchObject({ code: "DIMENSIONS_TOO_MANY" });
+});
+
 it("plans weigh recalled tokens as the preset says, unless the request says otherwise", async () => {
   const judged = async (ofPreset?: number, ofRequest?: number) => {
     const said: string[] = [];

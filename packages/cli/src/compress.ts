@@ -15,6 +15,7 @@ import {
   type Architecture,
   dropControl,
   type Evidence,
+  isLayerfoldError,
   keptLayer,
   type LanguageModel,
   LayerfoldError,
@@ -23,7 +24,7 @@ import {
 } from "@layerfold/core";
 import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder } from "@layerfold/graph";
-import { checkTarget, drop, type Preset } from "@layerfold/merge";
+import { checkRepair, checkTarget, compatibleLayers, drop, layerFacts, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import {
@@ -54,9 +55,11 @@ import {
 } from "./judgement.js";
 import { type Manifest, manifestOf, modelFact, modelName } from "./manifest.js";
 import { inputPaths, writeJson } from "./outputs.js";
+import { isPlanFile } from "./plan-file.js";
 import { type PresetParts, presetParts, trialFacts } from "./preset-parts.js";
 import { makeScheme, quantizeModel } from "./quantize-model.js";
 import { pluginFacts } from "./registry.js";
+import { repairChoices } from "./repair-choices.js";
 import type { ResultRow } from "./results.js";
 import type { Run } from "./run.js";
 import { similarityFile } from "./similarity.js";
@@ -439,6 +442,17 @@ async function readInputs(
     makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run),
   );
   run.settings.assertUsed();
+  if (parts.repair) {
+    const layers = await layerFacts(checkpoint);
+    for (const target of request.layers) {
+      const compatible = (a: number, b: number) => compatibleLayers(checkpoint.architecture, a, b);
+      // A plan in a file is known already.
+      const given = isPlanFile(preset.planner.id)
+        ? await parts.planner.plan({ layerCount, compatible }, target, run.ctx)
+        : undefined;
+      checkRepair(parts.repair, layers, given?.groups, repairChoices(parts.repair, { methods: true }));
+    }
+  }
   const calibrated = calibration !== undefined;
   for (const scheme of schemes) checkQuantizable(checkpoint, { scheme, calibrated });
   const context = checkpoint.architecture.maxPositionEmbeddings;
@@ -500,7 +514,14 @@ async function gather(
     (seesActivations(planner) ? calibration.sequences : spreadSequences(calibration, picturedTokens));
   const activations: Activations | undefined =
     seen && request.out !== undefined ? await captureCheckpoint(checkpoint, seen, pooling, run) : undefined;
-  const similarity = activations && (await comparison.compare(activations.layers, run.ctx));
+  const similarity =
+    activations &&
+    (await comparison.compare(activations.layers, run.ctx).catch((error) => {
+      if (planner.needs.includes("similarity") || !isLayerfoldError(error) || error.code === "INTERRUPTED")
+        throw error;
+      warn(`The report has no picture of the layers' similarity: ${error.message}.`);
+      return undefined;
+    }));
   const { evidence, close } = await gatherEvidence(
     planner,
     {

@@ -26,6 +26,7 @@ import {
   foldedBlocks,
   foldedRunner,
   foldGroup,
+  layerFacts,
   planStreams,
   recalledTokens,
   weighted,
@@ -147,6 +148,10 @@ export async function gatherEvidence(
     trial && planner.needs.includes("evaluateRepaired") ? await repairedLosses(trial, run) : undefined;
   const foldedGroups =
     trial && planner.needs.includes("evaluateFolded") ? await foldedLosses(trial, run) : undefined;
+  const layers = repair?.refuses && (await layerFacts(checkpoint));
+  /** A fold of these layers and those between them that could not be repaired. */
+  const refused = (a: number, b: number) =>
+    a !== b && layers && repair?.refuses?.(layers.slice(Math.min(a, b), Math.max(a, b) + 1)) !== undefined;
   const { known = (_, make) => make() } = sources;
   /** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */
   const remembered = <In, Out>(name: string, measure: (asked: In) => Promise<Out>) => {
@@ -162,7 +167,7 @@ export async function gatherEvidence(
     layerCount: architecture.blocks.length,
     similarity,
     tokenStatistics,
-    compatible: (a, b) => compatibleLayers(architecture, a, b),
+    compatible: (a, b) => compatibleLayers(architecture, a, b) && !refused(a, b),
     evaluate: losses && remembered("loss", losses.lossOf),
     evaluateDivergence: divergences && remembered("divergence", divergences.divergenceOf),
     evaluateRepaired: repaired && remembered("repaired", repaired.lossOf),

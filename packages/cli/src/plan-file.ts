@@ -17,6 +17,11 @@ export async function readPlan(file: string): Promise<MergePlan> {
   return parsePlan(value, file);
 }
 
+/** Whether what stands for a planner is a plan. */
+export function isPlanFile(planner: string): boolean {
+  return planner.endsWith(".json");
+}
+
 /** A planner that always gives the plan in a file. @throws PLAN_INVALID; when it plans, PLAN_MISMATCH for another number of layers */
 export async function plannerFromFile(file: string): Promise<Planner> {
   const given = await readPlan(file);

@@ -2,7 +2,7 @@ import type { MergeStrategy, Planner, Repair } from "@layerfold/core";
 import type { Preset, RepairPart } from "@layerfold/merge";
 import { judgesBy } from "./evidence.js";
 import type { PluginFact } from "./manifest.js";
-import { plannerFromFile } from "./plan-file.js";
+import { isPlanFile, plannerFromFile } from "./plan-file.js";
 import { makePlugin, pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 import { type Comparison, makeComparison } from "./similarity.js";
@@ -64,7 +64,7 @@ export interface PresetParts {
 /** The plug-ins that a preset names. */
 export async function presetParts(preset: Preset, run: Run): Promise<PresetParts> {
   const { id, options } = preset.planner;
-  const planner = id.endsWith(".json")
+  const planner = isPlanFile(id)
     ? await plannerFromFile(id)
     : await makePlugin<Planner>("planner", id, { ...options, ...run.settings.of("planner") });
   return {

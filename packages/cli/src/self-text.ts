@@ -1,4 +1,4 @@
-import type { Checkpoint, Tokenizer, TokenSequence } from "@layerfold/checkpoint";
+import { type Checkpoint, endTokens, type Tokenizer, type TokenSequence } from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import type { Run } from "./run.js";
@@ -16,7 +16,7 @@ export interface SelfTextOptions {
 const memoryBytes = 2 ** 30;
 
 /**
- * Text that the dense model makes up: drawn token by token from its begin token to its end token or the window's end, the same with the
+ * Text that the dense model makes up: drawn token by token from its begin token to one of its end tokens or the window's end, the same with the
  * same seed. No data is needed, and the tokens are what the model expects, but only that.
  * @throws SELF_TEXT when the model has no token to begin with, or makes nothing
  */
@@ -34,7 +34,7 @@ export async function selfText(
   }
   const bytesOfText = window * rememberedBytes(checkpoint.architecture);
   const together = Math.max(1, Math.min(64, Math.floor(memoryBytes / bytesOfText)));
-  const stopTokens = tokenizer.endId === undefined ? [] : [tokenizer.endId];
+  const stopTokens = await endTokens(checkpoint, tokenizer);
   const sequences: TokenSequence[] = [];
   let made = 0;
   const report = (done: number) =>
@@ -56,6 +56,7 @@ export async function selfText(
         temperature,
         rng: run.ctx.rng.fork(`self ${round}`),
         stopTokens,
+        keepStopToken: true,
         signal: run.ctx.signal,
         onToken(open) {
           drawn += open;
@@ -64,8 +65,7 @@ export async function selfText(
         },
       });
       for (const text of texts) {
-        const ended = text.length < window - 1 ? stopTokens : [];
-        const ids = Int32Array.from([begin, ...text, ...ended]).subarray(0, tokens - made);
+        const ids = Int32Array.from([begin, ...text]).subarray(0, tokens - made);
         if (ids.length < 2) continue;
         sequences.push({ ids, scoredFrom: 1 });
         made += ids.length;

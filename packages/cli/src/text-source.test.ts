@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { fileSource, parseCalibration, parseTextSource, rowsOf, sourceName } from "./text-source.js";
 
@@ -23,6 +26,16 @@ describe("the name of a text", () => {
     });
     expect(parseTextSource("piqa+wrong:b.jsonl")).toEqual({ task: "piqa+wrong", file: "b.jsonl" });
     expect(parseTextSource("./piqa:2")).toEqual({ file: "./piqa", share: 2 });
+  });
+
+  it("may hold brackets where there is such a file", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "texts[1]-"));
+    const file = join(folder, "a[0:2].txt");
+    expect(() => parseTextSource(`${file}[3:]`)).toThrow(code("TEXT_SOURCE"));
+    await writeFile(file, "a");
+    expect(parseTextSource(`${file}[3:]`)).toEqual({ file, range: { from: 3 } });
+    expect(fileSource(file)).toEqual({ file });
+    await rm(folder, { recursive: true });
   });
 
   it("reads back as it was written", () => {

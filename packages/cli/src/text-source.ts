@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { rangeName, type TextRange } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
@@ -27,9 +28,11 @@ export function parseTextSource(text: string): TextSource {
     form.exec(task === undefined ? whole : whole.slice(task.length + 1)) ?? [];
   const range: TextRange | undefined =
     from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
-  if (file === undefined || /[[\]]/.test(file) || (range?.to !== undefined && range.to <= range.from)) {
+  // Brackets belong to a name where there is such a file.
+  const strange = file === undefined || (/[[\]]/.test(file) && !existsSync(file));
+  if (strange || (range?.to !== undefined && range.to <= range.from)) {
     throw new LayerfoldError("TEXT_SOURCE", "cannot read the name of a text", {
-      wanted: "FILE, FILE[FROM:TO] with TO beyond FROM",
+      wanted: "FILE that is there, or FILE[FROM:TO] with TO beyond FROM",
       got: text,
     });
   }

@@ -1,22 +1,26 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors } from "@layerfold/checkpoint";
 import { dropPlan } from "@layerfold/core";
 import { afterAll, describe, expect, it } from "vitest";
+import { foldling } from "../src/foldling.js";
 import { json } from "./run-command.js";
 
 // transformers 5.18 on torch 2.13: logits of each tiny model with some layers dropped (its metadata names them).
-const architectures = fileURLToPath(new URL("../../graph/test/golden/architectures/", import.meta.url));
-const families = readdirSync(architectures).filter((name) =>
-  existsSync(join(architectures, name, "expected_drop.safetensors")),
-);
+const golden = fileURLToPath(new URL("../../graph/test/golden/", import.meta.url));
+const architectures = join(golden, "architectures");
+// That of variants/ is made by dropped.py with transformers 5.24 on torch 2.15.
+const families = ["architectures", "variants"]
+  .flatMap((kind) => readdirSync(join(golden, kind)).map((name) => join(kind, name)))
+  .filter((name) => existsSync(join(golden, name, "expected_drop.safetensors")));
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-families-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
-describe.each(families)("%s", (family) => {
-  const model = join(architectures, family);
+describe.each(families)("%s", (name) => {
+  const model = join(golden, name);
+  const family = basename(name);
 
   it("with layers dropped, written and re-opened, gives transformers' logits", async () => {
     const expected = await openSafetensors(join(model, "expected_drop.safetensors"));
@@ -74,3 +78,51 @@ it.each(["mixtral", "jamba"])(
     });
   },
 );
+
+describe("a repair that a family's blocks refuse", () => {
+  const model = join(scratch, "olmo2-with-tokenizer");
+  const refusal = async (...args: string[]) => {
+    cpSync(join(architectures, "olmo2"), model, { recursive: true });
+    cpSync(join(foldling().checkpoint, "tokenizer.json"), join(model, "tokenizer.json"));
+    return (await json(...args, "--repair", "component-fold")).error;
+  };
+  const refused = { code: "REPAIR_UNSUPPORTED", where: "layers 1 to 2 (full_attention+rope+mlp)" };
+  const working = "--repair magnitude | searched-weights";
+
+  it("is found before a plan is made, and the error names what would do", async () => {
+    expect(
+      await refusal(
+        "plan",
+        model,
+        "--layers",
+        "2",
+        "--planner",
+        "best-partition",
+        "--out",
+        join(scratch, "p"),
+      ),
+    ).toMatchObject({ ...refused, wanted: working });
+    // No text is read either.
+    const text = ["--calibration", join(scratch, "nowhere.jsonl")];
+    const compressed = await refusal(
+      "compress",
+      model,
+      "--layers",
+      "2",
+      ...text,
+      "--out",
+      join(scratch, "c"),
+    );
+    expect(compressed).toMatchObject(refused);
+    expect(compressed.wanted).toMatch(
+      /^--method mka .*\| drop \|.*, or --repair .*searched-weights \| none$/,
+    );
+    expect(compressed.wanted).not.toContain("layerfold");
+  });
+
+  it("is found by a merge, by what its plan asks for", async () => {
+    const plan = join(scratch, "olmo2-plan.json");
+    writeFileSync(plan, JSON.stringify(dropPlan(5, [0, 1, 3, 4])));
+    expect(await refusal("merge", model, "--plan", plan, "--dry-run")).toMatchObject(refused);
+  });
+});

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
@@ -423,6 +423,21 @@ it("generate gives the golden next token, greedily, and the same with the same s
   const warm = ["--temperature", "2", "--seed", "5"];
   expect((await run(...warm)).result.tokens).toEqual((await run(...warm)).result.tokens);
   expect((await run("--chat")).error.code).toBe("CHAT_TEMPLATE_MISSING");
+});
+
+it("generate ends at every token that generation_config.json names", async () => {
+  const copy = at("many-ends");
+  cpSync(checkpoint, copy, { recursive: true });
+  const run = () => json("generate", copy, "--prompt", "Mara went to the mill.", "--max-new-tokens", "6");
+  const { tokens } = (await run()).result;
+  const file = join(copy, "generation_config.json");
+  writeFileSync(file, JSON.stringify({ eos_token_id: [1, tokens[4]] }));
+  expect((await run()).result.tokens).toEqual(tokens.slice(0, tokens.indexOf(tokens[4])));
+  writeFileSync(file, JSON.stringify({ eos_token_id: "end" }));
+  expect((await run()).error).toMatchObject({
+    code: "CONFIG_INVALID",
+    where: "generation_config.json, eos_token_id",
+  });
 });
 
 it("quantize writes files that eval measures and dequantize makes dense again", async () => {

@@ -1,6 +1,7 @@
+import type { BlockSpec } from "./architecture.js";
 import type { TokenBatch } from "./batch.js";
 import type { RunContext } from "./context.js";
-import type { BlockView, ModelRunner } from "./model-runner.js";
+import type { BlockView, ModelRunner, Role } from "./model-runner.js";
 import type { MergePlan } from "./plan.js";
 import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, type z } from "./plugin.js";
 
@@ -13,12 +14,25 @@ export interface RepairedBlock {
   readonly error?: { readonly before: number; readonly after: number };
 }
 
+/** A dense layer as a repair can judge it before anything runs. */
+export interface LayerFacts {
+  readonly layer: number;
+  readonly spec: BlockSpec;
+  /** Roles of the norms' biases that are not all 0. */
+  readonly normBiases: ReadonlySet<Role>;
+}
+
 /**
  * Corrects folded blocks in closed form from calibration tokens, front to back. A correction lives in weights that already exist.
  * It may also fill a group's block anew, standing for strategy and repair at once.
  */
 export interface Repair extends Plugin {
   readonly kind: "repair";
+  /**
+   * Why a group of these consecutive dense layers cannot be repaired; undefined where it can. Absent: any group can.
+   * What `fit` would find out after long computations is known from this at once.
+   */
+  refuses?(layers: readonly LayerFacts[]): string | undefined;
   /**
    * @param model - the dense model
    * @param plan - or consecutive groups of one, where `model.embed` gives the stream before the first of them

@@ -32,7 +32,7 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
     const { cos, sin } = sequence.rotaryTable(spec.rotary);
     const { rotaryDimension, interleaved } = spec.rotary;
     const rotate = (values: Value, heads: number) =>
-      graph.node("RotaryEmbedding", [values, sequence.firstPosition, cos, sin], {
+      graph.node("RotaryEmbedding", [values, sequence.positions, cos, sin], {
         contrib: true,
         ints: {
           num_heads: heads,

@@ -7,8 +7,15 @@ export interface SequenceValues {
   readonly lastPosition: Value;
   /** int32 scalar: tokens before this run + the run's own. */
   readonly totalLength: Value;
-  /** int64 [1] position of the run's first token: the number of tokens before this run. */
-  readonly firstPosition: Value;
+  /** int64 [1] position of the run's first token, the number of tokens before this run; where rows differ, [batch, sequence] every token's. */
+  readonly positions: Value;
+  /** Present where rows differ in what they remember: which of a run's tokens are real, those of a row before its padding. */
+  readonly real?: {
+    /** float32 [batch, sequence, 1] 1 at real tokens, 0 at padding. */
+    readonly mask: Value;
+    /** int64 [batch] */
+    readonly counts: Value;
+  };
   /** float32 [total, rotaryDimension / 2], one row per position. */
   rotaryTable(spec: RotarySpec): { readonly cos: Value; readonly sin: Value };
 }

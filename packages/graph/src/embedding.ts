@@ -17,10 +17,12 @@ export function embedding(
   if (projection !== undefined) stream = weights.product(graph, stream, projection, "out-in");
   if (positions) {
     const int64 = (value: number) => graph.constant("int64", value);
-    const length = graph.node("Gather", [graph.node("Shape", [ids]), int64(1)]);
-    const count = graph.node("Range", [int64(0), length, int64(1)]);
-    const first = graph.node("Add", [sequence.firstPosition, int64(positions.offset)]);
-    const learned = weights.rows(graph, positions.weight, graph.node("Add", [count, first]));
+    let rows = graph.node("Add", [sequence.positions, int64(positions.offset)]);
+    if (!sequence.real) {
+      const length = graph.node("Gather", [graph.node("Shape", [ids]), int64(1)]);
+      rows = graph.node("Add", [graph.node("Range", [int64(0), length, int64(1)]), rows]);
+    }
+    const learned = weights.rows(graph, positions.weight, rows);
     stream = graph.node("Add", [stream, learned]);
   }
   return stream;

@@ -9,12 +9,13 @@ import {
   writeFolder,
 } from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
-import { type GraphBuilder, graphBuilder, type Value } from "@layerfold/onnx";
+import { type GraphBuilder, graphBuilder } from "@layerfold/onnx";
 import { block } from "./block.js";
 import type { BlockState, SequenceValues } from "./block-context.js";
 import { placedWeights, type QuantizedWeightOptions, type WeightPlaces } from "./checkpoint-weights.js";
 import { embedding } from "./embedding.js";
 import { headGraph } from "./head.js";
+import { realTokensFirst } from "./real-tokens-first.js";
 import { rotaryTables } from "./rotary-tables.js";
 import { storedBlock } from "./stored-block.js";
 
@@ -30,8 +31,9 @@ const dataFile = "model.onnx_data";
 
 /**
  * Writes a model as one ONNX decoder that remembers, as transformers.js and optimum lay it out: `onnx/model.onnx` with its weights in
- * `onnx/model.onnx_data`, config and tokenizer beside the folder. Inputs: `input_ids`, `attention_mask` (int64; padding on the right),
- * `past_key_values.N.key|value`; outputs: `logits` [batch, sequence, vocabulary], `present.N.key|value`. Weights keep the types in which
+ * `onnx/model.onnx_data`, config and tokenizer beside the folder. Inputs: `input_ids`, `attention_mask` (int64; 0 at padding, on the left
+ * or on the right: positions count the 1s), `past_key_values.N.key|value`; outputs: `logits` [batch, sequence, vocabulary]
+ * (at padding those of the row's last real token), `present.N.key|value`. A run that continues several rows brings real tokens only. Weights keep the types in which
  * they are stored; quantised ones stay packed. It needs ONNX Runtime: attention and packed products are its own operators.
  *
  * @returns the folder, and the bytes of its weights
@@ -70,8 +72,10 @@ function decoderGraph(
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const weights = placedWeights(checkpoint, options, places);
   const graph = graphBuilder();
-  const ids = graph.input("input_ids", "int64", ["batch_size", "sequence_length"]);
-  const sequence = maskedSequence(graph, architecture, places, ids);
+  const given = graph.input("input_ids", "int64", ["batch_size", "sequence_length"]);
+  const mask = graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"]);
+  const { ids, restore, ...rows } = realTokensFirst(graph, given, mask);
+  const sequence = { ...rows, rotaryTable: storedTables(graph, architecture, places) };
   let stream = embedding(graph, architecture, weights, sequence, ids);
   blocks.forEach((spec, layer) => {
     const nameOf = (part: string, name: string) =>
@@ -89,29 +93,22 @@ function decoderGraph(
     };
     stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence, state }), stream);
   });
-  const rows = graph.node("Reshape", [stream, graph.constant("int64", [-1, hiddenSize])]);
+  const states = graph.node("Reshape", [restore(stream), graph.constant("int64", [-1, hiddenSize])]);
   const length = graph.node("Shape", [ids]);
   const shape = graph.node("Concat", [length, graph.constant("int64", [vocabularySize])], {
     ints: { axis: 0 },
   });
-  const logits = graph.node("Reshape", [headGraph(graph, architecture, weights, rows), shape]);
+  const logits = graph.node("Reshape", [headGraph(graph, architecture, weights, states), shape]);
   graph.output("logits", logits, "float32", ["batch_size", "sequence_length", vocabularySize]);
   return graph.build();
 }
 
-/** What the blocks read beside the stream, from the attention mask. */
-function maskedSequence(
+/** Rotary tables for all positions of a model, among the weights. */
+function storedTables(
   graph: GraphBuilder,
   architecture: Architecture,
   places: WeightPlaces,
-  ids: Value,
-): SequenceValues {
-  const mask = graph.input("attention_mask", "int64", ["batch_size", "total_sequence_length"]);
-  const axis = graph.constant("int64", [1]);
-  const int32 = (value: Value) => graph.cast(value, "int32");
-  const total = graph.node("Shape", [mask], { ints: { start: 1 } });
-  const counted = graph.node("ReduceSum", [mask, axis], { ints: { keepdims: 0 } });
-  const tables = rotaryTables(architecture);
+): SequenceValues["rotaryTable"] {
   for (const { mixer } of architecture.blocks) {
     if (mixer.kind === "attention" && mixer.rotary?.inverseFrequenciesFor) {
       throw new LayerfoldError(
@@ -123,26 +120,22 @@ function maskedSequence(
       );
     }
   }
+  const tables = rotaryTables(architecture);
   const { maxPositionEmbeddings } = architecture;
   const values = tables.values(maxPositionEmbeddings, maxPositionEmbeddings);
-  return {
-    lastPosition: int32(graph.node("Sub", [counted, axis])),
-    totalLength: int32(graph.node("Squeeze", [total])),
-    firstPosition: graph.node("Sub", [total, graph.node("Shape", [ids], { ints: { start: 1 } })]),
-    rotaryTable(spec) {
-      const table = (name: string) => {
-        const { data, shape } = values[name];
-        const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-        return graph.external(name, {
-          dtype: "float32",
-          shape,
-          byteLength: bytes.byteLength,
-          ...(places.inMemory as NonNullable<WeightPlaces["inMemory"]>)(name, bytes),
-        });
-      };
-      const index = tables.indexOf(spec);
-      return { cos: table(`cos.${index}`), sin: table(`sin.${index}`) };
-    },
+  return (spec) => {
+    const table = (name: string) => {
+      const { data, shape } = values[name];
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      return graph.external(name, {
+        dtype: "float32",
+        shape,
+        byteLength: bytes.byteLength,
+        ...(places.inMemory as NonNullable<WeightPlaces["inMemory"]>)(name, bytes),
+      });
+    };
+    const index = tables.indexOf(spec);
+    return { cos: table(`cos.${index}`), sin: table(`sin.${index}`) };
   };
 }
 

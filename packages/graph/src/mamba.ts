@@ -8,10 +8,10 @@ import { normalize } from "./norm.js";
 /**
  * Selective state space of a block on the normed stream (Mamba, arXiv 2312.00752, algorithm 2; the norms on Δ, B and C are Jamba's,
  * arXiv 2403.19887): h_t = exp(Δ_t A) h_(t−1) + Δ_t B_t x_t, y_t = C_t h_t + D x_t, scanned token by token in float32. Padding on the
- * right comes after all real tokens, so that it reaches none.
+ * right comes after all real tokens, so that it reaches none; what is remembered leaves it out where the sequence says which it is.
  */
 export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Value {
-  const { graph, state } = context;
+  const { graph, state, sequence } = context;
   const { innerSize, stateSize, convolutionSize, timeStepRank, epsilon } = spec;
   const int64 = (...values: number[]) => graph.constant("int64", values);
   const [x, gate] = graph.nodes("Split", [blockLinear(context, input, "mamba.in")], {
@@ -28,8 +28,7 @@ export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Val
       ? graph.node("Pad", [channels, int64(0, 0, reach, 0, 0, 0)])
       : graph.node("Concat", [before, channels], { ints: { axis: 2 } });
   if (state) {
-    const ends = [int64(-reach), int64(Number.MAX_SAFE_INTEGER), int64(2)];
-    state.present("convolution", graph.node("Slice", [extended, ...ends]), ["batch", innerSize, reach]);
+    state.present("convolution", lastChannels(context, extended, reach), ["batch", innerSize, reach]);
   }
   const kernel = [context.weight("mamba.conv")];
   if (context.has("mamba.conv.bias")) kernel.push(context.weight("mamba.conv.bias"));
@@ -52,7 +51,9 @@ export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Val
   const timeStep = normed(parts[0], "mamba.dt_norm", timeStepRank);
   const inputMap = normed(parts[1], "mamba.b_norm", stateSize);
   const outputMap = normed(parts[2], "mamba.c_norm", stateSize);
-  const delta = graph.node("Softplus", [blockLinear(context, timeStep, "mamba.dt")]);
+  let delta = graph.node("Softplus", [blockLinear(context, timeStep, "mamba.dt")]);
+  // A time step of 0 keeps the state as it is.
+  if (sequence.real) delta = graph.node("Mul", [delta, sequence.real.mask]);
   const decay = graph.node("Neg", [graph.node("Exp", [context.weight("mamba.a_log")])]);
 
   const stateShape = ["batch", innerSize, stateSize];
@@ -76,6 +77,22 @@ export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Val
   const heads = graph.node("Mul", [skipped, activate(graph, gate, spec.activation)]);
   context.tap("attention.heads", heads, innerSize);
   return blockLinear(context, heads, "mamba.out");
+}
+
+/** [batch, inner, reach] the last real tokens of [batch, inner, reach + sequence]. */
+function lastChannels({ graph, sequence }: BlockContext, extended: Value, reach: number): Value {
+  const int64 = (...values: number[]) => graph.constant("int64", values);
+  if (!sequence.real) {
+    return graph.node("Slice", [extended, int64(-reach), int64(Number.MAX_SAFE_INTEGER), int64(2)]);
+  }
+  const first = graph.node("Unsqueeze", [sequence.real.counts, int64(1, 2)]);
+  const columns = graph.node("Add", [first, int64(...Array.from({ length: reach }, (_, i) => i))]);
+  const shape = graph.node("Concat", [graph.node("Shape", [extended], { ints: { end: 2 } }), int64(reach)], {
+    ints: { axis: 0 },
+  });
+  return graph.node("GatherElements", [extended, graph.node("Expand", [columns, shape])], {
+    ints: { axis: 2 },
+  });
 }
 
 /** One token: the state [batch, inner, state] and the token's Δ, Δx [batch, inner], B, C [batch, state] to the next state and y [batch, inner]. */

@@ -59,6 +59,10 @@ describe("generate", () => {
     const stop = alone[0][4];
     const cut = alone.map((text) => (text.includes(stop) ? text.slice(0, text.indexOf(stop)) : text));
     expect(await generator.sample(prompt, { ...options, stopTokens: [stop] })).toEqual(cut);
+    const kept = alone.map((text) => text.slice(0, text.indexOf(stop) + 1 || text.length + 1));
+    expect(await generator.sample(prompt, { ...options, stopTokens: [stop], keepStopToken: true })).toEqual(
+      kept,
+    );
     await expect(generator.sample(prompt, { ...options, temperature: 0 })).rejects.toMatchObject({
       code: "OPTION_INVALID",
     });

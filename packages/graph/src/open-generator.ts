@@ -32,6 +32,8 @@ export interface SampleOptions extends Omit<GenerateOptions, "rng" | "temperatur
   /** Above 0; default 1: the model's own distribution. */
   readonly temperature?: number;
   readonly rng: Rng;
+  /** A text that ends by a stop token ends with it; default false: before it. */
+  readonly keepStopToken?: boolean;
   /** Told after every token how many texts still go on. */
   readonly onToken?: (open: number) => void;
 }
@@ -174,7 +176,8 @@ export async function openGenerator(
         tokens.push(next);
       }
     },
-    async sample(prompt, { count, maxNewTokens, temperature = 1, rng, stopTokens = [], signal, onToken }) {
+    async sample(prompt, { count, maxNewTokens, temperature = 1, stopTokens = [], ...options }) {
+      const { rng, keepStopToken = false, signal, onToken } = options;
       if (!(temperature > 0)) {
         throw new LayerfoldError("OPTION_INVALID", "texts are drawn at a temperature above 0", {
           got: `${temperature}`,
@@ -194,9 +197,9 @@ export async function openGenerator(
         const goesOn = open.map((index, row) => {
           const values = logits.subarray(row * vocabularySize, (row + 1) * vocabularySize);
           const next = draw(values, temperature, rngs[index]);
-          if (stopTokens.includes(next)) return false;
-          texts[index].push(next);
-          return true;
+          const ends = stopTokens.includes(next);
+          if (!ends || keepStopToken) texts[index].push(next);
+          return !ends;
         });
         if (goesOn.includes(false)) {
           open = open.filter((_, row) => goesOn[row]);

@@ -12,7 +12,7 @@ export function sequenceValues(graph: GraphBuilder, tables: RotaryTables): Seque
     get totalLength() {
       return graph.input("total_length", "int32", []);
     },
-    get firstPosition() {
+    get positions() {
       return graph.input("first_position", "int64", [1]);
     },
     rotaryTable(spec) {

@@ -1,10 +1,12 @@
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import {
+  architectureOf,
   type Checkpoint,
   checkOutputFolder,
   keepLayers,
   layerOf,
+  type ModelConfig,
   makeFolder,
   renamedTensor,
   scratchFolder,
@@ -18,16 +20,21 @@ import {
   type DType,
   elementCount,
   encodeFloats,
+  type Floats,
   keptLayer,
   LayerfoldError,
   type MergePlan,
   type MergeStrategy,
   type ModelRunner,
   type Repair,
+  type Role,
   type RunContext,
   type TokenBatch,
+  tensor,
 } from "@layerfold/core";
+import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
+import { checkRepair, layerFacts } from "./check-repair.js";
 import { checkPlan } from "./compatible-layers.js";
 import { foldedBlocks } from "./folded-blocks.js";
 import { planShares } from "./plan-shares.js";
@@ -86,6 +93,8 @@ export async function foldCheckpoint(
   const { architecture, config, family } = checkpoint;
   const places = groups.map((group) => keptLayer(group) ?? group.layers[0]);
   const foldedConfig = keepLayers(family, config, places, ctx.report);
+  if (request.repair) checkRepair(request.repair, await layerFacts(checkpoint), groups);
+  const placed = placedValues(checkpoint, foldedConfig, places);
   const { force } = request;
   const target = await checkOutputFolder(request.out, { force });
 
@@ -95,7 +104,7 @@ export async function foldCheckpoint(
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch
-      ? await spillRepaired(checkpoint, plan, request, folded, scratch, ctx)
+      ? await spillRepaired(checkpoint, plan, request, folded, placed, scratch, ctx)
       : undefined;
     const tensors: TensorSource[] = globalNames(checkpoint).map((name) => copied(checkpoint, name, name));
     const blockOf = remembered(folded);
@@ -104,13 +113,18 @@ export async function foldCheckpoint(
       if (repaired) {
         tensors.push(...repaired.tensors[index]);
       } else if (keptLayer(group) !== undefined) {
-        const names = layerNames(checkpoint, places[index]);
-        tensors.push(...names.map((name) => copied(checkpoint, name, rename(name))));
+        const changed = placed.changed(index);
+        for (const name of layerNames(checkpoint, places[index])) {
+          const source = copied(checkpoint, name, rename(name));
+          const role = changed.get(name);
+          const values = role && (async () => contiguousData(await checkpoint.read(name)));
+          tensors.push(values ? { ...source, bytes: placed.bytes(index, role, source, values) } : source);
+        }
       } else {
         for (const [role, name] of architecture.blocks[places[index]].tensors) {
           const { dtype, shape } = checkpoint.tensors.get(name)!;
-          const bytes = async () =>
-            encodeFloats(checkedValues(await blockOf(index), role, shape, dtype), dtype);
+          const values = async () => checkedValues(await blockOf(index), role, shape, dtype);
+          const bytes = placed.bytes(index, role, { dtype, shape }, values);
           tensors.push({ name: rename(name), dtype, shape, bytes });
         }
       }
@@ -137,12 +151,58 @@ export async function foldCheckpoint(
   }
 }
 
+/** How the values of blocks change by the place that they are written to. */
+interface PlacedValues {
+  /** Of a group's layer, the tensors whose values change there, by name, with their roles. */
+  changed(group: number): ReadonlyMap<string, Role>;
+  /** Bytes of a tensor in its group's place. */
+  bytes(
+    group: number,
+    role: Role,
+    stored: Pick<TensorSource, "dtype" | "shape">,
+    values: () => Promise<Floats>,
+  ): () => Promise<Uint8Array>;
+}
+
+/** @throws CONFIG_CANNOT_EXPRESS where the place asks for other weights than can be made */
+function placedValues(
+  { architecture, config }: Checkpoint,
+  foldedConfig: ModelConfig,
+  places: readonly number[],
+): PlacedValues {
+  const { blocks } = architectureOf(foldedConfig);
+  const specs = places.map((layer) => architecture.blocks[layer]);
+  const factors = specs.map((spec, group) => queryFactor(spec, blocks[group]));
+  const moved = factors.findIndex((factor) => factor !== 1);
+  if (moved >= 0 && config.quantization_config != null) {
+    throw new LayerfoldError("CONFIG_CANNOT_EXPRESS", "the attention scale follows from the layer's index", {
+      wanted: "dense weights, whose queries can make up for it (`layerfold dequantize` makes them)",
+      got: `layer ${places[moved]} at index ${moved} of a quantised model`,
+    });
+  }
+  return {
+    changed: (group) =>
+      new Map(
+        [...specs[group].tensors].flatMap(([role, name]) =>
+          factors[group] !== 1 && makesQueries(role) ? [[name, role] as const] : [],
+        ),
+      ),
+    bytes:
+      (group, role, { dtype, shape }, values) =>
+      async () => {
+        const value = tensor(await values(), shape);
+        return encodeFloats(contiguousData(scaledQueries(specs[group], role, value, factors[group])), dtype);
+      },
+  };
+}
+
 /** Runs the repair and lays every block down in the scratch folder, as it came: a repair that goes on must see the same values. */
 async function spillRepaired(
   checkpoint: Checkpoint,
   plan: MergePlan,
   { repair, runner, calibration }: FoldRequest,
   folded: (group: number) => Promise<BlockView>,
+  placed: PlacedValues,
   scratch: string,
   ctx: RunContext,
 ): Promise<{ tensors: TensorSource[][]; errors: FoldedCheckpoint["errors"] }> {
@@ -163,7 +223,7 @@ async function spillRepaired(
     for (const [role, name] of architecture.blocks[block.layer].tensors) {
       const { dtype, shape } = checkpoint.tensors.get(name)!;
       checkedValues(block, role, shape, dtype);
-      const bytes = async () => encodeFloats(await readBlockTensor(fileOf(index), role), dtype);
+      const bytes = placed.bytes(index, role, { dtype, shape }, () => readBlockTensor(fileOf(index), role));
       tensors[index].push({ name: renamedTensor(family, name, index)!, dtype, shape, bytes });
     }
     await writeBlock(fileOf(index), block);

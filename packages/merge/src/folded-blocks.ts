@@ -10,6 +10,7 @@ import {
   type PlanGroup,
   type RunContext,
 } from "@layerfold/core";
+import { placedBlock } from "./attention-scale.js";
 import { checkPlan } from "./compatible-layers.js";
 import { rolesOf, withScaledUpdates } from "./repairs/scaled-updates.js";
 
@@ -61,7 +62,7 @@ export async function foldGroup(
   const kept = keptLayer(group);
   if (kept !== undefined) return read(kept);
   const blocks: BlockView[] = [];
-  for (const layer of layers) blocks.push(await read(layer));
+  for (const layer of layers) blocks.push(placedBlock(await read(layer), blocks[0]?.spec));
   const merged = await strategy.merge(blocks, weights, ctx);
   return { ...merged, layer: layers[0] };
 }

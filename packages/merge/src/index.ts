@@ -1,3 +1,4 @@
+export { checkRepair, layerFacts, type RepairChoice } from "./check-repair.js";
 export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers.js";
 export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
 export { foldedBlocks, foldGroup } from "./folded-blocks.js";

@@ -1,4 +1,3 @@
-import { LayerfoldError } from "@layerfold/core";
 import { activationOf } from "../activation.js";
 import { blockTensors, type NormShape } from "../block-tensors.js";
 import { readConfig } from "../config-reader.js";
@@ -63,20 +62,5 @@ export const gpt2: Family = {
       head: "lm_head",
       tied: c.boolean("tie_word_embeddings", true),
     });
-  },
-  materialize(config, kept) {
-    const moved = kept.find((layer, index) => layer !== index);
-    if (config.scale_attn_by_inverse_layer_idx === true && moved !== undefined) {
-      throw new LayerfoldError(
-        "CONFIG_CANNOT_EXPRESS",
-        "the attention scale follows from the layer's index",
-        {
-          wanted: "only the last layers removed",
-          got: `layer ${moved} at index ${kept.indexOf(moved)}`,
-          where: "config.json, scale_attn_by_inverse_layer_idx",
-        },
-      );
-    }
-    return config;
   },
 };

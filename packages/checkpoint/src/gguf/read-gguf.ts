@@ -2,6 +2,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { GGMLQuantizationType, gguf } from "@huggingface/gguf";
 import { elementCount, LayerfoldError } from "@layerfold/core";
 import { fileError } from "../file-error.js";
+import { lfsPointerBytes, refuseLfsPointer } from "../lfs-pointer.js";
 import { requireRegularFile } from "../regular-file.js";
 import { dequantize, type GgmlType, ggmlByteLength, ggmlTypes } from "./dequantize.js";
 
@@ -62,9 +63,10 @@ export async function readGguf(file: string): Promise<GgufFile> {
 
 async function parse(handle: FileHandle, file: string) {
   // The parser would wait for more data than there are in a stub of a file.
-  const magic = new Uint8Array(4);
-  await handle.read(magic, 0, 4, 0);
-  if (Buffer.from(magic).toString("latin1") !== "GGUF") {
+  const begin = Buffer.alloc(lfsPointerBytes);
+  await handle.read(begin, 0, begin.length, 0);
+  if (begin.toString("latin1", 0, 4) !== "GGUF") {
+    refuseLfsPointer(begin, file);
     throw new LayerfoldError("GGUF_INVALID", "not a GGUF file", {
       wanted: "the magic GGUF",
       where: `${file}, offset 0`,

@@ -1,4 +1,4 @@
-import { promptIds } from "@layerfold/checkpoint";
+import { endTokens, promptIds } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
@@ -73,7 +73,7 @@ export function generateCommand(signal: AbortSignal): Command {
           maxNewTokens: options.maxNewTokens,
           temperature: options.temperature,
           rng: run.ctx.rng,
-          stopTokens: stopTokens(),
+          stopTokens: await endTokens(checkpoint, tokenizer),
           signal,
         })) {
           out.push(id);
@@ -101,12 +101,6 @@ export function generateCommand(signal: AbortSignal): Command {
             eos_token: special(tokenizer.endId),
           };
           return renderChatTemplate(tokenizer.chatTemplate, values, checkpoint.directory, signal);
-        }
-
-        function stopTokens(): number[] {
-          const { eos_token_id: eos } = checkpoint.config;
-          const named = (Array.isArray(eos) ? eos : [eos]).filter((id) => typeof id === "number");
-          return tokenizer.endId === undefined ? named : [...new Set([...named, tokenizer.endId])];
         }
       } finally {
         await generator.close();

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { checkOutputFolder } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
-import { checkPlan } from "@layerfold/merge";
+import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
 import type { Command } from "commander";
 import { calibrationSources, knownCalibration } from "../calibration.js";
 import { describeTrials, sizedCalibration } from "../calibration-size.js";
@@ -14,6 +14,7 @@ import { inputPaths, outputOf } from "../outputs.js";
 import { readPlan } from "../plan-file.js";
 import { foldParts } from "../preset-parts.js";
 import { pluginFacts } from "../registry.js";
+import { repairChoices } from "../repair-choices.js";
 import { createRun } from "../run.js";
 import { resumable } from "../unfinished.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -72,6 +73,10 @@ export function mergeCommand(signal: AbortSignal): Command {
           ? await openModel(modelPath, run)
           : { checkpoint: await openModelCheckpoint(modelPath, run), tokenizer: undefined };
       try {
+        if (repair) {
+          const { groups } = checkPlan(plan, checkpoint.architecture);
+          checkRepair(repair, await layerFacts(checkpoint), groups, repairChoices(repair));
+        }
         if (out === undefined) {
           checkPlan(plan, checkpoint.architecture);
           const { architecture } = checkpoint;

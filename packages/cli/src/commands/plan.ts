@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { loadActivations, parsePooling } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type Activations, LayerfoldError, type Planner } from "@layerfold/core";
-import { checkTarget } from "@layerfold/merge";
+import { checkRepair, checkTarget, layerFacts } from "@layerfold/merge";
 import type { Command } from "commander";
 import { answerFacts, readAnswers, readCalibration } from "../calibration.js";
 import { type CommonOptions, command, integer } from "../command.js";
@@ -14,6 +14,7 @@ import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
 import { inputPaths, jsonText, outputOf } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
 import { makePlugin, pluginFacts } from "../registry.js";
+import { repairChoices } from "../repair-choices.js";
 import { createRun } from "../run.js";
 import { loadSimilarity, makeComparison } from "../similarity.js";
 import {
@@ -84,6 +85,7 @@ export function planCommand(signal: AbortSignal): Command {
       try {
         const layerCount = checkpoint.architecture.blocks.length;
         checkTarget({ layerCount }, options.layers, "--layers");
+        if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));
         const calibration = options.calibration
           ? await readCalibration(
               options.calibration,

@@ -2,6 +2,7 @@ import {
   type BlockSpec,
   type BlockView,
   contiguousData,
+  type LayerFacts,
   LayerfoldError,
   type Matrix,
   type NormSpec,
@@ -90,6 +91,21 @@ export function selectRows(
   return tensor(out, [rows.length, width]);
 }
 
+/** Why a norm's learned parameters cannot move into the maps of these roles behind it; undefined where they can. */
+export function whyNormStays(
+  { spec, normBiases }: LayerFacts,
+  roles: readonly Role[],
+  norm: NormSpec | undefined,
+): string | undefined {
+  if (norm?.bias === undefined || !normBiases.has(norm.bias)) return undefined;
+  const role = roles.find((role) => spec.tensors.has(role) && !spec.tensors.has(`${role}.bias`));
+  return role && noBiasFor(role);
+}
+
+function noBiasFor(role: Role): string {
+  return `${role} has no bias that could take the norm's`;
+}
+
 /** A map behind a norm, with the norm's gain (and bias) taken in: what it would be behind a norm of gain 1. */
 export interface BareLinear {
   readonly weight: Matrix<Float32Array>;
@@ -109,7 +125,7 @@ export function withoutNorm(block: BlockView, role: Role, norm: NormSpec | undef
   const scaled = Float32Array.from(contiguousData(weight));
   const moved = bias && Float32Array.from(bias);
   if (shift && !moved && shift.some((value) => value !== 0)) {
-    throw new LayerfoldError("REPAIR_UNSUPPORTED", `${role} has no bias that could take the norm's`, {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", noBiasFor(role), {
       where: `layer ${block.layer}`,
     });
   }

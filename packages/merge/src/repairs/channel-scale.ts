@@ -2,6 +2,7 @@ import { defineRepair, z } from "@layerfold/core";
 import { fitDiagonalMap } from "./diagonal-map.js";
 import { groupByGroup } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
+import { whyMergedMlpStays } from "./neurons.js";
 
 /**
  * One factor per channel on what the MLP before the removed layers adds to the stream, by least squares to the dense stream behind them:
@@ -18,6 +19,7 @@ export const channelScale = defineRepair({
   summary: "scale the channels of the MLP update before the removed layers",
   optionsSchema: z.strictObject(fitOptions),
   create: (options) => ({
+    refuses: whyMergedMlpStays,
     fit: groupByGroup(options, (model, group, block, fit, ctx) =>
       fitDiagonalMap(model, group, block, undefined, fit, ctx),
     ),

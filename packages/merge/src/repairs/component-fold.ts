@@ -1,4 +1,5 @@
 import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
 import {
@@ -8,6 +9,7 @@ import {
   headOutputs,
   headTensors,
   readsPlainNorm,
+  whyHeadsStayApart,
   withQueryKeyNormOf,
 } from "./heads.js";
 import {
@@ -18,7 +20,17 @@ import {
   settle,
   solved,
 } from "./least-squares.js";
-import { downOutput, feedForwardOf, joinNeurons, mlpOf, selectNeurons, withNeurons } from "./neurons.js";
+import {
+  downOutput,
+  feedForwardOf,
+  firstReason,
+  joinNeurons,
+  mlpOf,
+  selectNeurons,
+  whyDownStays,
+  whyNeuronsStay,
+  withNeurons,
+} from "./neurons.js";
 import {
   blockSaliency,
   type ComponentFit,
@@ -33,6 +45,7 @@ import {
   neuronReads,
   type ReadOptions,
   readOptions,
+  readsNeurons,
   withNeuronReads,
   withReads,
 } from "./reads.js";
@@ -96,6 +109,24 @@ export const componentFold = defineRepair({
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
+      refuses(layers) {
+        if (layers.length === 1) {
+          if (!options.refitSingles) return undefined;
+          return firstReason(layers, (layer) =>
+            readsNeurons(layer, options) ? whyNeuronsStay(layer) : whyDownStays(layer.spec),
+          );
+        }
+        const [{ spec }] = layers;
+        const heads = foldsHeads(layers.map(({ layer }) => layer));
+        const beside = heads && (options.heads === "joint" || spec.residual === "parallel");
+        const apart =
+          beside || options.refineEpochs > 0 || (options.neurons && spec.feedForward.kind === "mlp");
+        return (
+          firstReason(layers, (layer) => whyDownStays(layer.spec)) ??
+          (heads ? whyHeadsStayApart(layers) : undefined) ??
+          (apart ? firstReason(layers, whyNeuronsStay) : undefined)
+        );
+      },
       fit: (model, plan, folded, calibration, ctx, finished) => {
         const ofHeads = plan.groups
           .map(({ layers }) => layers)
@@ -144,9 +175,10 @@ export const componentFold = defineRepair({
                   : unrepaired;
                 return refineNeurons(model, group, fitted, options, ctx);
               }
-              const layers: BlockView[] = [];
-              for (const layer of group.layers) layers.push(await model.block(layer));
-              const place = layers[group.layers.indexOf(group.place)];
+              const dense: BlockView[] = [];
+              for (const layer of group.layers) dense.push(await model.block(layer));
+              const place = dense[group.layers.indexOf(group.place)];
+              const layers = dense.map((block) => placedBlock(block, place.spec));
               const { kind } = feedForwardOf(place);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };

@@ -7,6 +7,7 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
 import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
 import {
@@ -16,10 +17,20 @@ import {
   headOutputs,
   headTensors,
   readsPlainNorm,
+  whyHeadsStayApart,
   withQueryKeyNormOf,
 } from "./heads.js";
 import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
-import { downOutput, joinNeurons, mlpOf, neuronsOf, selectNeurons, withNeurons } from "./neurons.js";
+import {
+  downOutput,
+  firstReason,
+  joinNeurons,
+  mlpOf,
+  neuronsOf,
+  selectNeurons,
+  whyNeuronsStay,
+  withNeurons,
+} from "./neurons.js";
 import { componentFit, type NormalEquations, ofFeatures, pickRows } from "./normal-equations.js";
 
 /**
@@ -50,11 +61,16 @@ export const concatenate = defineRepair({
     heads: z.boolean().default(true),
   }),
   create: (options) => ({
+    refuses(layers) {
+      if (layers.length === 1) return undefined;
+      return (options.heads ? whyHeadsStayApart(layers) : undefined) ?? firstReason(layers, whyNeuronsStay);
+    },
     fit: groupByGroup(options, async (model, group, block, fit, ctx) => {
       if (group.layers.length === 1) return block;
-      const layers: BlockView[] = [];
-      for (const layer of group.layers) layers.push(await model.block(layer));
-      const place = layers[group.layers.indexOf(group.place)];
+      const dense: BlockView[] = [];
+      for (const layer of group.layers) dense.push(await model.block(layer));
+      const place = dense[group.layers.indexOf(group.place)];
+      const layers = dense.map((block) => placedBlock(block, place.spec));
       const withHeads = fit.heads ? await cutHeads(model, group, layers, place, fit, ctx) : place;
       return cutNeurons(model, group, layers, withHeads, fit, ctx);
     }),

@@ -3,6 +3,7 @@ import { fitDiagonalMap } from "./diagonal-map.js";
 import { groupByGroup } from "./front-to-back.js";
 import { hadamard } from "./hadamard.js";
 import { fitOptions } from "./least-squares.js";
+import { whyMergedMlpStays } from "./neurons.js";
 
 /**
  * LinearPatch's patch H·diag(d)·Hᵀ (arXiv 2505.24680): channels are scaled after a Hadamard rotation, which spreads the few tokens
@@ -19,6 +20,7 @@ export const hadamardScale = defineRepair({
   summary: "scale the MLP update before the removed layers after a Hadamard rotation (LinearPatch)",
   optionsSchema: z.strictObject(fitOptions),
   create: (options) => ({
+    refuses: whyMergedMlpStays,
     fit: groupByGroup(options, (model, group, block, fit, ctx) =>
       fitDiagonalMap(model, group, block, hadamard, fit, ctx),
     ),

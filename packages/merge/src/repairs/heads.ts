@@ -1,12 +1,15 @@
 import {
   type AttentionSpec,
+  type BlockSpec,
   type BlockView,
+  type LayerFacts,
   LayerfoldError,
   type Matrix,
   type Role,
   type Tensor,
   tensor,
 } from "@layerfold/core";
+import { takesScale } from "../attention-scale.js";
 import {
   type BareLinear,
   plainNorm,
@@ -16,6 +19,7 @@ import {
   stored,
   transposed,
   weightOf,
+  whyNormStays,
   withoutNorm,
   withTensors,
 } from "./block-linear.js";
@@ -30,8 +34,7 @@ export interface HeadGroup {
 }
 
 /** Why heads of other layers cannot stand beside the block's own; undefined where they can. */
-export function whyHeadsStay(block: BlockView): string | undefined {
-  const { mixer, mixerPostNorm, mixerSumNorm } = specOf(block);
+export function whyHeadsStay({ mixer, mixerPostNorm, mixerSumNorm }: BlockSpec): string | undefined {
   return mixer.kind !== "attention"
     ? "it has no attention"
     : mixer.queryKeyNorm?.over === "projection"
@@ -41,15 +44,34 @@ export function whyHeadsStay(block: BlockView): string | undefined {
         : undefined;
 }
 
+/** Why heads of these layers cannot stand in one block behind a norm of gain 1; undefined where they can. */
+export function whyHeadsStayApart(layers: readonly LayerFacts[]): string | undefined {
+  const roles = ["attention.query", "attention.key", "attention.value", "attention.qkv"];
+  for (const layer of layers) {
+    const stays = whyHeadsStay(layer.spec);
+    if (stays !== undefined) return headsStay(stays);
+    const normStays = whyNormStays(layer, roles, layer.spec.mixerNorm);
+    if (normStays !== undefined) return normStays;
+  }
+  const [first, ...others] = layers.map(({ spec }) => describeAttention(spec.mixer as AttentionSpec));
+  const other = others.find((text) => text !== first);
+  return other === undefined ? undefined : `${notInOneBlock}: ${first} and ${other}`;
+}
+
+function headsStay(reason: string): string {
+  return `the block's heads cannot be folded: ${reason}`;
+}
+
 /**
  * The block's attention, where heads of different layers can stand side by side.
  * @throws REPAIR_UNSUPPORTED
  */
 export function attentionOf(block: BlockView): AttentionSpec {
-  const { mixer } = specOf(block);
-  const reason = whyHeadsStay(block);
+  const spec = specOf(block);
+  const { mixer } = spec;
+  const reason = whyHeadsStay(spec);
   if (mixer.kind !== "attention" || reason !== undefined) {
-    throw new LayerfoldError("REPAIR_UNSUPPORTED", `the block's heads cannot be folded: ${reason}`, {
+    throw new LayerfoldError("REPAIR_UNSUPPORTED", headsStay(`${reason}`), {
       wanted: 'heads: "none"',
       where: `layer ${block.layer} (${block.type})`,
     });
@@ -173,16 +195,22 @@ export function headOutputs(block: BlockView): Matrix<Float32Array> {
   return transposed(weightOf(block, "attention.output"));
 }
 
+const notInOneBlock = "heads of these layers cannot stand in one block";
+
+/** What must agree for heads to run alike in one block; a scale that the queries take in need not. */
+function describeAttention(attention: AttentionSpec): string {
+  const { softcap, slidingWindow, headCount, keyValueHeadCount, headSize } = attention;
+  const scale = takesScale(attention) ? undefined : attention.scale;
+  return JSON.stringify({ scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize });
+}
+
 /** @throws REPAIR_UNSUPPORTED when heads of the two layers would not run alike in one block */
 export function checkSameAttention(a: BlockView, b: BlockView): void {
-  const describe = (block: BlockView) => {
-    const { scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize } = attentionOf(block);
-    return JSON.stringify({ scale, softcap, slidingWindow, headCount, keyValueHeadCount, headSize });
-  };
-  if (describe(a) === describe(b)) return;
-  throw new LayerfoldError("REPAIR_UNSUPPORTED", "heads of these layers cannot stand in one block", {
-    wanted: describe(a),
-    got: describe(b),
+  const [wanted, got] = [a, b].map((block) => describeAttention(attentionOf(block)));
+  if (wanted === got) return;
+  throw new LayerfoldError("REPAIR_UNSUPPORTED", notInOneBlock, {
+    wanted,
+    got,
     where: `layers ${a.layer} and ${b.layer}`,
   });
 }

@@ -3,7 +3,7 @@ import { ridgeLeastSquares } from "@layerfold/linalg";
 import { type CalibratedGroup, type GroupBatch, groupByGroup } from "./front-to-back.js";
 import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
 import { withMappedUpdate } from "./mapped-update.js";
-import { besideMlp, mlpOf } from "./neurons.js";
+import { besideMlp, mlpOf, whyMergedMlpStays } from "./neurons.js";
 import { raiseCosine } from "./update-cosine.js";
 
 /**
@@ -32,6 +32,7 @@ export const linear = defineRepair({
     steps: z.number().int().min(1).default(10),
   }),
   create: (options) => ({
+    refuses: whyMergedMlpStays,
     fit: groupByGroup(options, fitMap),
   }),
 });

@@ -9,7 +9,8 @@ import {
 } from "@layerfold/core";
 import { eachToken, reportRepaired } from "./front-to-back.js";
 import { hiddenStores } from "./hidden-store.js";
-import { withScaledUpdates } from "./scaled-updates.js";
+import { firstReason } from "./neurons.js";
+import { whyUpdatesStay, withScaledUpdates } from "./scaled-updates.js";
 
 /**
  * One factor c for the stream behind every group that lost layers (Prune&Comp, arXiv 2507.18212): c = E‖Z‖ / E‖X‖, X the folded model's
@@ -29,6 +30,9 @@ export const magnitude = defineRepair({
   summary: "one factor for the stream behind removed layers (Prune&Comp)",
   optionsSchema: z.strictObject({ estimate: z.enum(["mean-norm", "least-squares"]).default("mean-norm") }),
   create: ({ estimate }) => ({
+    // What comes behind a fold is scaled.
+    refuses: (layers) =>
+      layers.length > 1 ? firstReason(layers, ({ spec }) => whyUpdatesStay(spec)) : undefined,
     async *fit(model, plan, folded, calibration, ctx): AsyncIterable<RepairedBlock> {
       const stores = await hiddenStores();
       try {

@@ -4,6 +4,7 @@ import {
   type BlockView,
   contiguousData,
   type Hidden,
+  type LayerFacts,
   LayerfoldError,
   type Matrix,
   type MlpSpec,
@@ -22,6 +23,7 @@ import {
   transposed,
   vectorOf,
   weightOf,
+  whyNormStays,
   withoutNorm,
   withTensors,
 } from "./block-linear.js";
@@ -38,27 +40,65 @@ export interface Neurons {
   readonly down: Matrix<Float32Array>;
 }
 
+/** Why a block's down projections cannot be refitted; undefined where they write straight to the stream. */
+export function whyDownStays({ feedForwardPostNorm, feedForwardSumNorm }: BlockSpec): string | undefined {
+  if (!feedForwardPostNorm && !feedForwardSumNorm) return undefined;
+  return mlpStays("a norm stands between its down projection and the stream");
+}
+
+/** The same of a block's only MLP. */
+export function whyMlpStays(spec: BlockSpec): string | undefined {
+  const experts =
+    spec.feedForward.kind === "moe" ? mlpStays("its experts are chosen token by token") : undefined;
+  return whyDownStays(spec) ?? experts;
+}
+
+/** Why neurons of a block cannot stand behind a norm of gain 1. */
+export function whyNeuronsStay(layer: LayerFacts): string | undefined {
+  const { feedForward, feedForwardNorm, mixerNorm } = layer.spec;
+  const stays = whyMlpStays(layer.spec);
+  if (stays !== undefined || feedForward.kind === "moe") return stays;
+  const roles = feedForward.form === "gated-fused" ? ["mlp.gate_up"] : ["mlp.up", "mlp.gate"];
+  return whyNormStays(layer, roles, feedForwardNorm ?? mixerNorm);
+}
+
+/** Why the MLP of a block that stands for several layers cannot be refitted; blocks that stand for themselves are left alone. */
+export function whyMergedMlpStays(layers: readonly LayerFacts[]): string | undefined {
+  return layers.length > 1 ? firstReason(layers, ({ spec }) => whyMlpStays(spec)) : undefined;
+}
+
+/** The first of the layers' reasons. */
+export function firstReason(
+  layers: readonly LayerFacts[],
+  reasonOf: (layer: LayerFacts) => string | undefined,
+): string | undefined {
+  return layers.map(reasonOf).find((reason) => reason !== undefined);
+}
+
+function mlpStays(reason: string): string {
+  return `the block's MLP cannot be refitted so: ${reason}`;
+}
+
 /**
  * The block's feed-forward part, where linear down projections write straight to the stream.
  * @throws REPAIR_UNSUPPORTED for families that normalise what it adds
  */
 export function feedForwardOf(block: BlockView): MlpSpec | MoeSpec {
-  const { feedForward, feedForwardPostNorm, feedForwardSumNorm } = specOf(block);
-  if (!feedForwardPostNorm && !feedForwardSumNorm) return feedForward;
-  throw unsupported(block, "a norm stands between its down projection and the stream");
+  const spec = specOf(block);
+  refuseFor(block, whyDownStays(spec));
+  return spec.feedForward;
 }
 
 /** The same, where it is no mixture of experts. @throws REPAIR_UNSUPPORTED */
 export function mlpOf(block: BlockView): MlpSpec {
-  const feedForward = feedForwardOf(block);
-  if (feedForward.kind === "mlp") return feedForward;
-  throw unsupported(block, "its experts are chosen token by token");
+  const spec = specOf(block);
+  refuseFor(block, whyMlpStays(spec));
+  return spec.feedForward as MlpSpec;
 }
 
-function unsupported(block: BlockView, reason: string): LayerfoldError {
-  return new LayerfoldError("REPAIR_UNSUPPORTED", `the block's MLP cannot be refitted so: ${reason}`, {
-    where: `layer ${block.layer} (${block.type})`,
-  });
+function refuseFor(block: BlockView, reason: string | undefined): void {
+  if (reason === undefined) return;
+  throw new LayerfoldError("REPAIR_UNSUPPORTED", reason, { where: `layer ${block.layer} (${block.type})` });
 }
 
 /** Takes an MLP apart, its norm's gain moved into gate and up. */

@@ -1,5 +1,6 @@
 import {
   type BlockView,
+  type LayerFacts,
   type Matrix,
   type ModelRunner,
   type RunContext,
@@ -7,7 +8,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import type { BareLinear } from "./block-linear.js";
+import { type BareLinear, specOf } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { headGroupsOf, readsPlainNorm, whyHeadsStay, withHeadGroups } from "./heads.js";
 import { solved } from "./least-squares.js";
@@ -37,10 +38,15 @@ export async function withReads(
   options: ReadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  const [reading] = whyHeadsStay(block)
+  const [reading] = whyHeadsStay(specOf(block))
     ? [block]
     : await headReads(model, group, block, [{ ...block, layer: group.place }], options, ctx);
   return withNeuronReads(model, group, reading, options, ctx);
+}
+
+/** Whether a layer's neurons are taken apart to have their reads mapped. */
+export function readsNeurons({ spec }: LayerFacts, { readRidge }: Pick<ReadOptions, "readRidge">): boolean {
+  return readRidge !== undefined && spec.feedForward.kind === "mlp";
 }
 
 /** The same for its MLP alone. */

@@ -1,7 +1,8 @@
 import { defineRepair, z } from "@layerfold/core";
 import { groupByGroup } from "./front-to-back.js";
 import { fitOptions } from "./least-squares.js";
-import { readOptions, withReads } from "./reads.js";
+import { firstReason, whyDownStays, whyNeuronsStay } from "./neurons.js";
+import { readOptions, readsNeurons, withReads } from "./reads.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
@@ -24,6 +25,12 @@ export const reconstruct = defineRepair({
   summary: "refit every kept block's down projection to the dense stream, front to back",
   optionsSchema: z.strictObject({ ...fitOptions, ...readOptions, ...refineOptions }),
   create: (options) => ({
+    refuses: (layers) =>
+      firstReason(layers, (layer) =>
+        (layers.length > 1 && options.refineEpochs > 0) || readsNeurons(layer, options)
+          ? whyNeuronsStay(layer)
+          : whyDownStays(layer.spec),
+      ),
     fit: groupByGroup(
       options,
       async (model, group, block, fit, ctx) => {

@@ -12,7 +12,7 @@ import { specOf } from "./block-linear.js";
 import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
 import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
-import { mlpOf } from "./neurons.js";
+import { mlpOf, whyMergedMlpStays } from "./neurons.js";
 
 /**
  * The removed layers as a linear map Δ that is added: Z ≈ X + U·Δ, Δ = (UᵀU + λI)⁻¹ Uᵀ(Z − X), X the stream before them (Ghosted Layers,
@@ -29,7 +29,7 @@ export const residualLinear = defineRepair({
   id: "residual-linear",
   summary: "add a linear map of the block's updates in place of the removed layers (after Ghosted Layers)",
   optionsSchema: z.strictObject(fitOptions),
-  create: (options) => ({ fit: groupByGroup(options, fitDelta) }),
+  create: (options) => ({ refuses: whyMergedMlpStays, fit: groupByGroup(options, fitDelta) }),
 });
 
 async function fitDelta(

@@ -1,5 +1,6 @@
 import {
   type BlockPart,
+  type BlockSpec,
   type BlockView,
   LayerfoldError,
   type NormSpec,
@@ -18,6 +19,22 @@ export const rolesOf: Readonly<Record<BlockPart, RegExp>> = {
 const mixerOutputs = /^(attention\.output|mamba\.out)(\.bias)?$/;
 const feedForwardOutputs = /^(mlp|experts\.\d+)\.down(\.bias)?$/;
 
+/** Why a block's updates cannot be scaled; undefined where they can. */
+export function whyUpdatesStay(
+  spec: BlockSpec,
+  parts: readonly BlockPart[] = ["attention", "mlp"],
+): string | undefined {
+  if (spec.mixerSumNorm || spec.feedForwardSumNorm) return updatesStay("a norm stands on the stream");
+  const norms = { attention: spec.mixerPostNorm, mlp: spec.feedForwardPostNorm };
+  return parts.some((part) => norms[part] && !norms[part].weight)
+    ? updatesStay("the norm behind a projection has no gain")
+    : undefined;
+}
+
+function updatesStay(reason: string): string {
+  return `the block's updates cannot be scaled: ${reason}`;
+}
+
 /**
  * A block that adds `factor` times as much to the stream: its output projections, or the norms behind them, are scaled. 0 makes it silent.
  *
@@ -31,11 +48,10 @@ export function withScaledUpdates(
 ): BlockView {
   if (factor === 1) return block;
   const spec = specOf(block);
-  const refuse = (reason: string) =>
-    new LayerfoldError("UPDATE_NOT_SCALABLE", `the block's updates cannot be scaled: ${reason}`, {
-      where: `layer ${block.layer} (${block.type})`,
-    });
-  if (spec.mixerSumNorm || spec.feedForwardSumNorm) throw refuse("a norm stands on the stream");
+  const stays = whyUpdatesStay(spec, parts);
+  if (stays !== undefined) {
+    throw new LayerfoldError("UPDATE_NOT_SCALABLE", stays, { where: `layer ${block.layer} (${block.type})` });
+  }
   // No negative zeros.
   const times = (x: number) => (factor === 0 ? 0 : factor * x);
   const scaled = (projections: RegExp, norm: NormSpec | undefined): (readonly [Role, Tensor])[] => {
@@ -46,12 +62,11 @@ export function withScaledUpdates(
           : [],
       );
     }
-    const gain = vectorOf(block, norm.weight);
-    if (!norm.weight || !gain) throw refuse("the norm behind a projection has no gain");
+    const gain = vectorOf(block, norm.weight)!;
     const bias = vectorOf(block, norm.bias);
     const { weightOffset } = norm;
     return [
-      [norm.weight, tensor(gain.map((x) => factor * (x + weightOffset) - weightOffset))],
+      [norm.weight!, tensor(gain.map((x) => factor * (x + weightOffset) - weightOffset))],
       ...(norm.bias && bias ? [[norm.bias, tensor(bias.map(times))] as const] : []),
     ];
   };

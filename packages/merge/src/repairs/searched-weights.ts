@@ -1,4 +1,5 @@
 import { type BlockView, defineRepair, z } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { normPolicy, tensorwise, weightedSum } from "../strategies/tensorwise.js";
 import { fixedWeights } from "../strategies/weighted.js";
 import { eachToken, frontToBack } from "./front-to-back.js";
@@ -39,7 +40,8 @@ export const searchedWeights = defineRepair({
           async fill({ layers, place, batches }, block) {
             if (layers.length === 1) return block;
             const blocks: BlockView[] = [];
-            for (const layer of layers) blocks.push(await model.block(layer));
+            const { spec } = await model.block(place);
+            for (const layer of layers) blocks.push(placedBlock(await model.block(layer), spec));
             const merge = tensorwise(weightedSum, norms);
             let best = { block, error: Number.POSITIVE_INFINITY };
             for (const ratio of ratios) {
