@@ -4,6 +4,7 @@ export { type Documents, readDocuments } from "./documents.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
 export { fileError } from "./file-error.js";
+export { ggmlTypes } from "./gguf/dequantize.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
 export { keepLayers } from "./keep-layers.js";
 export { layerOf, renamedTensor } from "./layer-name.js";
