@@ -16,8 +16,8 @@ export interface GgufTensor {
 export interface GgufFile {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** Values as float32, row-major. */
-  read(name: string): Promise<Float32Array>;
+  /** Values as float32, row-major: all, or `count` from element `first` on, which are whole blocks of the tensor's type. */
+  read(name: string, first?: number, count?: number): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
@@ -34,8 +34,11 @@ export async function readGguf(file: string): Promise<GgufFile> {
     return {
       metadata,
       tensors,
-      async read(name) {
-        const { type, offset, byteLength } = tensors.get(name)!;
+      async read(name, first = 0, count) {
+        const { type, shape, offset: start } = tensors.get(name)!;
+        const where = `${file}, tensor ${name}`;
+        const offset = start + ggmlByteLength(type, first, where);
+        const byteLength = ggmlByteLength(type, count ?? elementCount(shape) - first, where);
         const bytes = new Uint8Array(byteLength);
         for (let done = 0; done < byteLength; ) {
           const { bytesRead } = await handle.read(
@@ -72,7 +75,7 @@ async function parse(handle: FileHandle, file: string) {
   });
   const { size } = await handle.stat();
   const dataStart = Number(parsed.tensorDataOffset);
-  const tensors = new Map<string, GgufTensor & { offset: number; byteLength: number }>();
+  const tensors = new Map<string, GgufTensor & { offset: number }>();
   for (const { name, shape: reversed, dtype, offset: relative } of parsed.tensorInfos) {
     const where = `${file}, tensor ${name}`;
     const type = GGMLQuantizationType[dtype] as GgmlType | undefined;
@@ -87,7 +90,7 @@ async function parse(handle: FileHandle, file: string) {
     const byteLength = ggmlByteLength(type, elementCount(shape), where);
     const offset = dataStart + Number(relative);
     if (offset + byteLength > size) throw truncated(file, name, offset + byteLength, size);
-    tensors.set(name, { name, shape, type, offset, byteLength });
+    tensors.set(name, { name, shape, type, offset });
   }
   return { metadata: parsed.metadata as Record<string, unknown>, tensors };
 }
