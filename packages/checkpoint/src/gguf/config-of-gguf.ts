@@ -98,12 +98,11 @@ function entriesOf({ metadata }: GgufFile, { name: architecture }: GgufArchitect
       if (typeof found !== "boolean") throw refuse(key, "true or false", found);
       return found;
     }
-    const number = typeof found === "bigint" ? Number(found) : found;
-    if (typeof number !== "number" || !Number.isFinite(number)) throw refuse(key, "a number", found);
-    if (kind === "number") return float32Decimal(number);
-    if (!Number.isSafeInteger(number) || number < (kind === "window" ? 0 : 1))
-      throw refuse(key, `a whole number ≥ ${kind === "window" ? 0 : 1}`, found);
-    return kind === "window" && number === 0 ? null : number;
+    if (typeof found !== "number" || !Number.isFinite(found)) throw refuse(key, "a number", found);
+    if (kind === "number") return float32Decimal(found);
+    const least = kind === "window" ? 0 : 1;
+    if (!Number.isSafeInteger(found) || found < least) throw refuse(key, `a whole number ≥ ${least}`, found);
+    return found === 0 ? null : found;
   }
   return {
     value,

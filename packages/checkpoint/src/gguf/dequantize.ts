@@ -205,6 +205,28 @@ export type GgmlType = keyof typeof types;
 
 export const ggmlTypes = Object.keys(types) as GgmlType[];
 
+/** ggml's types by their number in a file (ggml.h); null is one that is no more. */
+// biome-ignore format: by number
+const numbered = [
+  "F32", "F16", "Q4_0", "Q4_1", null, null, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
+  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16",
+  null, null, null, "TQ1_0", "TQ2_0", null, null, null, "MXFP4", "NVFP4",
+];
+
+/**
+ * The storage type of a number in a file.
+ * @throws GGUF_TYPE_UNKNOWN, naming those that can be read
+ */
+export function ggmlTypeOf(number: number, where: string): GgmlType {
+  const name = numbered[number] ?? `type ${number}`;
+  if (name in types) return name as GgmlType;
+  throw new LayerfoldError("GGUF_TYPE_UNKNOWN", "unknown quantisation type", {
+    wanted: ggmlTypes.join(", "),
+    got: name,
+    where,
+  });
+}
+
 /**
  * Bytes of `count` weights.
  * @throws GGUF_INVALID where they do not fill whole blocks

@@ -1,8 +1,8 @@
-import { type FileHandle, open } from "node:fs/promises";
-import { GGMLQuantizationType, gguf } from "@huggingface/gguf";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { elementCount, LayerfoldError } from "@layerfold/core";
 import { fileError } from "../file-error.js";
-import { dequantize, type GgmlType, ggmlByteLength, ggmlTypes } from "./dequantize.js";
+import { dequantize, type GgmlType, ggmlByteLength, ggmlTypeOf } from "./dequantize.js";
+import { headerOfGguf } from "./header-of-gguf.js";
 
 /** One tensor of a GGUF file. */
 export interface GgufTensor {
@@ -23,12 +23,16 @@ export interface GgufFile {
 
 /**
  * Opens a GGUF file.
- * @throws FILE_MISSING, GGUF_INVALID (magic, version, metadata), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
+ * @throws FILE_MISSING, GGUF_INVALID (magic, version, header), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
  */
 export async function readGguf(file: string): Promise<GgufFile> {
-  const handle = await open(file, "r").catch((error) => {
+  const failed = (error: unknown) => {
     throw fileError(error, file);
-  });
+  };
+  // Asked first: to open a pipe would wait for its writer.
+  if (!(await stat(file).catch(failed)).isFile())
+    throw new LayerfoldError("GGUF_INVALID", "not a file", { wanted: "a GGUF file", where: file });
+  const handle = await open(file, "r").catch(failed);
   try {
     const { metadata, tensors } = await parse(handle, file);
     return {
@@ -61,38 +65,20 @@ export async function readGguf(file: string): Promise<GgufFile> {
 }
 
 async function parse(handle: FileHandle, file: string) {
-  // The parser would wait for more data than there are in a stub of a file.
-  const magic = new Uint8Array(4);
-  await handle.read(magic, 0, 4, 0);
-  if (Buffer.from(magic).toString("latin1") !== "GGUF") {
-    throw new LayerfoldError("GGUF_INVALID", "not a GGUF file", {
-      wanted: "the magic GGUF",
-      where: `${file}, offset 0`,
-    });
-  }
-  const parsed = await gguf(file, { allowLocalFile: true }).catch((cause: Error) => {
-    throw new LayerfoldError("GGUF_INVALID", cause.message, { where: file, cause });
-  });
   const { size } = await handle.stat();
-  const dataStart = Number(parsed.tensorDataOffset);
+  const { metadata, tensors: infos, dataStart } = await headerOfGguf(handle, size, file);
   const tensors = new Map<string, GgufTensor & { offset: number }>();
-  for (const { name, shape: reversed, dtype, offset: relative } of parsed.tensorInfos) {
+  for (const { name, shape: reversed, type: number, offset: relative } of infos) {
     const where = `${file}, tensor ${name}`;
-    const type = GGMLQuantizationType[dtype] as GgmlType | undefined;
-    if (!type || !ggmlTypes.includes(type)) {
-      throw new LayerfoldError("GGUF_TYPE_UNKNOWN", "unknown quantisation type", {
-        wanted: ggmlTypes.join(", "),
-        got: type ?? `${dtype}`,
-        where,
-      });
-    }
-    const shape = reversed.map(Number).reverse();
+    if (tensors.has(name)) throw new LayerfoldError("GGUF_INVALID", "a tensor is there twice", { where });
+    const type = ggmlTypeOf(number, where);
+    const shape = reversed.toReversed();
     const byteLength = ggmlByteLength(type, elementCount(shape), where);
-    const offset = dataStart + Number(relative);
+    const offset = dataStart + relative;
     if (offset + byteLength > size) throw truncated(file, name, offset + byteLength, size);
     tensors.set(name, { name, shape, type, offset });
   }
-  return { metadata: parsed.metadata as Record<string, unknown>, tensors };
+  return { metadata, tensors };
 }
 
 function truncated(file: string, name: string, wanted: number, got: number): LayerfoldError {
