@@ -17,6 +17,7 @@ export { endTokens } from "./end-tokens.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
 export { fileError, isFileError } from "./file-error.js";
+export { ggmlTypes } from "./gguf/dequantize.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
 export type { HubSettings } from "./hub-connection.js";
 export { keepLayers } from "./keep-layers.js";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdir, stat } from "node:fs/promises";
+import { open, readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
 import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
 import { checkQuantization } from "./check-quantization.js";
@@ -103,24 +103,37 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
 async function readModelConfig(directory: string, given: string): Promise<ModelConfig> {
   const file = join(directory, "config.json");
   const config = await readJson(file, "CONFIG_INVALID").catch(async (error) => {
-    if (!(error instanceof LayerfoldError) || error.code !== "FILE_MISSING") throw error;
-    const folder = await stat(directory).catch(() => undefined);
-    const names = folder?.isDirectory() ? await readdir(directory) : [];
-    await refuseForeignFolder(given, folder && names);
-    const gguf = names.find((name) => name.endsWith(".gguf")) ?? (directory.endsWith(".gguf") && directory);
+    const found = await stat(directory).catch(() => undefined);
+    const missing = error instanceof LayerfoldError && error.code === "FILE_MISSING";
+    if (!missing && found?.isDirectory() !== false) throw error;
+    const names = found?.isDirectory() ? await readdir(directory) : [];
+    await refuseForeignFolder(given, found && names);
+    const isGguf = found?.isFile() ? await beginsAsGguf(directory) : directory.endsWith(".gguf");
     throw new LayerfoldError(
       "CHECKPOINT_MISSING",
-      gguf
+      isGguf || names.some((name) => name.endsWith(".gguf"))
         ? "a GGUF file is not a checkpoint folder; `layerfold import` makes one of it"
         : "not a checkpoint",
       {
         wanted: "a folder with config.json and *.safetensors",
-        got: folder ? undefined : "nothing there",
+        got: found ? (found.isDirectory() ? undefined : "not a folder") : "nothing there",
         where: directory,
       },
     );
   });
   return config as ModelConfig;
+}
+
+async function beginsAsGguf(file: string): Promise<boolean> {
+  const handle = await open(file, "r").catch((error) => {
+    throw fileError(error, file);
+  });
+  try {
+    const { buffer } = await handle.read(Buffer.alloc(4), 0, 4, 0);
+    return buffer.toString("latin1") === "GGUF";
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readJson(file: string, code: string): Promise<Record<string, unknown>> {

@@ -66,7 +66,11 @@ describe("configOfGguf", () => {
 
   it.each<[string, string, Record<string, unknown>]>([
     ["an architecture that is not known", "GGUF_ARCHITECTURE", { "general.architecture": "mamba" }],
-    ["experts", "GGUF_ARCHITECTURE", { "llama.expert_count": 8 }],
+    [
+      "experts where none are known",
+      "GGUF_ARCHITECTURE",
+      { "general.architecture": "qwen2", "qwen2.expert_count": 8 },
+    ],
     ["a part of a split file", "GGUF_SPLIT", { "split.count": 3 }],
     ["a missing number", "GGUF_METADATA", { "llama.block_count": undefined }],
     ["a partial rotary embedding", "GGUF_METADATA", { "llama.rope.dimension_count": 4 }],

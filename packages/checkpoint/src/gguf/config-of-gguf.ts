@@ -1,153 +1,174 @@
-import { LayerfoldError } from "@layerfold/core";
+import { elementCount, LayerfoldError, type RunContext } from "@layerfold/core";
 import type { ModelConfig } from "../family.js";
-import { rotaryOf } from "../rope.js";
+import { ggufArchitectureOf } from "./architectures.js";
+import { float32Decimal } from "./float32-decimal.js";
+import type { GgufArchitecture, GgufField } from "./gguf-architecture.js";
 import type { GgufFile } from "./read-gguf.js";
+import { ropeScalingOf } from "./rope-of-gguf.js";
 
-/** What an architecture of llama.cpp is called and how it differs in a config. */
-interface GgufArchitecture {
-  readonly modelType: string;
-  readonly className: string;
-  /** llama.cpp stores q and k with rotary pairs side by side, where transformers has the halves of a head. */
-  readonly interleavedRotary: boolean;
-  readonly config?: (gguf: GgufFile) => ModelConfig;
-}
-
-const architectures: Record<string, GgufArchitecture> = {
-  llama: {
-    modelType: "llama",
-    className: "LlamaForCausalLM",
-    interleavedRotary: true,
-    config: ({ tensors }) => ({
-      attention_bias: tensors.has("blk.0.attn_q.bias"),
-      mlp_bias: tensors.has("blk.0.ffn_up.bias"),
-    }),
-  },
-  qwen2: { modelType: "qwen2", className: "Qwen2ForCausalLM", interleavedRotary: false },
-  qwen3: {
-    modelType: "qwen3",
-    className: "Qwen3ForCausalLM",
-    interleavedRotary: false,
-    config: ({ tensors }) => ({ attention_bias: tensors.has("blk.0.attn_q.bias") }),
-  },
-};
+/** Entries that say nothing of the computation, or what the tensors say as well. */
+const told = ["vocab_size", "tensor_data_layout", "attention.value_length", "rope.dimension_count"];
 
 /**
- * The config.json that a GGUF file's metadata amount to.
- * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_SPLIT, GGUF_METADATA for a missing or unusable entry, GGUF_ROPE for a scaling without a
- * name in transformers
+ * The config.json that a GGUF file's metadata amount to, and the description by which they were read. An entry of the architecture that
+ * has no place in the config is reported.
+ * @throws GGUF_ARCHITECTURE for one that is not known, GGUF_SPLIT, GGUF_METADATA for a missing or unusable entry, GGUF_ROPE for a scaling
+ * without a name in transformers
  */
 export async function configOfGguf(
   gguf: GgufFile,
   file: string,
-): Promise<{ config: ModelConfig; interleavedRotary: boolean }> {
+  report?: RunContext["report"],
+): Promise<{ config: ModelConfig; architecture: GgufArchitecture }> {
   const { metadata, tensors } = gguf;
-  const name = String(metadata["general.architecture"]);
-  const known = architectures[name];
-  if (!known || metadata[`${name}.expert_count`]) {
-    throw new LayerfoldError("GGUF_ARCHITECTURE", "cannot import this architecture", {
-      wanted: `${Object.keys(architectures).join(", ")}, without experts`,
-      got: known ? `${name} with experts` : name,
-      where: file,
-    });
-  }
+  const architecture = ggufArchitectureOf(metadata, file);
   if (Number(metadata["split.count"] ?? 1) > 1) {
     throw new LayerfoldError(
       "GGUF_SPLIT",
       "one part of a split file; llama.cpp's `llama-gguf-split --merge` joins them",
-      {
-        wanted: "a whole file",
-        got: `one of ${metadata["split.count"]} parts`,
-        where: file,
-      },
+      { wanted: "a whole file", got: `one of ${metadata["split.count"]} parts`, where: file },
     );
   }
-  const read = (key: string, fallback?: number) => {
-    const value = Number(metadata[`${name}.${key}`] ?? fallback);
-    if (Number.isFinite(value)) return value;
-    throw new LayerfoldError("GGUF_METADATA", `no number ${name}.${key}`, { where: file });
+  const entries = entriesOf(gguf, architecture, file);
+  const config: Record<string, unknown> = {
+    architectures: [architecture.className],
+    model_type: architecture.modelType,
   };
-  const hiddenSize = read("embedding_length");
-  const heads = read("attention.head_count");
-  const headSize = read("attention.key_length", hiddenSize / heads);
-  if (read("rope.dimension_count", headSize) !== headSize) {
-    throw new LayerfoldError("GGUF_METADATA", "cannot import a partial rotary embedding", {
-      wanted: `${headSize} dimensions`,
-      got: `${read("rope.dimension_count")}`,
-      where: `${file}, ${name}.rope.dimension_count`,
+  for (const [name, field] of Object.entries(architecture.fields)) {
+    const value = entries.field(field, config);
+    if (value !== undefined) config[name] = value;
+  }
+  const headSize = checkSizes(gguf, architecture, entries);
+  for (const [name, part] of Object.entries(architecture.presence ?? {})) {
+    config[name] = tensors.has(`blk.0.${part}`) || tensors.has(`blk.0.${part.replace(/_[qkv]\./, "_qkv.")}`);
+  }
+  Object.assign(config, architecture.constants, {
+    vocab_size: tensors.get("token_embd.weight")!.shape[0],
+    tie_word_embeddings: !tensors.has("output.weight"),
+  });
+  Object.assign(
+    config,
+    architecture.derived?.({ config, has: (tensor) => tensors.has(tensor), entry: entries.value }),
+  );
+  if (architecture.rotary) {
+    Object.assign(config, rotaryShareOf(architecture, entries, headSize));
+    const rotary = { base: Number(config.rope_theta ?? config.rotary_emb_base), headSize };
+    config.rope_scaling = await ropeScalingOf(gguf, entries, rotary, file);
+  }
+  for (const token of ["bos", "eos", "pad"]) {
+    const id = metadata[`tokenizer.ggml.${token === "pad" ? "padding" : token}_token_id`];
+    if (id !== undefined && Number.isInteger(Number(id))) config[`${token}_token_id`] = Number(id);
+  }
+  const unused = entries.unused().filter((key) => !told.includes(key));
+  if (unused.length > 0) {
+    report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "GGUF_METADATA_UNUSED",
+      message: `${file}: no place in the config for ${unused.map((key) => `${architecture.name}.${key}`).join(", ")}`,
     });
   }
-  const id = (token: string) => Number(metadata[`tokenizer.ggml.${token}_token_id`] ?? Number.NaN);
-  const ids = { bos_token_id: id("bos"), eos_token_id: id("eos"), pad_token_id: id("padding") };
-  const config = {
-    architectures: [known.className],
-    model_type: known.modelType,
-    hidden_size: hiddenSize,
-    intermediate_size: read("feed_forward_length"),
-    num_hidden_layers: read("block_count"),
-    num_attention_heads: heads,
-    num_key_value_heads: read("attention.head_count_kv", heads),
-    head_dim: headSize,
-    hidden_act: "silu",
-    vocab_size: tensors.get("token_embd.weight")?.shape[0] ?? read("vocab_size"),
-    max_position_embeddings: read("context_length"),
-    rms_norm_eps: shortest(read("attention.layer_norm_rms_epsilon", 1e-6)),
-    rope_theta: shortest(read("rope.freq_base", 10_000)),
-    rope_scaling: await ropeScaling(gguf, name, file, { base: read("rope.freq_base", 10_000), headSize }),
-    tie_word_embeddings: !tensors.has("output.weight"),
-    ...Object.fromEntries(Object.entries(ids).filter(([, value]) => Number.isInteger(value))),
-    ...known.config?.(gguf),
-  };
-  return { config, interleavedRotary: known.interleavedRotary };
+  return { config, architecture };
 }
 
-/** The shortest decimal that is the same float32: metadata hold 1e-5 as 9.999999747378752e-6. */
-function shortest(value: number): number {
-  for (let digits = 1; digits < 9; digits++) {
-    const decimal = Number(value.toPrecision(digits));
-    if (Math.fround(decimal) === Math.fround(value)) return decimal;
+/** The entries under an architecture's name. */
+export type GgufEntries = ReturnType<typeof entriesOf>;
+
+function entriesOf({ metadata }: GgufFile, { name: architecture }: GgufArchitecture, file: string) {
+  const asked = new Set<string>();
+  const refuse = (key: string, wanted: string, got: unknown) =>
+    new LayerfoldError("GGUF_METADATA", `cannot use ${architecture}.${key}`, {
+      wanted,
+      got: got === undefined ? "no such entry" : String(got).slice(0, 80),
+      where: file,
+    });
+  /** Undefined where it is absent; a list has one element for each block. */
+  function value(key: string): unknown {
+    asked.add(key);
+    const found = metadata[`${architecture}.${key}`];
+    const blocks = Number(metadata[`${architecture}.block_count`]);
+    if (Array.isArray(found) && found.length !== blocks)
+      throw refuse(key, `${blocks} elements, one for each block`, `${found.length} elements`);
+    return found;
   }
-  return value;
+  function field({ key, kind, absent }: GgufField, config: ModelConfig): unknown {
+    const found = value(key);
+    if (found === undefined && absent) return absent(config);
+    if (kind === "boolean") {
+      if (typeof found !== "boolean") throw refuse(key, "true or false", found);
+      return found;
+    }
+    if (typeof found !== "number" || !Number.isFinite(found)) throw refuse(key, "a number", found);
+    if (kind === "number") return float32Decimal(found);
+    const least = kind === "window" ? 0 : 1;
+    if (!Number.isSafeInteger(found) || found < least) throw refuse(key, `a whole number ≥ ${least}`, found);
+    return found === 0 ? null : found;
+  }
+  return {
+    value,
+    field,
+    refuse,
+    /** Keys that nobody asked for. */
+    unused: () =>
+      Object.keys(metadata)
+        .filter((key) => key.startsWith(`${architecture}.`))
+        .map((key) => key.slice(architecture.length + 1))
+        .filter((key) => !asked.has(key)),
+  };
 }
 
-async function ropeScaling(
-  gguf: GgufFile,
-  name: string,
-  file: string,
-  rotary: { base: number; headSize: number },
-): Promise<ModelConfig | null> {
-  const { metadata, tensors } = gguf;
-  const type = metadata[`${name}.rope.scaling.type`] ?? "none";
-  const factor = Number(metadata[`${name}.rope.scaling.factor`] ?? 1);
-  const original = metadata[`${name}.rope.scaling.original_context_length`];
-  if (tensors.has("rope_freqs.weight"))
-    return llama3Scaling(await gguf.read("rope_freqs.weight"), rotary, file);
-  if (type === "none") return null;
-  if (type === "linear") return { rope_type: "linear", factor };
-  if (type === "yarn")
-    return { rope_type: "yarn", factor, original_max_position_embeddings: Number(original) };
-  throw new LayerfoldError("GGUF_ROPE", "unknown rotary scaling", {
-    wanted: "linear, yarn",
-    got: `${type}`,
-    where: file,
-  });
+/**
+ * Holds the sizes that things are made by against the tensors, which lie in the file: a lie costs no memory.
+ * @returns the size of an attention head
+ */
+function checkSizes({ tensors }: GgufFile, architecture: GgufArchitecture, entries: GgufEntries): number {
+  const count = (key: string, absent?: () => number) =>
+    entries.field({ key, kind: "count", absent }, {}) as number;
+  const embedding = tensors.get("token_embd.weight");
+  const hiddenSize = count("embedding_length");
+  if (embedding?.shape.length !== 2 || embedding.shape[1] !== hiddenSize) {
+    throw entries.refuse(
+      "embedding_length",
+      embedding ? `the ${embedding.shape.at(-1)} columns of token_embd.weight` : "a tensor token_embd.weight",
+      hiddenSize,
+    );
+  }
+  const blocks = count("block_count");
+  if (blocks > tensors.size)
+    throw entries.refuse("block_count", `at most the file's ${tensors.size} tensors`, blocks);
+  const heads = count("attention.head_count");
+  const fromHidden = hiddenSize / heads;
+  const headSize = count("attention.key_length", () => fromHidden);
+  const most = Math.max(...[...tensors.values()].map(({ shape }) => elementCount(shape)));
+  if (!Number.isInteger(headSize))
+    throw entries.refuse("attention.head_count", `a divisor of ${hiddenSize}`, heads);
+  if (heads * headSize > most)
+    throw entries.refuse("attention.head_count", "heads that fit into a tensor of the file", heads);
+  if (
+    count("attention.value_length", () => headSize) !== headSize ||
+    (!("head_dim" in architecture.fields) && headSize !== fromHidden)
+  )
+    throw entries.refuse("attention.key_length", `${fromHidden}, for keys and values alike`, headSize);
+  if (architecture.experts) {
+    const stack = [...tensors.values()].find(({ name }) => name.endsWith(".ffn_gate_exps.weight"));
+    if (stack?.shape[0] !== count("expert_count"))
+      throw entries.refuse(
+        "expert_count",
+        stack ? `the ${stack.shape[0]} experts of ${stack.name}` : "experts in one tensor, ffn_gate_exps",
+        count("expert_count"),
+      );
+  }
+  return headSize;
 }
 
-/** llama.cpp keeps Llama 3.1's scaling as the divisors it comes to; all such models have these bounds, and the largest is the factor. */
-function llama3Scaling(
-  divisors: Float32Array,
-  { base, headSize }: { base: number; headSize: number },
-  file: string,
+function rotaryShareOf(
+  { rotaryShare }: GgufArchitecture,
+  entries: GgufEntries,
+  headSize: number,
 ): ModelConfig {
-  const factor = shortest(Math.max(...divisors));
-  const bounds = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
-  const parameters = { rope_type: "llama3", factor, ...bounds };
-  const config = { rope_theta: base, max_position_embeddings: 8192 };
-  const plain = rotaryOf(config, { headSize }).inverseFrequencies;
-  const scaled = rotaryOf({ ...config, rope_scaling: parameters }, { headSize }).inverseFrequencies;
-  const off = plain.findIndex((frequency, i) => Math.abs(frequency / scaled[i] / divisors[i] - 1) > 1e-4);
-  if (plain.length === divisors.length && off < 0) return parameters;
-  throw new LayerfoldError("GGUF_ROPE", "cannot name the rotary scaling behind rope_freqs.weight", {
-    wanted: "Llama 3.1's, with bounds 1 and 4 and 8,192 original positions",
-    where: file,
-  });
+  const key = "rope.dimension_count";
+  const rotated = entries.field({ key, kind: "count", absent: () => headSize }, {}) as number;
+  if (rotaryShare) return { [rotaryShare]: rotated / headSize };
+  if (rotated !== headSize) throw entries.refuse(key, `the ${headSize} dimensions of a head`, rotated);
+  return {};
 }

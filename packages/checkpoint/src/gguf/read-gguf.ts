@@ -1,10 +1,10 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { GGMLQuantizationType, gguf } from "@huggingface/gguf";
 import { elementCount, LayerfoldError } from "@layerfold/core";
 import { fileError } from "../file-error.js";
 import { lfsPointerBytes, refuseLfsPointer } from "../lfs-pointer.js";
 import { requireRegularFile } from "../regular-file.js";
-import { dequantize, type GgmlType, ggmlByteLength, ggmlTypes } from "./dequantize.js";
+import { dequantize, type GgmlType, ggmlByteLength, ggmlTypeOf } from "./dequantize.js";
+import { headerOfGguf } from "./header-of-gguf.js";
 
 /** One tensor of a GGUF file. */
 export interface GgufTensor {
@@ -18,14 +18,14 @@ export interface GgufTensor {
 export interface GgufFile {
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** Values as float32, row-major. */
-  read(name: string): Promise<Float32Array>;
+  /** Values as float32, row-major: all, or `count` from element `first` on, which are whole blocks of the tensor's type. */
+  read(name: string, first?: number, count?: number): Promise<Float32Array>;
   close(): Promise<void>;
 }
 
 /**
  * Opens a GGUF file.
- * @throws FILE_MISSING, GGUF_INVALID (magic, version, metadata), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
+ * @throws FILE_MISSING, GGUF_INVALID (magic, version, header), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
  */
 export async function readGguf(file: string): Promise<GgufFile> {
   const handle = await requireRegularFile(file)
@@ -38,8 +38,11 @@ export async function readGguf(file: string): Promise<GgufFile> {
     return {
       metadata,
       tensors,
-      async read(name) {
-        const { type, offset, byteLength } = tensors.get(name)!;
+      async read(name, first = 0, count) {
+        const { type, shape, offset: start } = tensors.get(name)!;
+        const where = `${file}, tensor ${name}`;
+        const offset = start + ggmlByteLength(type, first, where);
+        const byteLength = ggmlByteLength(type, count ?? elementCount(shape) - first, where);
         const bytes = new Uint8Array(byteLength);
         for (let done = 0; done < byteLength; ) {
           const { bytesRead } = await handle.read(
@@ -62,39 +65,23 @@ export async function readGguf(file: string): Promise<GgufFile> {
 }
 
 async function parse(handle: FileHandle, file: string) {
-  // The parser would wait for more data than there are in a stub of a file.
   const begin = Buffer.alloc(lfsPointerBytes);
   await handle.read(begin, 0, begin.length, 0);
-  if (begin.toString("latin1", 0, 4) !== "GGUF") {
-    refuseLfsPointer(begin, file);
-    throw new LayerfoldError("GGUF_INVALID", "not a GGUF file", {
-      wanted: "the magic GGUF",
-      where: `${file}, offset 0`,
-    });
-  }
-  const parsed = await gguf(file, { allowLocalFile: true }).catch((cause: Error) => {
-    throw new LayerfoldError("GGUF_INVALID", cause.message, { where: file, cause });
-  });
+  refuseLfsPointer(begin, file);
   const { size } = await handle.stat();
-  const dataStart = Number(parsed.tensorDataOffset);
-  const tensors = new Map<string, GgufTensor & { offset: number; byteLength: number }>();
-  for (const { name, shape: reversed, dtype, offset: relative } of parsed.tensorInfos) {
+  const { metadata, tensors: infos, dataStart } = await headerOfGguf(handle, size, file);
+  const tensors = new Map<string, GgufTensor & { offset: number }>();
+  for (const { name, shape: reversed, type: number, offset: relative } of infos) {
     const where = `${file}, tensor ${name}`;
-    const type = GGMLQuantizationType[dtype] as GgmlType | undefined;
-    if (!type || !ggmlTypes.includes(type)) {
-      throw new LayerfoldError("GGUF_TYPE_UNKNOWN", "unknown quantisation type", {
-        wanted: ggmlTypes.join(", "),
-        got: type ?? `${dtype}`,
-        where,
-      });
-    }
-    const shape = reversed.map(Number).reverse();
+    if (tensors.has(name)) throw new LayerfoldError("GGUF_INVALID", "a tensor is there twice", { where });
+    const type = ggmlTypeOf(number, where);
+    const shape = reversed.toReversed();
     const byteLength = ggmlByteLength(type, elementCount(shape), where);
-    const offset = dataStart + Number(relative);
+    const offset = dataStart + relative;
     if (offset + byteLength > size) throw truncated(file, name, offset + byteLength, size);
-    tensors.set(name, { name, shape, type, offset, byteLength });
+    tensors.set(name, { name, shape, type, offset });
   }
-  return { metadata: parsed.metadata as Record<string, unknown>, tensors };
+  return { metadata, tensors };
 }
 
 function truncated(file: string, name: string, wanted: number, got: number): LayerfoldError {

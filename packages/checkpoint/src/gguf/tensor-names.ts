@@ -1,9 +1,13 @@
-import type { Role } from "@layerfold/core";
+import type { BlockSpec, Role } from "@layerfold/core";
+import type { GgufArchitecture } from "./gguf-architecture.js";
 
 /** Where llama.cpp keeps a block's roles, under `blk.N.`. */
-const parts: Record<Role, string> = {
+const parts: Readonly<Record<Role, string>> = {
   "norm.attention": "attn_norm",
+  "norm.attention.post": "post_attention_norm",
   "norm.mlp": "ffn_norm",
+  "norm.mlp.post": "post_ffw_norm",
+  "attention.qkv": "attn_qkv",
   "attention.query": "attn_q",
   "attention.key": "attn_k",
   "attention.value": "attn_v",
@@ -13,11 +17,27 @@ const parts: Record<Role, string> = {
   "mlp.gate": "ffn_gate",
   "mlp.up": "ffn_up",
   "mlp.down": "ffn_down",
+  router: "ffn_gate_inp",
 };
 
-/** GGUF name of a block's tensor; roles are those of an architecture that `configOfGguf` knows. */
-export function ggufName(layer: number, role: Role): string {
+/** A tensor of a GGUF file that holds a role: all of it, or one of those that are stacked in it. */
+export interface GgufPlace {
+  readonly name: string;
+  readonly expert?: number;
+}
+
+/** Where a role of a block is kept. */
+export function ggufPlace(
+  { parts: own }: GgufArchitecture,
+  block: Pick<BlockSpec, "tensors">,
+  layer: number,
+  role: Role,
+): GgufPlace {
   const bias = role.endsWith(".bias");
-  const part = parts[bias ? role.slice(0, -".bias".length) : role];
-  return `blk.${layer}.${part}.${bias ? "bias" : "weight"}`;
+  const plain = bias ? role.slice(0, -".bias".length) : role;
+  const [, expert, map] = /^experts\.(\d+)\.(\w+)$/.exec(plain) ?? [];
+  const part = map ? `ffn_${map}_exps` : (own?.(block)[plain] ?? parts[plain]);
+  // Mamba's A and D are no weights of a map.
+  const suffix = part === "ssm_a" || part === "ssm_d" ? "" : bias ? ".bias" : ".weight";
+  return { name: `blk.${layer}.${part}${suffix}`, ...(expert && { expert: Number(expert) }) };
 }

@@ -1,108 +1,92 @@
 import { LayerfoldError } from "@layerfold/core";
+import { byteLevel, type PreTokenizer, preTokenizers } from "./pre-tokenizers.js";
 
 type Json = Record<string, unknown>;
 
-const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true };
-
-const split = (pattern: string) => ({
-  type: "Sequence",
-  pretokenizers: [
-    { type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false },
-    { ...byteLevel, use_regex: false },
-  ],
-});
-const digitsAlone = {
-  type: "Sequence",
-  pretokenizers: [{ type: "Digits", individual_digits: true }, byteLevel],
-};
-const words = (numbers: string) =>
-  `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${numbers}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
-
-/** What llama.cpp's `tokenizer.ggml.pre` stands for: how text is cut before pairs are merged. */
-const preTokenizers: Record<
-  string,
-  { readonly cut: Json; readonly normalizer?: Json; readonly ignoreMerges?: boolean }
-> = {
-  default: { cut: byteLevel },
-  "gpt-2": { cut: byteLevel },
-  smollm: { cut: digitsAlone },
-  starcoder: { cut: digitsAlone },
-  refact: { cut: digitsAlone },
-  "command-r": { cut: digitsAlone },
-  "llama-bpe": { cut: split(words("\\p{N}{1,3}")), ignoreMerges: true },
-  qwen2: { cut: split(words("\\p{N}")), normalizer: { type: "NFC" } },
-};
-
 // tokenizer.ggml.token_type
+const unknownType = 2;
 const control = 3;
 const userDefined = 4;
 
+const space = "▁";
+
+/** Longest piece of a SentencePiece vocabulary that is taken apart; its own limit is 16 unless it is told otherwise. */
+const longestPiece = 512;
+
 /**
  * tokenizer.json and tokenizer_config.json from a GGUF file's metadata: byte-level BPE ("gpt2") and SentencePiece ("llama").
+ * @param vocabularySize - rows of the embedding
  * @throws GGUF_TOKENIZER for a model or a pre-tokenizer that is not known, or lists that do not fit
  */
 export function tokenizerOfGguf(
   metadata: Readonly<Record<string, unknown>>,
+  vocabularySize: number,
   file: string,
 ): { "tokenizer.json": Json; "tokenizer_config.json": Json } {
   const read = <T>(key: string) => metadata[`tokenizer.ggml.${key}`] as T | undefined;
-  const tokens = read<string[]>("tokens") ?? [];
-  const types = read<number[]>("token_type") ?? [];
   const kind = read<string>("model");
-  if (tokens.length === 0 || types.length !== tokens.length) {
-    throw new LayerfoldError("GGUF_TOKENIZER", "the file has no usable tokenizer", {
-      wanted: "tokenizer.ggml.tokens and one token_type for each",
-      got: `${tokens.length} and ${types.length}`,
-      where: file,
-    });
+  if (kind !== "gpt2" && kind !== "llama")
+    throw refused("unknown tokenizer", "gpt2 or llama", kind, file, "model");
+  const stored = list(metadata, "tokens", isString, file);
+  const types = list(metadata, "token_type", isNumber, file);
+  if (stored.length === 0 || stored.length > vocabularySize || types.length !== stored.length) {
+    const wanted = `1 to ${vocabularySize} tokens, as the embedding has rows, and one token_type for each`;
+    throw refused("the file has no usable tokenizer", wanted, `${stored.length} and ${types.length}`, file);
   }
+  const tokens = kind === "llama" ? withSpacePieces(stored, types) : stored;
   const token = (name: string) => tokens[Number(read(`${name}_token_id`) ?? -1)] as string | undefined;
-  const begin = token("bos");
+  const [begin, end] = [token("bos"), token("eos")];
+  const pre = preTokenizers[read<string>("pre") ?? "default"];
+  if (kind === "gpt2" && !pre)
+    throw refused("unknown pre-tokenizer", Object.keys(preTokenizers).join(", "), read("pre"), file, "pre");
   const parts =
     kind === "gpt2"
-      ? byteLevelParts(tokens, read("merges") ?? [], read("pre") ?? "default", file)
-      : kind === "llama"
-        ? sentencePieceParts(tokens, read("scores") ?? [], token("unknown"), read("add_space_prefix") ?? true)
-        : undefined;
-  if (!parts) {
-    throw new LayerfoldError("GGUF_TOKENIZER", "unknown tokenizer", {
-      wanted: "gpt2 or llama",
-      got: kind,
-      where: file,
-    });
-  }
-  const adds = begin !== undefined && (read<boolean>("add_bos_token") ?? kind === "llama");
+      ? byteLevelParts(tokens, list(metadata, "merges", isString, file), pre, file)
+      : sentencePieceParts(
+          tokens,
+          list(metadata, "scores", isNumber, file),
+          token("unknown") ?? tokens[types.indexOf(unknownType)],
+          read("add_space_prefix") ?? true,
+          file,
+        );
+  const addsBegin = read<boolean>("add_bos_token") ?? (kind === "llama" || (pre.addsBegin ?? false));
   const settings = {
     tokenizer_class: "PreTrainedTokenizerFast",
     bos_token: begin,
-    eos_token: token("eos"),
+    eos_token: end,
     unk_token: token("unknown"),
     pad_token: token("padding"),
     chat_template: metadata["tokenizer.chat_template"],
     clean_up_tokenization_spaces: false,
   };
+  const phi3 = kind === "llama" && metadata["general.architecture"] === "phi3";
   return {
     "tokenizer.json": {
       version: "1.0",
       truncation: null,
       padding: null,
       added_tokens: tokens.flatMap((content, id) =>
-        types[id] === control || types[id] === userDefined
+        [unknownType, control, userDefined].includes(types[id])
           ? [
               {
                 id,
                 content,
                 single_word: false,
                 lstrip: false,
-                rstrip: false,
+                // Not in the file: llama.cpp knows Phi-3's by the model's name.
+                rstrip: phi3 && !["<unk>", "<s>", "<|endoftext|>"].includes(content),
                 normalized: false,
-                special: types[id] === control,
+                special: types[id] !== userDefined,
               },
             ]
           : [],
       ),
       ...parts,
-      post_processor: adds ? beginTemplate(begin, tokens.indexOf(begin)) : null,
+      post_processor: template(
+        addsBegin ? begin : undefined,
+        read<boolean>("add_eos_token") ? end : undefined,
+        tokens,
+      ),
     },
     "tokenizer_config.json": Object.fromEntries(
       Object.entries(settings).filter(([, value]) => value !== undefined),
@@ -110,31 +94,57 @@ export function tokenizerOfGguf(
   };
 }
 
+function refused(reason: string, wanted: string, got: unknown, file: string, key?: string): LayerfoldError {
+  const where = key ? `${file}, tokenizer.ggml.${key}` : file;
+  return new LayerfoldError("GGUF_TOKENIZER", reason, { wanted, got: String(got).slice(0, 80), where });
+}
+
+/** A list of the tokenizer's, of which every element is as wanted; empty where it is absent. */
+function list<T>(
+  metadata: Readonly<Record<string, unknown>>,
+  key: string,
+  isWanted: (element: unknown) => element is T,
+  file: string,
+): readonly T[] {
+  const found = metadata[`tokenizer.ggml.${key}`] ?? [];
+  if (Array.isArray(found) && found.every(isWanted)) return found;
+  throw refused("the file has no usable tokenizer", "a list of one type", found, file, key);
+}
+
+const isString = (element: unknown): element is string => typeof element === "string";
+const isNumber = (element: unknown): element is number => typeof element === "number";
+
+/** llama.cpp's converter writes pieces of spaces alone, where they are user-defined, with spaces: back to what they are merged from. */
+function withSpacePieces(tokens: readonly string[], types: readonly number[]): readonly string[] {
+  const taken = new Set(tokens);
+  return tokens.map((token, id) => {
+    const piece = token.replaceAll(" ", space);
+    return types[id] === userDefined && /^ +$/.test(token) && !taken.has(piece) ? piece : token;
+  });
+}
+
 function byteLevelParts(
   tokens: readonly string[],
   merges: readonly string[],
-  pre: string,
+  { cut, normalizer, ignoreMerges }: PreTokenizer,
   file: string,
 ): Json {
-  const known = preTokenizers[pre];
-  if (!known) {
-    throw new LayerfoldError("GGUF_TOKENIZER", "unknown pre-tokenizer", {
-      wanted: Object.keys(preTokenizers).join(", "),
-      got: pre,
-      where: `${file}, tokenizer.ggml.pre`,
-    });
-  }
   return {
-    normalizer: known.normalizer ?? null,
-    pre_tokenizer: known.cut,
+    normalizer: normalizer ?? null,
+    pre_tokenizer: cut,
     decoder: byteLevel,
-    model: bpe(tokens, merges.map(cutMerge), { ignore_merges: known.ignoreMerges ?? false }),
+    model: bpe(
+      tokens,
+      merges.map((merge) => cutMerge(merge, file)),
+      { ignore_merges: ignoreMerges ?? false },
+    ),
   };
 }
 
 /** A pair is written with a space between; a token may itself begin with one, so the first space that is not the first letter counts. */
-function cutMerge(merge: string): [string, string] {
+function cutMerge(merge: string, file: string): [string, string] {
   const at = merge.indexOf(" ", 1);
+  if (at < 0) throw refused("cannot use a merge", "two tokens with a space between", merge, file, "merges");
   return [merge.slice(0, at), merge.slice(at + 1)];
 }
 
@@ -144,11 +154,16 @@ function sentencePieceParts(
   scores: readonly number[],
   unknown: string | undefined,
   prefix: boolean,
+  file: string,
 ): Json {
+  if (scores.length !== tokens.length)
+    throw refused("a SentencePiece vocabulary has scores", `${tokens.length}`, scores.length, file, "scores");
   const ids = new Map(tokens.map((piece, id) => [piece, id]));
   const merges: { pair: [string, string]; score: number; piece: number; left: number; right: number }[] = [];
   tokens.forEach((token, piece) => {
     const letters = [...token];
+    if (letters.length > longestPiece)
+      throw refused("cannot use a piece", `at most ${longestPiece} letters`, letters.length, file, "tokens");
     for (let at = 1; at < letters.length; at++) {
       const pair: [string, string] = [letters.slice(0, at).join(""), letters.slice(at).join("")];
       const [left, right] = [ids.get(pair[0]), ids.get(pair[1])];
@@ -157,7 +172,6 @@ function sentencePieceParts(
     }
   });
   merges.sort((a, b) => b.score - a.score || a.piece - b.piece || a.left - b.left || a.right - b.right);
-  const space = "▁";
   const steps = [{ type: "Replace", pattern: { String: " " }, content: space }];
   return {
     normalizer: {
@@ -198,13 +212,26 @@ function bpe(tokens: readonly string[], merges: readonly [string, string][], opt
   };
 }
 
-function beginTemplate(token: string, id: number): Json {
-  const begin = { SpecialToken: { id: token, type_id: 0 } };
-  const sequence = (name: string, type: number) => ({ Sequence: { id: name, type_id: type } });
+function template(
+  begin: string | undefined,
+  end: string | undefined,
+  tokens: readonly string[],
+): Json | null {
+  const added = [begin, end].filter((token) => token !== undefined);
+  if (added.length === 0) return null;
+  const special = (token?: string) =>
+    token === undefined ? [] : [{ SpecialToken: { id: token, type_id: 0 } }];
+  const text = (name: string, type: number) => [
+    ...special(begin),
+    { Sequence: { id: name, type_id: type } },
+    ...special(end),
+  ];
   return {
     type: "TemplateProcessing",
-    single: [begin, sequence("A", 0)],
-    pair: [begin, sequence("A", 0), begin, sequence("B", 1)],
-    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+    single: text("A", 0),
+    pair: [...text("A", 0), ...text("B", 1)],
+    special_tokens: Object.fromEntries(
+      added.map((token) => [token, { id: token, ids: [tokens.indexOf(token)], tokens: [token] }]),
+    ),
   };
 }

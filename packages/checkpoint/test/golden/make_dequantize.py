@@ -6,7 +6,7 @@ from gguf import GGMLQuantizationType as T, dequantize
 from gguf.constants import GGML_QUANT_SIZES
 
 rng = np.random.default_rng(7)
-halves = dict(Q8_0=[0], Q4_0=[0], Q4_1=[0, 2], Q5_0=[0], Q5_1=[0, 2], Q4_K=[0, 2], Q5_K=[0, 2], Q6_K=[208])
+halves = dict(Q8_0=[0], Q4_0=[0], Q4_1=[0, 2], Q5_0=[0], Q5_1=[0, 2], Q4_K=[0, 2], Q5_K=[0, 2], Q6_K=[208], Q2_K=[80, 82], Q3_K=[108], IQ4_NL=[0], IQ4_XS=[0], MXFP4=[])
 rows = []
 for name in ['F32', 'F16', 'BF16', *halves]:
     kind = T[name]
@@ -19,6 +19,7 @@ for name in ['F32', 'F16', 'BF16', *halves]:
                 else np.ascontiguousarray(values.view(np.uint16)[:, 1:]).view(np.uint8))
     for at in halves.get(name, []):
         data[:, at:at + 2] = rng.normal(size=(blocks, 1)).astype(np.float16).view(np.uint8)
+    if name == 'MXFP4': data[:, 0] = [0, 1, 254]  # the ends of its scale, subnormal numbers among them
     out = dequantize(np.ascontiguousarray(data.reshape(1, -1)), kind).astype('<f4')
     rows.append(dict(type=name, bytes=base64.b64encode(data.tobytes()).decode(), float32=base64.b64encode(out.tobytes()).decode()))
 here = os.path.dirname(os.path.abspath(__file__))

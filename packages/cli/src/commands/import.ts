@@ -1,4 +1,4 @@
-import { importGguf } from "@layerfold/checkpoint";
+import { ggmlTypes, importGguf } from "@layerfold/checkpoint";
 import { type Command, Option } from "commander";
 import { type CommonOptions, command } from "../command.js";
 import { dataFact, writeManifest } from "../manifest.js";
@@ -10,7 +10,7 @@ export function importCommand(signal: AbortSignal): Command {
     "Make an ordinary Hugging Face checkpoint of a GGUF file.",
     "layerfold import model.gguf --out model",
   )
-    .argument("<file>", "GGUF file: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K")
+    .argument("<file>", `GGUF file, with tensors in ${ggmlTypes.join(", ")}`)
     .addOption(
       new Option("--dtype <type>", "element type to write; float32 keeps every dequantised bit")
         .choices(["float32", "bfloat16", "float16"])
