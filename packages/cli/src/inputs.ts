@@ -48,7 +48,7 @@ export async function openModelCheckpoint(
 }
 
 async function denseCopy(quantized: Checkpoint, run: Run): Promise<Checkpoint> {
-  const scratch = await scratchFolder("layerfold-dense");
+  const scratch = await scratchFolder("dense");
   try {
     run.terminal.say(`${quantized.directory} is quantised: a dense copy in ${quantized.dtype} is used`);
     const { directory } = await dequantizeCheckpoint(quantized, join(scratch, "dense"), {}, run.ctx);

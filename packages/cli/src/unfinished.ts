@@ -71,7 +71,7 @@ export async function resumable<T>(
     .update(JSON.stringify([version, platformFact(), identity]))
     .digest("hex");
   const folder =
-    out === undefined ? await scratchFolder("layerfold-run") : `${await realPath(out)}.unfinished`;
+    out === undefined ? await scratchFolder("run") : `${await realPath(out)}.unfinished`;
   const resumed = await begin(folder, owner);
   if (resumed) run.terminal.say(`going on from ${folder}`);
   let keep = false;

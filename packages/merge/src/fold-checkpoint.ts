@@ -100,7 +100,7 @@ export async function foldCheckpoint(
 
   // On the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order.
   const scratch =
-    request.repair && (request.unfinished ?? (await scratchFolder("layerfold-repair", dirname(target))));
+    request.repair && (request.unfinished ?? (await scratchFolder("repair", dirname(target))));
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch

@@ -24,7 +24,7 @@ interface Slot {
 }
 
 export async function hiddenStores(): Promise<HiddenStores> {
-  const directory = await scratchFolder("layerfold-streams");
+  const directory = await scratchFolder("streams");
   const handles: FileHandle[] = [];
   return {
     async create(name) {
