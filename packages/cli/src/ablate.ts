@@ -55,7 +55,7 @@ const recipeSchema = z.strictObject({
 type Recipe = z.output<typeof recipeSchema>;
 
 /** @throws RECIPE_INVALID, naming the field */
-async function readRecipe(file: string): Promise<Recipe> {
+export async function readRecipe(file: string): Promise<Recipe> {
   let content: unknown;
   try {
     content = parse(await readFile(file, "utf8"));
