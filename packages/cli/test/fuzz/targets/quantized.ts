@@ -14,7 +14,13 @@ import {
 import type { FuzzTarget } from "../target.js";
 import { madeFiles, modelFiles, tinyLlama, withCheckpoint } from "../tiny-model.js";
 
-const config = { ...tinyLlama, hidden_size: 32, num_hidden_layers: 1, intermediate_size: 64 };
+const config = {
+  ...tinyLlama,
+  hidden_size: 32,
+  num_hidden_layers: 1,
+  num_key_value_heads: 2,
+  intermediate_size: 64,
+};
 const schemes: [scheme: string, format: QuantizedFormat][] = [
   ["rtn-w4g32", "gptq"],
   ["gptq-w4g32-asym", "gptq_v2"],
