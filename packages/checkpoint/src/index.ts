@@ -12,6 +12,7 @@ export { type HubSettings, hubSettings, pullModel } from "./pull-model.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
+export { sealValue, unsealValue } from "./sealed-value.js";
 export { serializeConfig } from "./serialize-config.js";
 export {
   type BeginTokenPolicy,

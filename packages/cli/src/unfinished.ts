@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { deserialize, serialize } from "node:v8";
+import { sealValue, unsealValue } from "@layerfold/checkpoint";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
 import { platformFact } from "./manifest.js";
 import { writeWholeFile } from "./outputs.js";
@@ -23,9 +23,11 @@ export function keptResults(folder: string, shared: unknown): Known {
       .digest("hex");
     const file = join(folder, hash.slice(0, 32));
     const before = await readFile(file).catch(() => undefined);
-    if (before !== undefined) return deserialize(before) as T;
+    // A damaged result is none: it is made again.
+    const kept = before && (unsealValue(before) as { readonly value: T } | undefined);
+    if (kept) return kept.value;
     const made = await make();
-    await writeWholeFile(file, serialize(made));
+    await writeWholeFile(file, sealValue({ value: made }));
     return made;
   };
 }

@@ -1,5 +1,5 @@
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { deserialize, serialize } from "node:v8";
+import { sealValue, unsealValue } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   contiguousData,
@@ -34,18 +34,20 @@ export async function writeLayer(
   );
   const content: Content = { layer, quantized, rest, records, activationScales };
   const partial = `${file}.partial`;
-  await writeFile(partial, serialize(content));
+  await writeFile(partial, sealValue(content));
   await rename(partial, file);
 }
 
-/** What `writeLayer` wrote, to the same bits; undefined where there is no such file. */
+/** What `writeLayer` wrote, to the same bits; undefined where there is no such file, or a damaged one. */
 export async function readLayer(file: string, spec: BlockSpec): Promise<QuantizedLayer | undefined> {
   const bytes = await readFile(file).catch((error) => {
     if (error.code === "ENOENT") return undefined;
     throw error;
   });
   if (!bytes) return undefined;
-  const { layer, quantized, rest, records, activationScales }: Content = deserialize(bytes);
+  const content = unsealValue(bytes) as Content | undefined;
+  if (!content) return undefined;
+  const { layer, quantized, rest, records, activationScales } = content;
   const tensors = new Map<Role, Tensor>();
   for (const [role, { data, shape }] of rest) tensors.set(role, tensor(data, shape));
   for (const [role, codes] of quantized) {

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -134,6 +134,19 @@ describe("quantizeCheckpoint", () => {
     const down = await again.read("model.layers.1.mlp.down_proj.weight");
     expect(bytes(down).equals(bytes(blocks[1].tensors.get("mlp.down")))).toBe(true);
     await again.close();
+    await opened.close();
+  });
+
+  it("refuses packed weights of another shape than the config asks for", async () => {
+    const out = join(folder, "narrow");
+    const scheme = schemeOf("rtn-w4g32", { dtype: checkpoint.dtype, format: "gptq" });
+    await quantizeCheckpoint(checkpoint, undefined, out, { scheme }, ctx);
+    const stored = JSON.parse(await readFile(join(out, "config.json"), "utf8"));
+    await writeFile(join(out, "config.json"), JSON.stringify({ ...stored, intermediate_size: 64 }));
+    const opened = await openCheckpoint(out);
+    const wrong = { code: "TENSOR_SHAPE", wanted: "[64, 64]", got: "[96, 64]" };
+    await expect(readQuantizedModule(opened, "model.layers.0.mlp.up_proj")).rejects.toMatchObject(wrong);
+    await expect(quantizedWeights(opened)).rejects.toMatchObject({ code: "TENSOR_SHAPE" });
     await opened.close();
   });
 
@@ -404,12 +417,20 @@ describe.each([
     };
     const whole = await quantize(at("whole"));
     await expect(quantize(at("resumed"), at("layers"), 1)).rejects.toMatchObject({ code: "INTERRUPTED" });
+    await cp(at("layers"), at("damaged"), { recursive: true });
+    const codes = join(at("damaged"), "0.codes");
+    const half = await readFile(codes);
+    half[Math.floor(half.length / 2)] ^= 1;
+    await writeFile(codes, half);
     const resumed = await quantize(at("resumed"), at("layers"));
     expect(resumed.log).toEqual(whole.log);
     // Nothing was looked at in the layer that was done.
     expect(resumed.tapped).toBe(whole.tapped / 2);
     const bytes = (name: string) => readFile(join(at(name), "model.safetensors"));
     expect((await bytes("resumed")).equals(await bytes("whole"))).toBe(true);
+    // A layer whose file is damaged is done again.
+    expect((await quantize(at("again"), at("damaged"))).tapped).toBe(whole.tapped);
+    expect((await bytes("again")).equals(await bytes("whole"))).toBe(true);
     await own.close();
     await dense.close();
   });

@@ -14,6 +14,7 @@ import { benchmarks, questions, texts } from "./texts.js";
 import { tokenRows } from "./token-rows.js";
 import { tokenizer } from "./tokenizer.js";
 import { unfinished } from "./unfinished.js";
+import { unfinishedLayers } from "./unfinished-layers.js";
 
 export const targets: readonly FuzzTarget[] = [
   safetensors,
@@ -35,4 +36,5 @@ export const targets: readonly FuzzTarget[] = [
   questions,
   benchmarks,
   unfinished,
+  unfinishedLayers,
 ];
