@@ -1,8 +1,9 @@
-import { link, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { link, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { changedFiles, type Files, type Input, input } from "./input.js";
+import { readFiles } from "./read-files.js";
 import type { Answer, ReaderProcess } from "./reader-process.js";
 
 export interface Budget {
@@ -56,7 +57,7 @@ export async function fuzz(
     const starts: { folder: string; files: Files; changing: readonly string[] }[] = [];
     for (const [i, changing] of made.changing.entries()) {
       const folder = join(scratch, "starts", `${i}`);
-      starts.push({ folder, files: await filesOf(folder), changing });
+      starts.push({ folder, files: await readFiles(folder), changing });
     }
     const attempt = async ({ start, changes }: Input): Promise<Answer> => {
       const { folder, files, changing } = starts[start % starts.length];
@@ -144,16 +145,6 @@ async function place(
     if (bytes) await writeFile(file, bytes);
     else await link(join(start, name), file);
   }
-}
-
-async function filesOf(folder: string): Promise<Map<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const file = join(entry.parentPath, entry.name);
-    files.set(file.slice(folder.length + 1), await readFile(file));
-  }
-  return files;
 }
 
 /** One line that makes a finding again. */

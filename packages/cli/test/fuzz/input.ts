@@ -1,6 +1,7 @@
 import { extname } from "node:path";
 import fc from "fast-check";
 import { type ByteMutation, byteMutation, mutateBytes } from "./byte-mutation.js";
+import { readGgufHeader, writeGgufHeader } from "./gguf-header.js";
 import { type JsonMutation, jsonMutation, mutateJson } from "./json-mutation.js";
 
 /** A folder's files by name. */
@@ -47,7 +48,10 @@ export function changedFiles(start: Files, changes: readonly Change[], changing:
   const changed = new Map<string, Uint8Array>();
   for (const change of changes) {
     const name = changing[change.file % changing.length];
-    changed.set(name, mutated(name, changed.get(name) ?? start.get(name)!, change));
+    const before = changed.get(name);
+    // Values of a file whose bytes were changed can be read no more.
+    const of = before ? "bytes" : change.of;
+    changed.set(name, mutated(name, before ?? start.get(name)!, { ...change, of }));
   }
   return changed;
 }
@@ -57,7 +61,7 @@ function mutated(name: string, original: Uint8Array, { of, values, bytes, line }
   if (of === "bytes") return mutateBytes(original, bytes);
   switch (extname(name)) {
     case ".json":
-    // JSON is YAML too.
+    // JSON is YAML too; other YAML is called .yml here, and has bytes alone.
     case ".yaml":
       return Buffer.from(mutateJson(text(), values));
     case ".jsonl": {
@@ -67,6 +71,12 @@ function mutated(name: string, original: Uint8Array, { of, values, bytes, line }
     }
     case ".safetensors":
       return withHeader(original, values);
+    case ".gguf": {
+      const header = readGgufHeader(original);
+      const { metadata, tensors } = header;
+      const changed = JSON.parse(mutateJson(JSON.stringify({ metadata, tensors }), values));
+      return writeGgufHeader({ ...header, ...Object(changed) });
+    }
     default:
       return mutateBytes(original, bytes);
   }
@@ -74,7 +84,6 @@ function mutated(name: string, original: Uint8Array, { of, values, bytes, line }
 
 /** A safetensors file whose header says something else, with its length put right. */
 function withHeader(original: Uint8Array, values: readonly JsonMutation[]): Uint8Array {
-  if (original.length < 8) return original;
   const end = 8 + Number(Buffer.from(original).readBigUInt64LE(0));
   const header = Buffer.from(mutateJson(Buffer.from(original.subarray(8, end)).toString("utf8"), values));
   const length = Buffer.alloc(8);

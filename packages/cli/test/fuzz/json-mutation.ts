@@ -132,14 +132,9 @@ export const jsonMutation: fc.Arbitrary<JsonMutation> = fc.oneof(
   },
 );
 
-/** A document with changes; one that is no JSON to begin with stays as it is. */
+/** A document with changes. @throws SyntaxError where the text is no JSON */
 export function mutateJson(text: string, mutations: readonly JsonMutation[]): string {
-  let tree: JsonTree;
-  try {
-    tree = parseTree(text);
-  } catch {
-    return text;
-  }
+  let tree = parseTree(text);
   for (const mutation of mutations) tree = applied(tree, mutation);
   return writeTree(tree);
 }

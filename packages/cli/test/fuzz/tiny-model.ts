@@ -1,7 +1,8 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type ModelConfig, openCheckpoint, randomTensors, writeCheckpoint } from "@layerfold/checkpoint";
 import { seededRng } from "@layerfold/linalg";
+import { readFiles } from "./read-files.js";
 
 /** The smallest llama that every part of the product runs: two layers of width 16. */
 export const tinyLlama: ModelConfig = {
@@ -91,17 +92,6 @@ export const tinyTokenizerConfig = {
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ message['content'] | trim }}" +
     "{% else %}{{ raise_exception('no such role') }}{% endif %}{% endfor %}{% if add_generation_prompt %}a{% endif %}",
 };
-
-/** A folder's files, read into memory; names have slashes where they lie in folders within. */
-export async function readFiles(folder: string): Promise<Map<string, Uint8Array>> {
-  const files = new Map<string, Uint8Array>();
-  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const file = join(entry.parentPath, entry.name);
-    files.set(file.slice(folder.length + 1), await readFile(file));
-  }
-  return files;
-}
 
 /** Whatever `make` writes into an empty folder. */
 export async function madeFiles(

@@ -1,3 +1,4 @@
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
 import { stringify } from "yaml";
@@ -28,10 +29,11 @@ export const recipe: FuzzTarget = {
   id: "recipe",
   starts: async () => [
     new Map([["recipe.yaml", encodeJson(grid)]]),
-    new Map([["recipe.yaml", encode(stringify(grid))]]),
+    new Map([["recipe.yml", encode(stringify(grid))]]),
   ],
   async read(folder) {
-    const { calibration, pooling } = await readRecipe(join(folder, "recipe.yaml"));
+    const [name] = await readdir(folder);
+    const { calibration, pooling } = await readRecipe(join(folder, name));
     parseCalibration(calibration);
     parsePooling(pooling);
   },
