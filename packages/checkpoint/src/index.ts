@@ -29,6 +29,7 @@ export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
 export { requireRegularFile } from "./regular-file.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
+export { sealValue, unsealValue } from "./sealed-value.js";
 export { serializeConfig } from "./serialize-config.js";
 export { readTextFile, type TextFileOptions, textExtension } from "./text-file.js";
 export { withinTime } from "./time-limit.js";

@@ -61,6 +61,16 @@ describe("openSafetensors", () => {
     ["a header that is no object", "SAFETENSORS_HEADER", () => file("[]", 0)],
     ["a header that is no JSON", "SAFETENSORS_HEADER", () => file("{a}", 0)],
     ["metadata that are no strings", "SAFETENSORS_HEADER", () => file({ __metadata__: { a: 1 } }, 0)],
+    [
+      "an entry that is nested too deeply to be quoted",
+      "SAFETENSORS_HEADER",
+      () => file(`{"a":${"[".repeat(20_000)}${"]".repeat(20_000)}}`, 0),
+    ],
+    [
+      "an element type with a name that every object knows",
+      "SAFETENSORS_DTYPE",
+      () => file({ a: { ...f32([1], 0, 4), dtype: "constructor" } }, 4),
+    ],
     ["an entry without a shape", "SAFETENSORS_HEADER", () => file({ a: { dtype: "F32" } }, 0)],
     ["a negative offset", "SAFETENSORS_HEADER", () => file({ a: f32([1], -4, 0) }, 0)],
     ["an unknown dtype", "SAFETENSORS_DTYPE", () => file({ a: { ...f32([1], 0, 4), dtype: "F13" } }, 4)],

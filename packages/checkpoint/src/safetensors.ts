@@ -8,6 +8,7 @@ import {
   errorWithin,
   isLayerfoldError,
   LayerfoldError,
+  quoted,
   type Tensor,
   tensor,
   throwIfAborted,
@@ -166,7 +167,7 @@ function parseHeader(bytes: Uint8Array, file: string) {
   }
   const { __metadata__: metadata = {}, ...rest } = header;
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === "string")) {
-    throw bad("__metadata__ must map strings to strings", JSON.stringify(metadata));
+    throw bad("__metadata__ must map strings to strings", quoted(metadata));
   }
   return { metadata: metadata as Record<string, string>, entries: Object.entries(rest) };
 }
@@ -178,11 +179,12 @@ function parseEntry(name: string, entry: unknown, file: string, dataStart: numbe
   const complete = typeof dtypeName === "string" && Array.isArray(shape) && Array.isArray(offsets);
   if (!complete || !shape.every(natural) || offsets.length !== 2 || !offsets.every(natural)) {
     throw new LayerfoldError("SAFETENSORS_HEADER", "a tensor needs a dtype, a shape and two data_offsets", {
-      got: JSON.stringify(entry),
+      got: quoted(entry),
       where,
     });
   }
-  const dtype = (dtypeNames as Record<string, DType | undefined>)[dtypeName];
+  // Own names only: every object has a "constructor".
+  const dtype = Object.hasOwn(dtypeNames, dtypeName) && dtypeNames[dtypeName as keyof typeof dtypeNames];
   if (!dtype) {
     throw new LayerfoldError("SAFETENSORS_DTYPE", "unknown element type", {
       wanted: Object.keys(dtypeNames).join(", "),

@@ -66,7 +66,7 @@ const recipeSchema = z.strictObject({
 type Recipe = z.output<typeof recipeSchema>;
 
 /** @throws RECIPE_INVALID, naming the field, and what `readTextFile` throws */
-async function readRecipe(file: string): Promise<Recipe> {
+export async function readRecipe(file: string): Promise<Recipe> {
   const text = await readTextFile(file);
   let content: unknown;
   try {

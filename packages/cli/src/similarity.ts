@@ -204,9 +204,7 @@ export async function loadSimilarity(file: string, layerCount: number): Promise<
   const square =
     Array.isArray(rows) &&
     rows.length === layerCount &&
-    rows.every(
-      (row) => Array.isArray(row) && row.length === layerCount && row.every((v) => typeof v === "number"),
-    );
+    rows.every((row) => Array.isArray(row) && row.length === layerCount && row.every(Number.isFinite));
   if (!square) {
     throw new LayerfoldError("SIMILARITY_INVALID", "this is no similarity matrix of the model", {
       wanted: `matrix: ${layerCount} rows of ${layerCount} numbers`,

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
@@ -24,6 +24,24 @@ it("keeps a result by what it depends on, numbers that JSON has no name for incl
   expect((await keptResults(folder, ["other"])(["a"], make)).at).toBe(3);
   for (const name of await readdir(folder)) await writeFile(join(folder, name), "damaged");
   await expect(known(["a"], make)).rejects.toMatchObject({ code: "RESULT_DAMAGED" });
+});
+
+it("makes a result again whose file is damaged", async () => {
+  let made = 0;
+  const known = keptResults(folder, []);
+  const get = () => known("a", async () => ({ at: ++made, values: new Float32Array(100) }));
+  await get();
+  const [name] = await readdir(folder);
+  const whole = await readFile(join(folder, name));
+  for (const damaged of [
+    whole.subarray(0, 40),
+    Buffer.from("x"),
+    whole.map((byte, i) => (i === 200 ? byte ^ 1 : byte)),
+  ]) {
+    await writeFile(join(folder, name), damaged);
+    expect(await get()).toEqual({ at: made, values: new Float32Array(100) });
+  }
+  expect(made).toBe(4);
 });
 
 describe("resumable", () => {

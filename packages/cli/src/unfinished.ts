@@ -1,8 +1,15 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { deserialize, serialize } from "node:v8";
-import { fileError, makeFolder, realPath, scratchFolder, writeWholeFile } from "@layerfold/checkpoint";
+import {
+  fileError,
+  makeFolder,
+  realPath,
+  scratchFolder,
+  sealValue,
+  unsealValue,
+  writeWholeFile,
+} from "@layerfold/checkpoint";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
 import { platformFact } from "./manifest.js";
 import type { Run } from "./run.js";
@@ -22,24 +29,13 @@ export function keptResults(folder: string, shared: unknown): Known {
       .digest("hex");
     const file = join(folder, hash.slice(0, 32));
     const before = await readFile(file).catch(() => undefined);
-    if (before !== undefined) return read<T>(before, file);
+    // A damaged result is none: it is made again.
+    const kept = before && (unsealValue(before) as { readonly value: T } | undefined);
+    if (kept) return kept.value;
     const made = await make();
-    await writeWholeFile(file, serialize(made));
+    await writeWholeFile(file, sealValue({ value: made }));
     return made;
   };
-}
-
-function read<T>(bytes: Uint8Array, file: string): T {
-  try {
-    return deserialize(bytes) as T;
-  } catch (cause) {
-    const wanted = "the file removed: then it is made anew";
-    throw new LayerfoldError("RESULT_DAMAGED", "a kept result cannot be read", {
-      wanted,
-      where: file,
-      cause,
-    });
-  }
 }
 
 /** Where a command does its work. */
@@ -70,8 +66,7 @@ export async function resumable<T>(
   const owner = createHash("sha256")
     .update(JSON.stringify([version, platformFact(), identity]))
     .digest("hex");
-  const folder =
-    out === undefined ? await scratchFolder("run") : `${await realPath(out)}.unfinished`;
+  const folder = out === undefined ? await scratchFolder("run") : `${await realPath(out)}.unfinished`;
   const resumed = await begin(folder, owner);
   if (resumed) run.terminal.say(`going on from ${folder}`);
   let keep = false;

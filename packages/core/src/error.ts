@@ -1,5 +1,19 @@
 const brand = Symbol.for("layerfold.error");
 
+/** Characters of a message, or of one of its facts. */
+const mostCharacters = 800;
+
+/** What a file holds may be long or of several lines; what is said of it is not. Line breaks and the like are spelled out, then the middle goes. */
+function oneLine(text: string): string {
+  const half = mostCharacters / 2;
+  const spelled = text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, (character) =>
+    character === "\n" ? "\\n" : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return spelled.length <= mostCharacters
+    ? spelled
+    : `${spelled.slice(0, half)} … ${spelled.slice(spelled.length - half)}`;
+}
+
 /** What a {@link LayerfoldError} tells beside its message. */
 export interface ErrorDetails {
   /** What would have been right. */
@@ -17,7 +31,8 @@ export interface ErrorDetails {
 }
 
 /**
- * The one error class of layerfold: a stable `code` in UPPER_SNAKE_CASE, and what was wanted, what came and where.
+ * The one error class of layerfold: a stable `code` in UPPER_SNAKE_CASE, and what was wanted, what came and where. Each of these is one
+ * line of at most 803 characters, whatever is quoted in it.
  *
  * @example
  * ```ts
@@ -40,18 +55,18 @@ export class LayerfoldError extends Error {
   readonly [brand] = true;
 
   constructor(code: string, message: string, details: ErrorDetails = {}) {
-    const facts = [
-      details.wanted && `wanted ${details.wanted}`,
-      details.got && `got ${details.got}`,
-      details.where && `at ${details.where}`,
-    ].filter(Boolean);
-    super(facts.length > 0 ? `${message} (${facts.join(", ")})` : message, { cause: details.cause });
+    const reason = oneLine(message);
+    const [wanted, got, where] = [details.wanted, details.got, details.where].map(
+      (fact) => fact && oneLine(fact),
+    );
+    const facts = [wanted && `wanted ${wanted}`, got && `got ${got}`, where && `at ${where}`].filter(Boolean);
+    super(facts.length > 0 ? `${reason} (${facts.join(", ")})` : reason, { cause: details.cause });
     this.name = "LayerfoldError";
     this.code = code;
-    this.reason = message;
-    this.wanted = details.wanted;
-    this.got = details.got;
-    this.where = details.where;
+    this.reason = reason;
+    this.wanted = wanted;
+    this.got = got;
+    this.where = where;
     this.fault = details.fault ?? "input";
   }
 }

@@ -55,6 +55,7 @@ export {
   type Quantizer,
   type WeightTransform,
 } from "./quantizer.js";
+export { quoted } from "./quoted.js";
 export { defineRepair, type LayerFacts, type Repair, type RepairedBlock } from "./repair.js";
 export { defineSimilarity, type SimilarityMeasure, type SimilarityTraits } from "./similarity.js";
 export { defineStrategy, type MergeStrategy } from "./strategy.js";

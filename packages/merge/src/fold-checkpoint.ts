@@ -99,8 +99,7 @@ export async function foldCheckpoint(
   const target = await checkOutputFolder(request.out, { force });
 
   // On the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order.
-  const scratch =
-    request.repair && (request.unfinished ?? (await scratchFolder("repair", dirname(target))));
+  const scratch = request.repair && (request.unfinished ?? (await scratchFolder("repair", dirname(target))));
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch

@@ -4,7 +4,7 @@ import {
   type PackedModule,
   type PackedTensor,
   refuse,
-  required,
+  requiredMatrix,
   scaleBytes,
   storedGroupSize,
   wordBytes,
@@ -48,8 +48,8 @@ export function unpackAwq(
   settings: { groupSize?: number; symmetric: boolean },
   where: string,
 ): QuantizedTensor {
-  const qweight = required(module, "qweight", ["int32"], where);
-  const scaleTensor = required(module, "scales", ["float16", "bfloat16", "float32"], where);
+  const qweight = requiredMatrix(module, "qweight", ["int32"], where);
+  const scaleTensor = requiredMatrix(module, "scales", ["float16", "bfloat16", "float32"], where);
   const [columns, words] = qweight.shape;
   const [groups, rows] = scaleTensor.shape;
   if (words * 8 !== rows) {
@@ -60,7 +60,11 @@ export function unpackAwq(
     });
   }
   const unpack = (suffix: string, lines: number) =>
-    transposed(interleaved(unpackRows(wordsOf(module, suffix, where), lines, rows, 4), true), lines, rows);
+    transposed(
+      interleaved(unpackRows(wordsOf(module, suffix, [lines, words], where), lines, rows, 4), true),
+      lines,
+      rows,
+    );
   return {
     bits: 4,
     shape: [rows, columns],

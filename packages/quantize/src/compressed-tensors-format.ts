@@ -1,10 +1,13 @@
 import { decodeFloats, LayerfoldError, type QuantizedTensor } from "@layerfold/core";
 import { packedWords, packRows, transposed, unpackRows } from "./bitstream.js";
 import {
+  checkShape,
+  groupIndexOf,
   type PackedModule,
   type PackedTensor,
   refuse,
   required,
+  requiredMatrix,
   scaleBytes,
   storedGroupSize,
   wordBytes,
@@ -119,13 +122,13 @@ export function unpackCompressedTensors(
   const scaleTensor = required(module, "weight_scale", floats, where);
   const stored = decodeFloats(scaleTensor.bytes, scaleTensor.dtype);
   if (module.has("weight_packed")) return unpackBitstream(module, stored, settings, where);
-  const weight = required(module, "weight", ["int8", "float8_e4m3"], where);
+  const weight = requiredMatrix(module, "weight", ["int8", "float8_e4m3"], where);
   const [rows, columns] = weight.shape;
   const isFloat = weight.dtype === "float8_e4m3";
   const { scales, groups } = spreadScales(stored, scaleTensor.shape, rows, settings.blockShape, where);
   const declared = settings.blockShape?.[1] ?? settings.groupSize;
   const middle = isFloat ? 0 : 128;
-  const zero = module.get("weight_zero_point");
+  const zero = storedZeroPoints(module, scaleTensor, where);
   const asymmetric = !isFloat && zero !== undefined && zero.bytes.some((byte) => byte !== 0);
   return {
     bits: 8,
@@ -148,12 +151,15 @@ function unpackBitstream(
   where: string,
 ): QuantizedTensor {
   const { bits } = settings;
-  const shape = required(module, "weight_shape", ["int64", "int32"], where);
-  const [rows, columns] =
-    shape.dtype === "int64"
-      ? Array.from(new BigInt64Array(new Uint8Array(shape.bytes).buffer), Number)
-      : wordsOf(module, "weight_shape", where);
-  const packed = required(module, "weight_packed", ["int32"], where);
+  if (!Number.isSafeInteger(bits) || bits < 1 || bits > 8) {
+    throw new LayerfoldError("QUANTIZATION_UNSUPPORTED", "cannot read codes of so many bits", {
+      wanted: "1 to 8 bits",
+      got: `${bits}`,
+      where,
+    });
+  }
+  const [rows, columns] = denseShape(module, where);
+  const packed = requiredMatrix(module, "weight_packed", ["int32"], where);
   if (packed.shape[0] !== rows || packed.shape[1] !== packedWords(columns, bits)) {
     throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "weight_packed does not fit weight_shape", {
       wanted: `[${rows}, ${packedWords(columns, bits)}] for ${bits} bits`,
@@ -162,12 +168,13 @@ function unpackBitstream(
     });
   }
   const groups = scales.length / rows;
+  checkShape(required(module, "weight_scale", floats, where), [rows, groups], where);
   const asymmetric = module.has("weight_zero_point");
   const words = packedWords(rows, bits);
   const zeroPoints = asymmetric
     ? transposed(
         unpackRows(
-          transposed(wordsOf(module, "weight_zero_point", where), words, groups),
+          transposed(wordsOf(module, "weight_zero_point", [words, groups], where), words, groups),
           groups,
           rows,
           bits,
@@ -181,10 +188,12 @@ function unpackBitstream(
     shape: [rows, columns],
     groupSize: storedGroupSize(columns, groups, settings.groupSize, where),
     symmetric: !asymmetric,
-    codes: unpackRows(wordsOf(module, "weight_packed", where), rows, columns, bits),
+    codes: unpackRows(wordsOf(module, "weight_packed", packed.shape, where), rows, columns, bits),
     scales,
     zeroPoints,
-    ...(module.has("weight_g_idx") && { groupIndex: wordsOf(module, "weight_g_idx", where) }),
+    ...(module.has("weight_g_idx") && {
+      groupIndex: groupIndexOf(module, "weight_g_idx", columns, groups, where),
+    }),
   };
 }
 
@@ -204,6 +213,34 @@ export function unpackFloat8(
   if (!inverse) return unpackCompressedTensors(module, { bits: 8 }, where);
   const parts = new Map(module).set("weight_scale", inverse);
   return unpackCompressedTensors(parts, { bits: 8, ...(blockShape && { blockShape }) }, where);
+}
+
+/** What `weight_shape` says. @throws QUANTIZED_TENSOR_INVALID */
+function denseShape(module: PackedModule, where: string): [rows: number, columns: number] {
+  const stored = required(module, "weight_shape", ["int64", "int32"], where);
+  checkShape(stored, [2], where);
+  const [rows, columns] =
+    stored.dtype === "int64"
+      ? Array.from(new BigInt64Array(new Uint8Array(stored.bytes).buffer), Number)
+      : wordsOf(module, "weight_shape", [2], where);
+  if (rows > 0 && columns > 0) return [rows, columns];
+  throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "weight_shape is no shape", {
+    wanted: "two numbers above 0",
+    got: `[${rows}, ${columns}]`,
+    where,
+  });
+}
+
+/** Zero points beside codes that are not packed: one for each scale. @throws QUANTIZED_TENSOR_INVALID */
+function storedZeroPoints(
+  module: PackedModule,
+  scale: PackedTensor,
+  where: string,
+): PackedTensor | undefined {
+  if (!module.has("weight_zero_point")) return undefined;
+  const zero = required(module, "weight_zero_point", ["int8", "float8_e4m3"], where);
+  if (zero.bytes.length !== 1) checkShape(zero, scale.shape, where);
+  return zero;
 }
 
 /** One scale per row and group, from one for all, one per row, or one per block of rows and columns. */

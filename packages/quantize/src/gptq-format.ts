@@ -1,10 +1,12 @@
 import { type Diagnostic, decodeFloats, LayerfoldError, type QuantizedTensor } from "@layerfold/core";
 import { packedWords, packRows, transposed, unpackRows } from "./bitstream.js";
 import {
+  checkShape,
+  groupIndexOf,
   type PackedModule,
   type PackedTensor,
   refuse,
-  required,
+  requiredMatrix,
   scaleBytes,
   storedGroupSize,
   wordBytes,
@@ -74,10 +76,10 @@ export function unpackGptq(
   where: string,
   report?: (event: Diagnostic) => void,
 ): QuantizedTensor {
-  const qweight = required(module, "qweight", ["int32"], where);
-  const scaleTensor = required(module, "scales", ["float16", "bfloat16", "float32"], where);
-  const [words, rows] = qweight.shape;
-  const groups = scaleTensor.shape[0];
+  const [words, rows] = requiredMatrix(module, "qweight", ["int32"], where).shape;
+  const scaleTensor = requiredMatrix(module, "scales", ["float16", "bfloat16", "float32"], where);
+  const [groups] = scaleTensor.shape;
+  checkShape(scaleTensor, [groups, rows], where);
   const columns = module.get("g_idx")?.shape[0] ?? (settings.groupSize ?? 0) * groups;
   const bits = (words * 32) / columns;
   if (![2, 3, 4, 8].includes(bits)) {
@@ -88,7 +90,7 @@ export function unpackGptq(
     });
   }
   const groupSize = storedGroupSize(columns, groups, settings.groupSize, where);
-  const stored = wordsOf(module, "qzeros", where);
+  const stored = wordsOf(module, "qzeros", [groups, packedWords(rows, bits)], where);
   const zeros = unpackRows(stored, groups, rows, bits);
   const mislabelled =
     settings.version === "gptq" &&
@@ -108,14 +110,19 @@ export function unpackGptq(
     }
     for (let i = 0; i < zeros.length; i++) zeros[i] = (zeros[i] + 1) & (2 ** bits - 1);
   }
-  const index = module.has("g_idx") ? wordsOf(module, "g_idx", where) : undefined;
+  const index = module.has("g_idx") ? groupIndexOf(module, "g_idx", columns, groups, where) : undefined;
   const trivial = !index || index.every((group, i) => group === Math.floor(i / groupSize));
   const unpacked: QuantizedTensor = {
     bits,
     shape: [rows, columns],
     groupSize,
     symmetric: settings.symmetric,
-    codes: unpackRows(transposed(wordsOf(module, "qweight", where), words, rows), rows, columns, bits),
+    codes: unpackRows(
+      transposed(wordsOf(module, "qweight", [words, rows], where), words, rows),
+      rows,
+      columns,
+      bits,
+    ),
     scales: transposed(decodeFloats(scaleTensor.bytes, scaleTensor.dtype), groups, rows),
     zeroPoints: transposed(zeros, groups, rows),
   };

@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { deserialize, serialize } from "node:v8";
-import { writeWholeFile } from "@layerfold/checkpoint";
+import { sealValue, unsealValue, writeWholeFile } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   contiguousData,
@@ -34,17 +33,19 @@ export async function writeLayer(
       .map(([role, value]) => [role, { data: contiguousData(value), shape: value.shape }]),
   );
   const content: Content = { layer, quantized, rest, records, activationScales };
-  await writeWholeFile(file, serialize(content));
+  await writeWholeFile(file, sealValue(content));
 }
 
-/** What `writeLayer` wrote, to the same bits; undefined where there is no such file. */
+/** What `writeLayer` wrote, to the same bits; undefined where there is no such file, or a damaged one. */
 export async function readLayer(file: string, spec: BlockSpec): Promise<QuantizedLayer | undefined> {
   const bytes = await readFile(file).catch((error) => {
     if (error.code === "ENOENT") return undefined;
     throw error;
   });
   if (!bytes) return undefined;
-  const { layer, quantized, rest, records, activationScales }: Content = deserialize(bytes);
+  const content = unsealValue(bytes) as Content | undefined;
+  if (!content) return undefined;
+  const { layer, quantized, rest, records, activationScales } = content;
   const tensors = new Map<Role, Tensor>();
   for (const [role, { data, shape }] of rest) tensors.set(role, tensor(data, shape));
   for (const [role, codes] of quantized) {

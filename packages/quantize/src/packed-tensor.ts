@@ -17,10 +17,62 @@ export function wordBytes(words: Int32Array): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
-/** The 32-bit words of a stored tensor. @throws QUANTIZED_TENSOR_INVALID */
-export function wordsOf(module: PackedModule, suffix: string, where: string): Int32Array {
-  const { bytes } = required(module, suffix, ["int32"], where);
-  return new Int32Array(new Uint8Array(bytes).buffer);
+/** The 32-bit words of a stored tensor of this shape. @throws QUANTIZED_TENSOR_INVALID */
+export function wordsOf(
+  module: PackedModule,
+  suffix: string,
+  shape: readonly number[],
+  where: string,
+): Int32Array {
+  const found = required(module, suffix, ["int32"], where);
+  checkShape(found, shape, where);
+  return new Int32Array(new Uint8Array(found.bytes).buffer);
+}
+
+/** For each input channel its group. @throws QUANTIZED_TENSOR_INVALID where one names a group that there is not */
+export function groupIndexOf(
+  module: PackedModule,
+  suffix: string,
+  columns: number,
+  groups: number,
+  where: string,
+): Int32Array {
+  const index = wordsOf(module, suffix, [columns], where);
+  const wrong = index.find((group) => group < 0 || group >= groups);
+  if (wrong === undefined) return index;
+  throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "a channel stands in a group that there is not", {
+    wanted: `0 to ${groups - 1}`,
+    got: `${wrong}`,
+    where: `${where}.${suffix}`,
+  });
+}
+
+/** The same as {@link required} of a matrix. @throws QUANTIZED_TENSOR_INVALID */
+export function requiredMatrix(
+  module: PackedModule,
+  suffix: string,
+  dtypes: readonly DType[],
+  where: string,
+): PackedTensor & { readonly shape: readonly [number, number] } {
+  const { shape, ...found } = required(module, suffix, dtypes, where);
+  const [rows, columns] = shape;
+  if (shape.length === 2 && rows > 0 && columns > 0) return { ...found, shape: [rows, columns] };
+  throw wrongShape(suffix, "[rows, columns]", shape, where);
+}
+
+/** @throws QUANTIZED_TENSOR_INVALID */
+export function checkShape(tensor: PackedTensor, wanted: readonly number[], where: string): void {
+  const { suffix, shape } = tensor;
+  if (shape.length === wanted.length && shape.every((size, axis) => size === wanted[axis])) return;
+  throw wrongShape(suffix, `[${wanted.join(", ")}]`, shape, where);
+}
+
+function wrongShape(suffix: string, wanted: string, shape: readonly number[], where: string): LayerfoldError {
+  return new LayerfoldError("QUANTIZED_TENSOR_INVALID", "a tensor of a quantised module has another shape", {
+    wanted,
+    got: `[${shape.join(", ")}]`,
+    where: `${where}.${suffix}`,
+  });
 }
 
 /** A module's tensor, which must be there and of one of these types. @throws QUANTIZED_TENSOR_INVALID */
@@ -74,7 +126,14 @@ export function storedGroupSize(
   declared: number | undefined,
   where: string,
 ): number {
-  if (declared !== undefined && declared > 0 && Math.ceil(columns / declared) === groups) return declared;
+  if (
+    declared !== undefined &&
+    Number.isSafeInteger(declared) &&
+    declared > 0 &&
+    Math.ceil(columns / declared) === groups
+  ) {
+    return declared;
+  }
   if (columns % groups === 0) return columns / groups;
   throw new LayerfoldError("QUANTIZED_TENSOR_INVALID", "the scales fit no group size", {
     wanted:

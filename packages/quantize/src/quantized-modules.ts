@@ -1,5 +1,11 @@
 import { type Checkpoint, type ModelConfig, withinTime } from "@layerfold/checkpoint";
-import { type Diagnostic, LayerfoldError, type QuantizedTensor, type RunContext } from "@layerfold/core";
+import {
+  type Architecture,
+  type Diagnostic,
+  LayerfoldError,
+  type QuantizedTensor,
+  type RunContext,
+} from "@layerfold/core";
 import type { ActivationRounding } from "@layerfold/onnx";
 import { unpackAwq } from "./awq-format.js";
 import { unpackCompressedTensors, unpackFloat8 } from "./compressed-tensors-format.js";
@@ -14,13 +20,7 @@ export function isQuantized(checkpoint: Pick<Checkpoint, "config">): boolean {
   return checkpoint.config.quantization_config != null;
 }
 
-/**
- * Reads one module of a GPTQ (v1 or v2), AWQ gemm, compressed-tensors or float8 (block scales, as DeepSeek and Qwen have them) checkpoint.
- *
- * @param module - its name, without `.weight`
- * @throws QUANTIZATION_UNSUPPORTED for another method or layout, QUANTIZED_TENSOR_INVALID
- */
-export async function readQuantizedModule(
+async function unpackModule(
   checkpoint: Checkpoint,
   module: string,
   report?: RunContext["report"],
@@ -170,6 +170,44 @@ function blockStructure(structure: unknown, module: string): readonly [number, n
   const block = typeof structure === "string" ? structure.split("x").map(Number) : structure;
   if (isBlock(block)) return block;
   throw unsupported(`block_structure ${JSON.stringify(structure)}`, "two whole numbers ≥ 1", module);
+}
+
+/**
+ * Reads one module of a GPTQ (v1 or v2), AWQ gemm, compressed-tensors or float8 (block scales, as DeepSeek and Qwen have them)
+ * checkpoint.
+ *
+ * @param module - its name, without `.weight`
+ * @throws QUANTIZATION_UNSUPPORTED for another method or layout, QUANTIZED_TENSOR_INVALID, TENSOR_SHAPE where the architecture asks for
+ * another shape
+ */
+export async function readQuantizedModule(
+  checkpoint: Checkpoint,
+  module: string,
+  report?: RunContext["report"],
+): Promise<QuantizedTensor> {
+  const quantized = await unpackModule(checkpoint, module, report);
+  const wanted = wantedShape(checkpoint.architecture, `${module}.weight`);
+  const { shape } = quantized;
+  if (!wanted || (shape[0] === wanted[0] && shape[1] === wanted[1])) return quantized;
+  throw new LayerfoldError("TENSOR_SHAPE", `the config asks for another shape of ${module}.weight`, {
+    wanted: `[${wanted.join(", ")}]`,
+    got: `[${shape.join(", ")}]`,
+    where: checkpoint.directory,
+  });
+}
+
+/** [out, in] of a linear map. */
+function wantedShape({ globals, blocks }: Architecture, name: string): readonly number[] | undefined {
+  const whole = globals.get(name);
+  if (whole) return whole;
+  for (const { tensors, shapes, linearLayout } of blocks) {
+    for (const [role, stored] of tensors) {
+      if (stored !== name) continue;
+      const shape = shapes.get(role)!;
+      return linearLayout === "in-out" ? [...shape].reverse() : shape;
+    }
+  }
+  return undefined;
 }
 
 function unsupported(got: string, wanted: string, where: string): LayerfoldError {

@@ -1,11 +1,10 @@
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   type Checkpoint,
   keepLayers,
   openCheckpoint,
-  quantizedModules,
   randomTensors,
   writeCheckpoint,
 } from "@layerfold/checkpoint";
@@ -26,6 +25,7 @@ import {
   logCsv,
   type QuantizedFormat,
   quantizeCheckpoint,
+  quantizedModules,
   quantizedWeights,
   quantizeLayers,
   readActivationScales,
@@ -164,6 +164,19 @@ describe("quantizeCheckpoint", () => {
       }
     },
   );
+
+  it("refuses packed weights of another shape than the config asks for", async () => {
+    const out = join(folder, "narrow");
+    const scheme = schemeOf("rtn-w4g32", { dtype: checkpoint.dtype, format: "gptq" });
+    await quantizeCheckpoint(checkpoint, undefined, out, { scheme }, ctx);
+    const stored = JSON.parse(await readFile(join(out, "config.json"), "utf8"));
+    await writeFile(join(out, "config.json"), JSON.stringify({ ...stored, intermediate_size: 64 }));
+    const opened = await openCheckpoint(out);
+    const wrong = { code: "TENSOR_SHAPE", wanted: "[64, 64]", got: "[96, 64]" };
+    await expect(readQuantizedModule(opened, "model.layers.0.mlp.up_proj")).rejects.toMatchObject(wrong);
+    await expect(quantizedWeights(opened)).rejects.toMatchObject({ code: "TENSOR_SHAPE" });
+    await opened.close();
+  });
 
   it("GPTQ loses less than rounding, layer by layer", async () => {
     const total = async (name: string) => {
@@ -432,12 +445,20 @@ describe.each([
     };
     const whole = await quantize(at("whole"));
     await expect(quantize(at("resumed"), at("layers"), 1)).rejects.toMatchObject({ code: "INTERRUPTED" });
+    await cp(at("layers"), at("damaged"), { recursive: true });
+    const codes = join(at("damaged"), "0.codes");
+    const half = await readFile(codes);
+    half[Math.floor(half.length / 2)] ^= 1;
+    await writeFile(codes, half);
     const resumed = await quantize(at("resumed"), at("layers"));
     expect(resumed.log).toEqual(whole.log);
     // Nothing was looked at in the layer that was done.
     expect(resumed.tapped).toBe(whole.tapped / 2);
     const bytes = (name: string) => readFile(join(at(name), "model.safetensors"));
     expect((await bytes("resumed")).equals(await bytes("whole"))).toBe(true);
+    // A layer whose file is damaged is done again.
+    expect((await quantize(at("again"), at("damaged"))).tapped).toBe(whole.tapped);
+    expect((await bytes("again")).equals(await bytes("whole"))).toBe(true);
     await own.close();
     await dense.close();
   });

@@ -1,0 +1,104 @@
+// Runs in a process of its own: reads one folder after the other as it is told, and says what came of it.
+import { mkdir, readdir, readlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { isLayerfoldError } from "@layerfold/core";
+import type { Answer, Question } from "./reader-process.js";
+import type { FuzzTarget } from "./target.js";
+import { targets } from "./targets/index.js";
+
+const [memoryLimit, probes] = process.argv.slice(2);
+
+// A reader may keep this thread busy for ever; the one that looks at memory is another.
+new Worker(
+  `const { writeSync } = require("node:fs");
+   setInterval(() => {
+     if (process.memoryUsage.rss() < ${Number(memoryLimit)}) return;
+     writeSync(2, "more memory than is allowed\\n");
+     process.kill(process.pid, "SIGKILL");
+   }, 20);`,
+  { eval: true },
+).unref();
+
+let stray: unknown;
+process.on("uncaughtException", (error) => {
+  stray = error;
+});
+process.on("unhandledRejection", (error) => {
+  stray = error;
+});
+
+const known: readonly FuzzTarget[] =
+  probes === "probes" ? (await import("./probes.test.fixture.js")).probes : targets;
+
+process.on("message", async (question: Question) => {
+  const target = known.find(({ id }) => id === question.target)!;
+  const answer = await answerTo(target, question).catch((error): Answer => failure(error));
+  process.send!(answer);
+});
+process.on("disconnect", () => process.exit());
+process.send!({ kind: "ready", targets: known.map(({ id }) => id) } satisfies Answer);
+
+async function answerTo(target: FuzzTarget, { folder, out }: Question): Promise<Answer> {
+  if (out === undefined) {
+    const starts = await target.starts(folder);
+    for (const [index, files] of starts.entries()) {
+      for (const [name, bytes] of files) {
+        const file = join(folder, "starts", `${index}`, name);
+        await mkdir(dirname(file), { recursive: true });
+        await writeFile(file, bytes);
+      }
+    }
+    const { changes = () => true } = target;
+    return { kind: "made", changing: starts.map((files) => [...files.keys()].filter(changes).sort()) };
+  }
+  stray = undefined;
+  let answer: Answer;
+  try {
+    await target.read(folder, out);
+    answer = { kind: "result" };
+  } catch (error) {
+    answer =
+      isLayerfoldError(error) && !wrongWithError(error)
+        ? { kind: "refusal", code: error.code }
+        : failure(error);
+  }
+  // Promises that nobody waited for fail a turn later.
+  await new Promise((resolve) => setImmediate(resolve));
+  if (answer.kind === "failure") return answer;
+  if (stray !== undefined) return failure(stray, "nobody waited for ");
+  const open = await filesOpenIn(folder);
+  return open ? { kind: "failure", what: "a file is left open", detail: open } : answer;
+}
+
+/** What makes a coded error no good one: people see its message as one line. */
+function wrongWithError({ code, message }: { code: string; message: string }): string | undefined {
+  if (code === "INTERNAL") return "INTERNAL";
+  if (message.length > 4_000) return `${code}: a message of ${message.length} characters`;
+  return /[\n\r]/.test(message.trim()) ? `${code}: a message of several lines` : undefined;
+}
+
+function failure(error: unknown, how = ""): Answer {
+  const wrong = isLayerfoldError(error) && wrongWithError(error);
+  const { name, message, stack = "" } = error instanceof Error ? error : new Error(`thrown: ${error}`);
+  const frames = stack.split("\n").filter((line) => /^\s+at /.test(line) && !line.includes("node:internal"));
+  const place = (frames.find((line) => /packages\/[a-z]+\/src/.test(line)) ?? frames[0] ?? "").trim();
+  // Where it came from tells failures apart, not what the message quotes.
+  const what = wrong
+    ? wrong.replace(/\d+/, "so many")
+    : `${how}${name} ${place.replace(/\(?\S*packages\//, "")}`;
+  return {
+    kind: "failure",
+    what,
+    detail: `${name}: ${message.slice(0, 300)}\n${frames.slice(0, 8).join("\n")}`,
+  };
+}
+
+/** A file of the folder that is still open; only Linux tells. */
+async function filesOpenIn(folder: string): Promise<string | undefined> {
+  for (const descriptor of await readdir("/proc/self/fd").catch(() => [])) {
+    const file = await readlink(`/proc/self/fd/${descriptor}`).catch(() => "");
+    if (file.startsWith(folder)) return file;
+  }
+  return undefined;
+}
