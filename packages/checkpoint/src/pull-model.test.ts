@@ -92,6 +92,7 @@ beforeEach(async () => {
   hub = new Hub();
   for (const name of await readdir(foldling)) hub.files.set(name, await readFile(join(foldling, name)));
   hub.files.set("LICENSE", Buffer.from("Apache"));
+  hub.files.set("quantize_config.json", Buffer.from("{}"));
   hub.files.set("README.md", Buffer.from("# tiny"));
   hub.files.set("pytorch_model.bin", Buffer.from("pickle"));
   await new Promise<void>((resolve) => hub.server.listen(0, "127.0.0.1", resolve));
@@ -114,6 +115,7 @@ describe("pullModel", () => {
       "config.json",
       "generation_config.json",
       "model.safetensors",
+      "quantize_config.json",
       "special_tokens_map.json",
       "tokenizer.json",
       "tokenizer_config.json",

@@ -10,6 +10,7 @@ import { downloadFile, HubApiError, type ListFileEntry, listFiles, modelInfo } f
 import { LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { isCarried } from "./carried-files.js";
 import { fileError } from "./file-error.js";
+import { quantizationFiles } from "./read-quantization.js";
 
 export interface HubSettings {
   /** Default the public hub. */
@@ -35,7 +36,7 @@ export function hubSettings(environment: Readonly<Record<string, string | undefi
 }
 
 /**
- * Downloads what a checkpoint needs (config, safetensors, tokenizer, licence) into the hub's cache and returns its folder there. The
+ * Downloads what a checkpoint needs (config, safetensors, tokenizer, licence, and the file that names a quantisation) into the hub's cache and returns its folder there. The
  * revision is resolved to a commit once and every file is of that commit. What is in the cache is not downloaded again, a download
  * that was cut off goes on where it stopped, and every file is checked against its hash.
  *
@@ -85,7 +86,8 @@ export async function pullModel(
     };
     await fetchAll(["config.json", "model.safetensors.index.json"].filter((path) => entries.has(path)));
     const weights = await weightFiles(entries, snapshot, model);
-    await fetchAll([...weights, ...[...entries.keys()].filter(isCarried)]);
+    const beside = (path: string) => isCarried(path) || quantizationFiles.includes(path);
+    await fetchAll([...weights, ...[...entries.keys()].filter(beside)]);
     if (revision !== sha) {
       await mkdir(dirname(join(storage, "refs", revision)), { recursive: true });
       await writeFile(join(storage, "refs", revision), sha);
