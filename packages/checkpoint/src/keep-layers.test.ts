@@ -131,6 +131,7 @@ describe("keepLayers", () => {
         "re:.*experts\\.3\\..*",
       ],
       modules_to_not_convert: ["model.layers.3", "model.layers.1.mlp"],
+      ignored_layers: ["lm_head", "model.layers.4.mlp.up_proj"],
       config_groups: {
         group_0: { targets: ["Linear", "model.layers.3.mlp.up_proj"], weights: { num_bits: 4 } },
       },
@@ -150,6 +151,7 @@ describe("keepLayers", () => {
         "re:.*experts\\.3\\..*",
       ],
       modules_to_not_convert: ["model.layers.1"],
+      ignored_layers: ["lm_head", "model.layers.2.mlp.up_proj"],
       config_groups: {
         group_0: { targets: ["Linear", "model.layers.1.mlp.up_proj"], weights: { num_bits: 4 } },
       },

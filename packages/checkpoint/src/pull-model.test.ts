@@ -35,6 +35,7 @@ describe("pullModel", () => {
       "config.json",
       "generation_config.json",
       "model.safetensors",
+      "quantize_config.json",
       "special_tokens_map.json",
       "tokenizer.json",
       "tokenizer_config.json",

@@ -8,6 +8,7 @@ import { fileError, isFileError } from "./file-error.js";
 import { connectHub, type HubSettings, HubStatus, reasonOf } from "./hub-connection.js";
 import { checkedCommit, checkedFile, isSafePath } from "./hub-names.js";
 import { pullFile } from "./pull-file.js";
+import { quantizationFiles } from "./read-quantization.js";
 import { readTextFile } from "./text-file.js";
 
 /**
@@ -33,7 +34,7 @@ export function hubSettings(environment: Readonly<Record<string, string | undefi
 }
 
 /**
- * Downloads what a checkpoint needs (config, safetensors, tokenizer, licence) into the hub's cache and returns its folder there. The
+ * Downloads what a checkpoint needs (config, safetensors, tokenizer, licence, and the file that names a quantisation) into the hub's cache and returns its folder there. The
  * revision is resolved to a commit once and every file is of that commit. What is in the cache is not downloaded again, a download
  * that was cut off goes on where it stopped, and every file is checked against its hash. Nothing the hub says is used before it is checked.
  *
@@ -77,7 +78,8 @@ export async function pullModel(
     };
     await fetchAll(["config.json", "model.safetensors.index.json"].filter((path) => entries.has(path)));
     const weights = await weightFiles(entries, snapshot, model);
-    await fetchAll([...weights, ...[...entries.keys()].filter(isCarried)]);
+    const beside = (path: string) => isCarried(path) || quantizationFiles.includes(path);
+    await fetchAll([...weights, ...[...entries.keys()].filter(beside)]);
     if (revision !== sha) await writeWholeFile(join(storage, "refs", revision), sha);
     return snapshot;
   } catch (error) {

@@ -4,7 +4,7 @@ import { readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
 
 /** Files that name a quantisation where config.json does not. */
-const files = ["quantize_config.json", "quant_config.json", "hf_quant_config.json"];
+export const quantizationFiles = ["quantize_config.json", "quant_config.json", "hf_quant_config.json"];
 
 /**
  * A config whose quantisation stands under `quantization_config`, with its `quant_method`, whatever key or file carried it:
@@ -42,7 +42,7 @@ export async function withQuantization(
   }
   // A file that dense weights were left with says nothing.
   const packed = [...names].some((name) => name.endsWith(".qweight"));
-  for (const file of files) {
+  for (const file of quantizationFiles) {
     const found = await read(join(directory, file));
     if (!found) continue;
     if (file === "hf_quant_config.json") {

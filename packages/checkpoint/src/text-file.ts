@@ -1,5 +1,5 @@
 import { constants } from "node:buffer";
-import { readFile, stat } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
@@ -25,8 +25,7 @@ export async function readTextFile(file: string, options: TextFileOptions = {}):
   const { report, maxBytes = constants.MAX_STRING_LENGTH } = options;
   let bytes: Buffer;
   try {
-    await requireRegularFile(file);
-    if ((await stat(file)).size > maxBytes) throw tooLarge(maxBytes, file);
+    if ((await requireRegularFile(file)).size > maxBytes) throw tooLarge(maxBytes, file);
     bytes = await readFile(file);
   } catch (error) {
     throw fileError(error, file);
