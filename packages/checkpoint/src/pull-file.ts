@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { copyFile, lstat, mkdir, rename, rm, stat, symlink } from "node:fs/promises";
+import { copyFile, lstat, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LayerfoldError } from "@layerfold/core";
+import { makeFolder } from "./disk/real-path.js";
+import { syncFile, syncFolder } from "./disk/write-file.js";
 import type { HubConnection } from "./hub-connection.js";
 import type { HubFile } from "./hub-names.js";
 
@@ -34,7 +36,7 @@ export async function pullFile(
     }
   } else {
     const partial = `${blob}.incomplete`;
-    await mkdir(blobs, { recursive: true });
+    await makeFolder(blobs);
     let done = (await stat(partial).catch(() => undefined))?.size ?? 0;
     if (done < size || size === 0) {
       const take = async (chunks: AsyncIterable<Uint8Array>, offset: number) => {
@@ -55,12 +57,14 @@ export async function pullFile(
     }
     const got = await hashOf(partial, file, hub.signal);
     if (got !== hash) throw await corrupt(partial, hash, got, path);
+    await syncFile(partial);
     await rename(partial, blob);
+    await syncFolder(blobs);
   }
   progress(size);
   if (await isThere(link, file)) return;
   if (!(await lstat(link).catch(() => undefined))) {
-    await mkdir(dirname(link), { recursive: true });
+    await makeFolder(dirname(link));
     const target = join(...path.split("/").map(() => ".."), "..", "blobs", hash);
     // Where links are not allowed (Windows without rights) a copy does.
     await symlink(target, link).catch(() => copyFile(blob, link));

@@ -1,4 +1,4 @@
-import { type Checkpoint, quantizedModules } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   type BlockView,
@@ -25,7 +25,8 @@ import { inputTap, statisticsAccumulator } from "./calibration.js";
 import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import { resolveGroupSize } from "./grid.js";
-import { readQuantizedModule } from "./quantized-modules.js";
+import { modulePattern } from "./module-pattern.js";
+import { quantizedModules, readQuantizedModule } from "./quantized-modules.js";
 import type { QuantizationScheme } from "./scheme.js";
 
 /** Another quantizer, or none, for some modules. */
@@ -147,10 +148,13 @@ function chooseQuantizers(
   { scheme, overrides = [] }: Pick<QuantizeOptions, "scheme" | "overrides">,
 ): ReadonlyMap<Role, Quantizer> {
   const quantizers = new Map<Role, Quantizer>();
-  const rules = overrides.map((rule) => ({ ...rule, expression: new RegExp(rule.match) }));
+  const rules = overrides.map(({ match, quantizer }) => ({
+    quantizer,
+    matches: modulePattern(match, "OPTION_INVALID", "an override of modules"),
+  }));
   for (const role of linearRoles(spec)) {
     const module = moduleName(spec, role);
-    const rule = rules.find(({ expression }) => expression.test(module));
+    const rule = rules.find(({ matches }) => matches(module));
     const quantizer = rule ? rule.quantizer : scheme.quantizer;
     if (!quantizer) continue;
     const shape = spec.shapes.get(role) as readonly number[];

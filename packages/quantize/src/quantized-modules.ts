@@ -1,4 +1,4 @@
-import { type Checkpoint, type ModelConfig, withinTime } from "@layerfold/checkpoint";
+import type { Checkpoint, ModelConfig } from "@layerfold/checkpoint";
 import {
   type Architecture,
   type Diagnostic,
@@ -10,10 +10,8 @@ import type { ActivationRounding } from "@layerfold/onnx";
 import { unpackAwq } from "./awq-format.js";
 import { unpackCompressedTensors, unpackFloat8 } from "./compressed-tensors-format.js";
 import { type GptqVersion, unpackGptq } from "./gptq-format.js";
+import { modulePattern } from "./module-pattern.js";
 import type { PackedTensor } from "./packed-tensor.js";
-
-/** A name has some dozen letters; a pattern that takes longer takes for ever. */
-const patternSeconds = 1;
 
 /** Whether a checkpoint says that its weights are quantised. */
 export function isQuantized(checkpoint: Pick<Checkpoint, "config">): boolean {
@@ -128,22 +126,7 @@ function configGroup(config: ModelConfig, module: string): ModelConfig | undefin
 
 /** Whether a pattern of a config matches a name from its start on, as Python's `re.match` does. */
 function matches(pattern: string, module: string): boolean {
-  const invalid = (reason: string) =>
-    new LayerfoldError("CONFIG_INVALID", `cannot use a pattern of quantization_config: ${reason}`, {
-      got: pattern,
-      where: "config.json, quantization_config",
-    });
-  let expression: RegExp;
-  try {
-    expression = new RegExp(`^(?:${pattern})`);
-  } catch {
-    throw invalid("it is no regular expression");
-  }
-  return withinTime(
-    patternSeconds,
-    () => expression.test(module),
-    () => invalid("it backtracks without end"),
-  );
+  return modulePattern(`^(?:${pattern})`, "CONFIG_INVALID", "config.json, quantization_config")(module);
 }
 
 function compressedTensorsSettings(
