@@ -13,6 +13,7 @@ class Sample {
   async init() {}
 
   async check(mutants) {
+    // biome-ignore lint/suspicious/noUndeclaredEnvVars: no task of turbo
     const [share, seed] = process.env.MUTATED_SAMPLE.split(",").map(Number);
     return Object.fromEntries(
       mutants.map(({ id, fileName, location: { start, end }, mutatorName, replacement }) => {
