@@ -25,7 +25,7 @@ const subjects = {
     "plan-shares.ts",
     "strategies/{breadcrumbs,dare,difference-sum,fold-norms,magnitude-bounds,slerp,task-arithmetic,ties,weighted}.ts",
     "strategies/{assignment,tensorwise}.ts",
-    "repairs/{block-linear,hadamard,mapped-update,normal-equations,scaled-updates,update-cosine}.ts",
+    "repairs/{block-linear,hadamard,normal-equations,update-cosine}.ts",
   ],
   // Packing: codes, scales and zero points to bytes and back.
   quantize: [
