@@ -27,6 +27,17 @@ class Sample {
   }
 }
 
+/** Prints what no test noticed as it is found: a run may take long. */
+class Missed {
+  onMutantTested({ status, fileName, location: { start }, mutatorName, replacement = "" }) {
+    if (status === "Killed" || status === "Timeout") process.stdout.write(".");
+    if (status !== "Survived" && status !== "NoCoverage") return;
+    const words = replacement.replace(/\s+/g, " ").slice(0, 100);
+    const place = `${fileName.replace(/.*\/src\//, "")}:${start.line}:${start.column}`;
+    console.log(`\n${place} ${mutatorName}${status === "NoCoverage" ? ", not run" : ""}: ${words}`);
+  }
+}
+
 export const strykerPlugins = [
   {
     kind: "Ignore",
@@ -38,5 +49,6 @@ export const strykerPlugins = [
       },
     },
   },
+  { kind: "Reporter", name: "missed", injectableClass: Missed },
   { kind: "Checker", name: "sample", injectableClass: Sample },
 ];
