@@ -64,6 +64,8 @@ it("an error says where its where is", () => {
 
 it("an error without facts is its message; nothing but an error is one", () => {
   expect(new LayerfoldError("X", "no").message).toBe("no");
+  const cause = new TypeError("why");
+  expect(new LayerfoldError("X", "no", { cause }).cause).toBe(cause);
   for (const value of [null, undefined, "X", {}]) expect(isLayerfoldError(value)).toBe(false);
 });
 
