@@ -104,6 +104,24 @@ describe("keepLayers", () => {
     });
   });
 
+  it("leaves every kept layer on its side of a threshold", () => {
+    // "The first n layers are different" must say of a layer under its new index what it said under its old one, n beyond the end too.
+    for (const field of ["max_window_layers", "first_k_dense_replace"]) {
+      fc.assert(
+        fc.property(
+          fc.subarray([0, 1, 2, 3, 4], { minLength: 1 }),
+          fc.integer({ min: 0, max: 7 }),
+          (kept, threshold) => {
+            const after = keep(llama({ [field]: threshold }), kept)[field] as number;
+            expect(kept.map((_, index) => index < after)).toEqual(kept.map((layer) => layer < threshold));
+          },
+        ),
+      );
+    }
+    // The threshold's own layer is behind it: of layers 0 and 1 one is left.
+    expect(keep(llama({ first_k_dense_replace: 2 }), [0, 2, 4]).first_k_dense_replace).toBe(1);
+  });
+
   it("keeps a shared key/value producer, or refuses", () => {
     // The last two of five reuse the keys of the last earlier layer of their type: 3 (full) of 1, 4 (sliding) of 2.
     const layer_types = [

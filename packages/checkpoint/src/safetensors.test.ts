@@ -93,6 +93,21 @@ describe("openSafetensors", () => {
   });
 });
 
+describe("a hole between tensors", () => {
+  // The format wants data_offsets without holes. In the second file the data end early by as much as the hole is long, so that the sizes
+  // add up and only the offsets tell.
+  it.each([
+    ["in a whole file", 12],
+    ["that the file's size hides", 8],
+  ])("is refused %s, naming the tensor behind it", async (_, dataLength) => {
+    const path = await file({ a: f32([1], 0, 4), b: f32([1], 8, 12) }, dataLength);
+    await expect(openSafetensors(path)).rejects.toMatchObject({
+      code: "SAFETENSORS_LAYOUT",
+      message: expect.stringMatching(/hole between tensors.*tensor b/),
+    });
+  });
+});
+
 describe("writeSafetensors", () => {
   it("gives back what it wrote, through a symbolic link too", async () => {
     const dtypes = fc.constantFrom<DType>(

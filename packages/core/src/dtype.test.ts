@@ -99,3 +99,32 @@ it("refuses what is not a floating-point type", () => {
     expect.objectContaining({ code: "DTYPE_UNSUPPORTED" }),
   );
 });
+
+it("leaves float32 and float64 as they are, and rounds the one to the other", () => {
+  const narrow = Float32Array.of(1, -0, 0.1, 3e38, -1e-45);
+  expect(decodeFloats(encodeFloats(narrow, "float32"), "float32")).toEqual(narrow);
+  expect(encodeFloats(narrow, "float32").buffer).toBe(narrow.buffer);
+  const wide = Float64Array.of(0.1, 1 / 3, -1e-320);
+  expect(encodeFloats(wide, "float32")).toEqual(
+    encodeFloats(Float32Array.from(wide, Math.fround), "float32"),
+  );
+  expect(decodeFloats(encodeFloats(wide, "float64"), "float64")).toEqual(Float32Array.from(wide));
+  expect(new Float64Array(encodeFloats(wide, "float64").slice().buffer)).toEqual(wide);
+});
+
+it("rounds ties to even and keeps NaN, in arrays too", () => {
+  // 1 + 2^-8 lies midway between the bfloat16 1 and 1 + 2^-7, 1 + 3 · 2^-8 between 1 + 2^-7 and 1 + 2^-6: last bits 0, 1 and 0.
+  const ties = [1 + 2 ** -8, 1 + 3 * 2 ** -8, -(1 + 3 * 2 ** -8)];
+  const wanted = [1, 1 + 2 ** -6, -(1 + 2 ** -6)];
+  // In halves the steps are 2^-10.
+  const halfTies = [1 + 2 ** -11, 1 + 3 * 2 ** -11, -(1 + 3 * 2 ** -11)];
+  const halfWanted = [1, 1 + 2 ** -9, -(1 + 2 ** -9)];
+  for (const values of [Float32Array, Float64Array]) {
+    expect([...decodeFloats(encodeFloats(values.from(ties), "bfloat16"), "bfloat16")]).toEqual(wanted);
+    expect([...decodeFloats(encodeFloats(values.from(halfTies), "float16"), "float16")]).toEqual(halfWanted);
+    for (const name of ["bfloat16", "float16"] as const) {
+      const special = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0];
+      expect([...decodeFloats(encodeFloats(values.from(special), name), name)]).toEqual(special);
+    }
+  }
+});

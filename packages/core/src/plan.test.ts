@@ -63,6 +63,8 @@ describe("keptLayer", () => {
     expect(keptLayer({ layers: [3, 4], weights: [0.5, 0.5] })).toBeUndefined();
     expect(keptLayer({ layers: [3, 4], weights: [1, 1] })).toBeUndefined();
     expect(keptLayer({ layers: [3, 4] })).toBeUndefined();
+    expect(keptLayer({ layers: [3, 4], weights: [1, 0.5] })).toBeUndefined();
+    expect(keptLayer({ layers: [3, 4], weights: [0, 0] })).toBeUndefined();
   });
 });
 

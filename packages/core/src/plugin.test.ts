@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+import * as core from "./index.js";
 import { definePlugin, type Plugin, z } from "./plugin.js";
 
 interface Scale extends Plugin {
@@ -59,4 +60,26 @@ it("an error says where its where is", () => {
   expect(errorWithin(interruption, "layer 2")).toBe(interruption);
   const foreign = new TypeError("no");
   expect(errorWithin(foreign, "layer 2")).toBe(foreign);
+});
+
+it("an error without facts is its message; nothing but an error is one", () => {
+  expect(new LayerfoldError("X", "no").message).toBe("no");
+  const cause = new TypeError("why");
+  expect(new LayerfoldError("X", "no", { cause }).cause).toBe(cause);
+  for (const value of [null, undefined, "X", {}]) expect(isLayerfoldError(value)).toBe(false);
+});
+
+it.each([
+  ["embedding", core.defineEmbedding],
+  ["planner", core.definePlanner],
+  ["quantizer", core.defineQuantizer],
+  ["repair", core.defineRepair],
+  ["similarity", core.defineSimilarity],
+  ["strategy", core.defineStrategy],
+  ["transform", core.defineWeightTransform],
+])("a plug-in says that it is of kind %s", (kind, define) => {
+  const made = { id: "x", summary: "does", optionsSchema: z.strictObject({}), create: () => ({ own: 1 }) };
+  const factory = (define as unknown as (definition: typeof made) => () => Plugin)(made);
+  expect(factory()).toEqual({ kind, id: "x", options: {}, own: 1 });
+  expect({ ...factory }).toMatchObject({ kind, id: "x", summary: "does" });
 });

@@ -4,6 +4,7 @@ import {
   contiguousData,
   elementCount,
   isContiguous,
+  matrixSize,
   rowMajorStride,
   submatrix,
   tensor,
@@ -84,4 +85,11 @@ describe("tensor", () => {
     expect(zeros([2, 2]).data).toEqual(new Float32Array(4));
     expect(zeros([2, 2], "float64").data).toEqual(new Float64Array(4));
   });
+});
+
+it("takes a matrix's size, and nothing else's", () => {
+  expect(matrixSize(zeros([2, 3]), "points")).toEqual({ rows: 2, columns: 3 });
+  for (const shape of [[6], [1, 2, 3]]) {
+    expect(() => matrixSize(zeros(shape), "points")).toThrow(/points must have two axes.*got \[/);
+  }
 });

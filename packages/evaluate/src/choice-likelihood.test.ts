@@ -43,3 +43,17 @@ describe("choiceLikelihood", () => {
     });
   });
 });
+
+it("takes the first of equally likely choices, as numpy's argmax in lm-evaluation-harness does", async () => {
+  // All next tokens are equally likely, so choices of one length score alike by every measure: in one row of logits, and token by token.
+  const uniform = bigramModel(Array.from({ length: 200 }, () => new Array(200).fill(0)));
+  for (const choices of [
+    ["a", "b", "c"],
+    ["ab", "cd", "ef"],
+  ]) {
+    const items = choices.map((_, answer) => ({ context: "Q:", choices, answer }));
+    const scores = await choiceLikelihood(uniform, characterTokenizer(), items, {}, ctx);
+    expect(scores.chosen).toEqual({ acc: [0, 0, 0], acc_norm: [0, 0, 0] });
+    for (const name of ["acc", "acc_norm", "acc_bytes"] as const) expect(scores[name].correct).toBe(1);
+  }
+});

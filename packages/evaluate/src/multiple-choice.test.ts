@@ -89,3 +89,14 @@ describe("multipleChoice", () => {
     });
   });
 });
+
+it("takes the first of equally likely letters, as numpy's argmax in lm-evaluation-harness does", async () => {
+  const tokenizer = characterTokenizer();
+  const after = new Array(200).fill(0);
+  for (const name of ["B", "D"]) after[tokenizer.encode(` ${name}`)[0]] = 3;
+  const model = bigramModel(Array.from({ length: 200 }, () => after));
+  const questions = [0, 1, 2, 3].map((answer) => question(`${answer}`, answer));
+  const { bySubject, correct } = await multipleChoice(model, tokenizer, questions, {}, ctx);
+  expect(bySubject["1"].correct).toBe(1);
+  expect(correct).toBe(1);
+});

@@ -157,3 +157,21 @@ it("refuses fewer samples than neighbours + 1, and rows that are not finite", as
     code: "MATRIX_NOT_POSITIVE_DEFINITE",
   });
 });
+
+it("divides by the geometric mean of two entropies, as MKA writes it", async () => {
+  // 16 samples at the points of a 4 × 4 grid, one in each of y's 16 cells; x is one of its coordinates, in 4 bins of 4 samples. So
+  // H(X) = log 4, H(Y) = log 16, and as y tells x, I = H(X): log 4 / √(log 4 · log 16) = 1/√2.
+  const grid = Array.from({ length: 16 }, (_, i) => [i >> 2, i % 4]);
+  // Steps within a bin keep ranks apart without leaving it.
+  const x = tensor(
+    Float64Array.from(grid, ([row], i) => row + i / 100),
+    [16, 1],
+  );
+  const y = tensor(
+    Float64Array.from(grid.flatMap(([row, column], i) => [row + i / 100, column + i / 100])),
+    [16, 2],
+  );
+  const options = { normalization: "geometric-entropy", binCount: 4 } as const;
+  expect(await value(x, y, options)).toBeCloseTo(Math.SQRT1_2, 12);
+  expect(await value(y, x, options)).toBeCloseTo(Math.SQRT1_2, 12);
+});

@@ -251,6 +251,21 @@ describe("what is chosen", () => {
   });
 });
 
+describe("automatic dimensions", () => {
+  it("may be as many as the maximum, where the largest gap lies behind it", async () => {
+    // Four far clusters: eigenvalues 1, 1, 1 and then a drop, which is behind the third of at most three.
+    const corners = Array.from({ length: 4 }, (_, c) => Array.from({ length: 4 }, (_, j) => 12 * +(c === j)));
+    const points = blobs(corners, 15, 0.5);
+    for (const maximumDimensions of [2, 3, 4]) {
+      const map = diffusionMap({ kernel: "gaussian", bandwidth: 20, dimensions: "auto", maximumDimensions });
+      const { coordinates, eigenvalues } = await map.fit(points, context());
+      if (maximumDimensions > 2) expect(coordinates.shape[1]).toBe(3);
+      else expect(coordinates.shape[1]).toBeLessThanOrEqual(2);
+      expect(eigenvalues?.length).toBe(coordinates.shape[1] + 2);
+    }
+  });
+});
+
 describe("what is reported and refused", () => {
   const far = blobs(
     [

@@ -41,3 +41,29 @@ it.each(["mka", "gaussian"] as const)(
     });
   },
 );
+
+it("is exact for 256 points, and at most that many", async () => {
+  // Evenly spaced points on a circle: K is circulant, so the eigenvalues of the walk are the Fourier sums of a row over its sum.
+  const size = 256;
+  const angle = (i: number) => (2 * Math.PI * i) / size;
+  const points = tensor(
+    Float64Array.from({ length: 2 * size }, (_, i) => (i % 2 ? Math.sin : Math.cos)(angle(i >> 1))),
+    [size, 2],
+  );
+  const graph = await affinityGraph(points, { kernel: "gaussian", bandwidth: 0.01, neighborCount: 1 }, ctx);
+  const row = Array.from({ length: size }, (_, j) => Math.exp(-(4 * Math.sin(angle(j) / 2) ** 2) / 0.01));
+  const sum = row.reduce((total, value) => total + value, 0);
+  const spectrum = row.map(
+    (_, k) => row.reduce((s, value, j) => s + value * Math.cos(angle(j * k)), 0) / sum,
+  );
+  const entropies = await vonNeumannEntropies(markovChain(graph.affinity, 0.5), 5, ctx);
+  entropies.forEach((entropy, index) => {
+    const powers = spectrum.map((value) => Math.abs(value) ** (index + 1));
+    const total = powers.reduce((s, power) => s + power, 0);
+    const exact = powers.reduce(
+      (s, power) => s - (power > 0 ? (power / total) * Math.log(power / total) : 0),
+      0,
+    );
+    expect(entropy).toBeCloseTo(exact, 9);
+  });
+});

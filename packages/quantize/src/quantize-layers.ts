@@ -1,4 +1,4 @@
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, quantizedModules } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   type BlockView,
@@ -26,7 +26,7 @@ import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import { resolveGroupSize } from "./grid.js";
 import { modulePattern } from "./module-pattern.js";
-import { quantizedModules, readQuantizedModule } from "./quantized-modules.js";
+import { readQuantizedModule } from "./quantized-modules.js";
 import type { QuantizationScheme } from "./scheme.js";
 
 /** Another quantizer, or none, for some modules. */

@@ -5,6 +5,7 @@ import {
   type Checkpoint,
   keepLayers,
   openCheckpoint,
+  quantizedModules,
   randomTensors,
   writeCheckpoint,
 } from "@layerfold/checkpoint";
@@ -25,7 +26,6 @@ import {
   logCsv,
   type QuantizedFormat,
   quantizeCheckpoint,
-  quantizedModules,
   quantizedWeights,
   quantizeLayers,
   readActivationScales,
