@@ -48,7 +48,9 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
     const lossOf = async (beside: { answers?: typeof answers; recallWeight?: number }) => {
       const sources = { checkpoint, comparison, calibration, pooling: parsePooling("last"), ...beside };
       const { evidence, close } = await gatherEvidence(greedyPerplexity(), sources, run);
-      return evidence.evaluate!(dense).finally(close);
+      return evidence.evaluate!([dense])
+        .then(([loss]) => loss)
+        .finally(close);
     };
     expect(mean(recalled)).toBeLessThan(mean(all) - 0.1);
     expect(await lossOf({})).toBeCloseTo(mean(all), 5);
@@ -83,11 +85,21 @@ it("a group folded alone costs what the plan costs that folds nothing else", asy
     };
     const judge: Planner = { ...bestPartition(), needs: ["evaluateFolded", "evaluateRepaired"] };
     const { evidence, close } = await gatherEvidence(judge, sources, run);
-    const dense = await evidence.evaluateFolded!([]);
     const kept = [...Array(16).keys()].filter((layer) => layer !== 10);
-    const alone = await evidence.evaluateFolded!([9, 10]);
+    const plan = dropPlan(16, kept);
+    // Several questions at once are answered as one after the other.
+    const [[dense, alone], [repaired], [later, again]] = await Promise.all([
+      evidence.evaluateFolded!([[], [9, 10]]),
+      evidence.evaluateRepaired!([plan]),
+      evidence.evaluateFolded!([
+        [11, 12],
+        [9, 10],
+      ]),
+    ]);
+    expect(again).toBe(alone);
+    expect(await evidence.evaluateFolded!([[11, 12]])).toEqual([later]);
     expect(alone).toBeGreaterThan(dense);
-    expect(alone).toBeCloseTo(await evidence.evaluateRepaired!(dropPlan(16, kept)), 6);
+    expect(alone).toBeCloseTo(repaired, 6);
     await close();
   } finally {
     await checkpoint.close();

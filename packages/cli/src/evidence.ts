@@ -16,6 +16,7 @@ import {
   type Repair,
   type RunContext,
   type TokenBatch,
+  throwIfAborted,
 } from "@layerfold/core";
 import { countTargets, klToDense, rememberedLogits } from "@layerfold/evaluate";
 import { openRunner, runnerLanguageModel } from "@layerfold/graph";
@@ -155,12 +156,26 @@ export async function gatherEvidence(
   const { known = (_, make) => make() } = sources;
   /** A greedy planner that is asked for 12 layers and then for 10 walks the same way twice. */
   const remembered = <In, Out>(name: string, measure: (asked: In) => Promise<Out>) => {
-    const asked = new Map<string, Promise<Out>>();
-    return (of: In) => {
-      const key = JSON.stringify(of);
-      const value = asked.get(key) ?? known(["evidence", name, of], () => measure(of));
-      asked.set(key, value);
-      return value;
+    const answers = new Map<string, Out>();
+    // One at a time, lists too: what measures keeps the streams of the last question for the next.
+    let last: Promise<unknown> = Promise.resolve();
+    return (asked: readonly In[]): Promise<readonly Out[]> => {
+      const answered = last.then(async () => {
+        const keys = asked.map((of) => JSON.stringify(of));
+        for (const [i, key] of keys.entries()) {
+          throwIfAborted(run.ctx.signal);
+          if (!answers.has(key)) {
+            answers.set(key, await known(["evidence", name, asked[i]], () => measure(asked[i])));
+          }
+          if (asked.length > 1) {
+            const [done, total] = [i + 1, asked.length];
+            run.ctx.report?.({ type: "progress", stage: "trials", done, total, unit: "trials" });
+          }
+        }
+        return keys.map((key) => answers.get(key)!);
+      });
+      last = answered.catch(() => undefined);
+      return answered;
     };
   };
   const evidence: Evidence = {

@@ -38,7 +38,7 @@ export {
   type PlanGroup,
   parsePlan,
 } from "./plan.js";
-export { definePlanner, type Evidence, type Planner } from "./planner.js";
+export { definePlanner, type Evidence, type EvidenceKind, type Planner } from "./planner.js";
 export {
   definePlugin,
   type Plugin,

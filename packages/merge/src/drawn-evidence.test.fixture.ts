@@ -25,3 +25,10 @@ export function drawnEvidence(layerCount: number, seed: number): Evidence {
     compatible: () => true,
   };
 }
+
+/** Answers a list of questions by answering each. */
+export function each<In, Out>(
+  answer: (asked: In) => Promise<Out>,
+): (asked: readonly In[]) => Promise<readonly Out[]> {
+  return (asked) => Promise.all(asked.map(answer));
+}

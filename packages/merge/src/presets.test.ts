@@ -4,7 +4,7 @@ import type { Evidence, Planner, PluginFactory } from "@layerfold/core";
 import { openDecoder, openRunner } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { expect, it } from "vitest";
-import { drawnEvidence } from "./drawn-evidence.test.fixture.js";
+import { drawnEvidence, each } from "./drawn-evidence.test.fixture.js";
 import * as merge from "./index.js";
 import { preset, presetIds, presets } from "./presets.js";
 import { ctx, llama, opened, tokenBatches, withModel } from "./tiny-models.test.fixture.js";
@@ -12,10 +12,10 @@ import { ctx, llama, opened, tokenBatches, withModel } from "./tiny-models.test.
 /** Evidence in which every value is drawn, and every trial's. */
 function drawnTrials(layerCount: number): Evidence {
   const rng = seededRng(12);
-  const drawn = async () => rng.uniform();
+  const drawn = each(async () => rng.uniform());
   return {
     ...drawnEvidence(layerCount, 11),
-    remeasure: async (plan) => drawnEvidence(plan.groups.length, 13).similarity!,
+    remeasure: each(async (plan) => drawnEvidence(plan.groups.length, 13).similarity!),
     evaluate: drawn,
     evaluateRepaired: drawn,
     evaluateFolded: drawn,

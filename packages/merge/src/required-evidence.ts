@@ -85,7 +85,7 @@ export function requireJudge(
   evidence: Evidence,
   judge: Judge,
   planner: string,
-): (plan: MergePlan) => Promise<number> {
+): (plans: readonly MergePlan[]) => Promise<readonly number[]> {
   const found = evidence[judges[judge]];
   if (found) return found;
   const repaired = judge === "repaired-loss" ? " with a repair" : "";
@@ -96,7 +96,7 @@ export function requireJudge(
 export function requireFoldedLoss(
   { evaluateFolded }: Evidence,
   planner: string,
-): (layers: readonly number[]) => Promise<number> {
+): NonNullable<Evidence["evaluateFolded"]> {
   if (evaluateFolded) return evaluateFolded;
   throw missing(planner, "to try folds with a repair on a calibration text");
 }
@@ -105,7 +105,7 @@ export function requireFoldedLoss(
 export function requireOutputCosine(
   { compareOutputs }: Evidence,
   planner: string,
-): (plan: MergePlan) => Promise<number> {
+): NonNullable<Evidence["compareOutputs"]> {
   if (compareOutputs) return compareOutputs;
   throw missing(planner, "to try merges on a calibration text");
 }

@@ -1,4 +1,4 @@
-import { definePlanner, dropPlan, LayerfoldError, throwIfAborted, z } from "@layerfold/core";
+import { definePlanner, dropPlan, LayerfoldError, z } from "@layerfold/core";
 import { checkTarget, requireFoldedLoss } from "../required-evidence.js";
 
 /**
@@ -43,23 +43,22 @@ export const bestPartition = definePlanner({
           message: `best-partition: ${targetLayerCount} of ${layerCount} layers cannot be left in groups of ${largestGroup}, so up to ${limit} fold into one`,
         });
       }
-      /** costs.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
-      const costs = new Map<number, number[]>();
-      const dense = await evaluate([]);
-      const progress = (done: number) =>
-        ctx.report?.({ type: "progress", stage: "plan", done, total: foldable, unit: "layers" });
-      progress(0);
       // Front to back, so that an evaluator that remembers the streams before the last group runs each layer once.
+      const groups: number[][] = [];
       for (let first = firstLayer; first < layerCount; first++) {
-        const row = [Number.POSITIVE_INFINITY, 0];
         for (let size = 2; size <= limit && first + size <= layerCount; size++) {
           if (!compatible(first, first + size - 1)) break;
-          throwIfAborted(ctx.signal);
-          row[size] = (await evaluate(Array.from({ length: size }, (_, i) => first + i))) - dense;
+          groups.push(Array.from({ length: size }, (_, i) => first + i));
         }
-        costs.set(first, row);
-        progress(first + 1 - firstLayer);
       }
+      const [dense, ...losses] = await evaluate([[], ...groups]);
+      /** costs.get(first)[n]: what folding the n layers from `first` on costs; a layer alone costs nothing. */
+      const costs = new Map<number, number[]>();
+      for (let first = firstLayer; first < layerCount; first++)
+        costs.set(first, [Number.POSITIVE_INFINITY, 0]);
+      groups.forEach(([first, ...rest], i) => {
+        costs.get(first)![1 + rest.length] = losses[i] - dense;
+      });
       const described = describeCosts(costs);
       if (described) {
         ctx.report?.({

@@ -54,11 +54,14 @@ export const evolutionary = definePlanner({
           allLayers.filter((layer) => !dropped.includes(layer)),
         );
       const losses = new Map<string, number>();
-      const lossOf = async (dropped: readonly number[]) => {
-        const key = dropped.join();
-        const known = losses.get(key) ?? (await evaluate(planOf(dropped)));
-        losses.set(key, known);
-        return known;
+      const lossesOf = async (asked: readonly (readonly number[])[]) => {
+        const unknown = new Map(asked.map((dropped) => [dropped.join(), dropped]));
+        for (const key of losses.keys()) unknown.delete(key);
+        const found = unknown.size > 0 ? await evaluate([...unknown.values()].map(planOf)) : [];
+        [...unknown.keys()].forEach((key, i) => {
+          losses.set(key, found[i]);
+        });
+        return asked.map((dropped) => losses.get(dropped.join())!);
       };
       const starts: number[][] = [];
       for (const largestGroup of greedyStarts) {
@@ -76,17 +79,16 @@ export const evolutionary = definePlanner({
       }
       let parent = starts[0];
       let best = Number.POSITIVE_INFINITY;
-      for (const start of starts) {
-        const loss = await lossOf(start);
-        if (loss < best) [parent, best] = [start, loss];
-      }
+      const choose = async (candidates: readonly number[][]) => {
+        throwIfAborted(ctx.signal);
+        const found = await lossesOf(candidates);
+        candidates.forEach((candidate, i) => {
+          if (found[i] < best) [parent, best] = [candidate, found[i]];
+        });
+      };
+      await choose(starts);
       for (let generation = 0; generation < generations; generation++) {
-        const brood = Array.from({ length: children }, () => mutated(parent, layerCount, firstLayer, rng));
-        for (const child of brood) {
-          throwIfAborted(ctx.signal);
-          const loss = await lossOf(child);
-          if (loss < best) [parent, best] = [child, loss];
-        }
+        await choose(Array.from({ length: children }, () => mutated(parent, layerCount, firstLayer, rng)));
         ctx.report?.({
           type: "progress",
           stage: "plan",

@@ -85,7 +85,7 @@ export async function foldPairs(
     if (groups.length === targetLayerCount) return plan;
     similarity = pooled(similarity, at);
     if (remeasure) {
-      const measured = await remeasure(plan);
+      const [measured] = await remeasure([plan]);
       checkSimilarity(measured, groups.length, "the similarity matrix of the merged model");
       similarity = withRow(similarity, measured, at);
     }

@@ -44,11 +44,11 @@ export const greedyHalves = definePlanner({
           where: "planner greedy-halves, option firstLayer",
         });
       }
-      const lossWithout = (half: number) =>
-        evaluate(planOf(layerCount, new Set([...speaking].filter((h) => h !== half))));
-      const leastMissed = greedyRounds(candidateCount, () => evaluate(planOf(layerCount, speaking)), ctx);
+      const without = (half: number) => planOf(layerCount, new Set([...speaking].filter((h) => h !== half)));
+      const whole = async () => (await evaluate([planOf(layerCount, speaking)]))[0];
+      const leastMissed = greedyRounds(candidateCount, whole, ctx);
       for (let done = 1; done <= count; done++) {
-        speaking.delete(await leastMissed(free(), lossWithout));
+        speaking.delete(await leastMissed(free(), (halves) => evaluate(halves.map(without))));
         ctx.report?.({ type: "progress", stage: "plan", done, total: count, unit: "halves" });
       }
       return planOf(layerCount, speaking);

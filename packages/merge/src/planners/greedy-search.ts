@@ -34,7 +34,7 @@ export interface GreedyOptions {
  */
 export async function greedySearch(
   planner: string,
-  evaluate: (plan: MergePlan) => Promise<number>,
+  evaluate: (plans: readonly MergePlan[]) => Promise<readonly number[]>,
   { firstLayer, candidateCount, largestGroup }: GreedyOptions,
   evidence: Evidence,
   targetLayerCount: number,
@@ -50,7 +50,8 @@ export async function greedySearch(
     );
   let limit = largestGroup === 0 ? layerCount : largestGroup;
   const fits = (layer: number) => without(layer).groups.every((group) => group.layers.length <= limit);
-  const leastMissed = greedyRounds(candidateCount, () => evaluate(dropPlan(layerCount, kept)), ctx);
+  const whole = async () => (await evaluate([dropPlan(layerCount, kept)]))[0];
+  const leastMissed = greedyRounds(candidateCount, whole, ctx);
   while (kept.length > targetLayerCount) {
     const free = kept.filter((layer) => layer >= firstLayer);
     if (free.length === 0) {
@@ -69,8 +70,7 @@ export async function greedySearch(
         message: `${planner}: ${kept.length - 1} of ${layerCount} layers cannot be left in groups of ${limit - 1}, so up to ${limit} fold into one`,
       });
     }
-    const lossWithout = (layer: number) => evaluate(without(layer));
-    const gone = await leastMissed(free.filter(fits), lossWithout);
+    const gone = await leastMissed(free.filter(fits), (layers) => evaluate(layers.map(without)));
     kept = kept.filter((layer) => layer !== gone);
     ctx.report?.({
       type: "progress",
@@ -100,17 +100,19 @@ export function greedyRounds(count: number, whole: () => Promise<number>, ctx: R
   let current: number | undefined;
   return async (
     candidates: readonly number[],
-    lossWithout: (candidate: number) => Promise<number>,
+    lossesWithout: (candidates: readonly number[]) => Promise<readonly number[]>,
   ): Promise<number> => {
     const before = current ?? (count > 0 ? await whole() : 0);
     const lazy = count > 0 && rises.size > 0;
     // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
     const order = lazy ? [...candidates].sort((a, b) => last(a) - last(b)).slice(0, count) : candidates;
+    throwIfAborted(ctx.signal);
+    const all = lazy ? undefined : await lossesWithout(order);
     let least: { candidate: number; loss: number } | undefined;
-    for (const candidate of order) {
+    for (const [index, candidate] of order.entries()) {
       if (lazy && least && least.loss - before <= last(candidate)) break;
       throwIfAborted(ctx.signal);
-      const found = await lossWithout(candidate);
+      const found = all ? all[index] : (await lossesWithout([candidate]))[0];
       const loss = Number.isNaN(found) ? Number.POSITIVE_INFINITY : found;
       rises.set(candidate, loss - before);
       const better = !least || loss < least.loss || (loss === least.loss && candidate > least.candidate);

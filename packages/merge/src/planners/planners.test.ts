@@ -11,7 +11,7 @@ import {
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { drawnEvidence } from "../drawn-evidence.test.fixture.js";
+import { drawnEvidence, each } from "../drawn-evidence.test.fixture.js";
 import { bestAdjacentPair } from "./best-adjacent-pair.js";
 import { bestPartition } from "./best-partition.js";
 import { contiguousBlock } from "./contiguous-block.js";
@@ -120,11 +120,11 @@ describe("best-adjacent-pair", () => {
       [0, 0.1, 1, 0.2],
       [0, 0, 0.2, 1],
     ];
-    const remeasure = async (plan: MergePlan) => {
+    const remeasure = each(async (plan: MergePlan) => {
       asked.push(plan);
       // On the merged model the folded layer turns out to be like layer 2.
       return tensor(Float64Array.from([1, 0.7, 0, 0.7, 1, 0.2, 0, 0.2, 1]), [3, 3]);
-    };
+    });
     const plan = await bestAdjacentPair().plan(evidenceOf(rows, { remeasure }), 2, context());
     expect(asked.map((p) => p.groups.length)).toEqual([3]);
     expect(plan.groups.map((g) => g.layers)).toEqual([[0, 1, 2], [3]]);
@@ -190,10 +190,10 @@ describe("best-partition", () => {
   const evidence = (seams: readonly number[], asked: (readonly number[])[] = []): Evidence => ({
     layerCount: seams.length + 1,
     compatible: () => true,
-    evaluateFolded: async (layers) => {
+    evaluateFolded: each(async (layers) => {
       asked.push(layers);
       return 2 + layers.slice(1).reduce((sum, layer) => sum + seams[layer - 1], 0) ** 1.5;
-    },
+    }),
   });
 
   it("takes the pairs that cost least together, though the cheapest of all is not among them", async () => {
@@ -218,7 +218,7 @@ describe("best-partition", () => {
         const planner = bestPartition({ largestGroup: layerCount });
         const costOf = async (plan: MergePlan) => {
           let sum = 0;
-          for (const { layers } of plan.groups) sum += (await given.evaluateFolded!(layers)) - 2;
+          for (const { layers } of plan.groups) sum += (await given.evaluateFolded!([layers]))[0] - 2;
           return sum;
         };
         const found = await planner.plan(given, target, context());
@@ -330,10 +330,10 @@ describe("greedy-perplexity", () => {
   const evidence = (asked: MergePlan[] = []): Evidence => ({
     layerCount: 6,
     compatible: () => true,
-    evaluate: async (plan) => {
+    evaluate: each(async (plan) => {
       asked.push(plan);
       return loss(plan);
-    },
+    }),
   });
 
   it("drops the layer that is missed least, given those that went before", async () => {
@@ -357,11 +357,11 @@ describe("greedy-perplexity", () => {
         const of = (which: keyof typeof asked): Evidence => ({
           layerCount: cost.length,
           compatible: () => true,
-          evaluate: async ({ groups }) => {
+          evaluate: each(async ({ groups }) => {
             asked[which]++;
             const kept = new Set(groups.map(keptLayer));
             return cost.reduce((sum, c, layer) => sum + (kept.has(layer) ? 0 : c), 0) ** 2;
-          },
+          }),
         });
         const target = cost.length - gone;
         const lazy = await greedyPerplexity({ candidateCount: 99 }).plan(of("lazy"), target, context());
@@ -375,8 +375,9 @@ describe("greedy-perplexity", () => {
   it("never takes a plan whose loss is not a number for the best", async () => {
     const broken: Evidence = {
       ...evidence(),
-      evaluate: async (plan) =>
+      evaluate: each(async (plan) =>
         plan.groups.some(({ layers }) => layers.length > 1 && layers[0] === 0) ? Number.NaN : loss(plan),
+      ),
     };
     expect(await greedyPerplexity().plan(broken, 5, context())).toEqual(dropPlan(6, [0, 1, 2, 4, 5]));
   });
@@ -409,8 +410,8 @@ it("greedy-kl goes by the divergence, not by the loss", async () => {
   const evidence: Evidence = {
     layerCount: 4,
     compatible: () => true,
-    evaluate: async () => expect.unreachable("asked for the loss"),
-    evaluateDivergence: async (plan) => (plan.groups.some((group) => keptLayer(group) === 2) ? 1 : 0),
+    evaluate: each(async () => expect.unreachable("asked for the loss")),
+    evaluateDivergence: each(async (plan) => (plan.groups.some((group) => keptLayer(group) === 2) ? 1 : 0)),
   };
   expect(greedyKl().needs).toEqual(["evaluateDivergence"]);
   expect(await greedyKl().plan(evidence, 3, context())).toEqual(dropPlan(4, [0, 1, 3]));
@@ -431,10 +432,10 @@ describe("evolutionary", () => {
   const evidence = (asked: MergePlan[] = []): Evidence => ({
     layerCount: 8,
     compatible: () => true,
-    evaluate: async (plan) => {
+    evaluate: each(async (plan) => {
       asked.push(plan);
       return loss(plan);
-    },
+    }),
   });
 
   it("finds a pair that a greedy search misses", async () => {
@@ -459,11 +460,11 @@ describe("evolutionary", () => {
     const repaired: MergePlan[] = [];
     const both: Evidence = {
       ...evidence(),
-      evaluateRepaired: async (plan) => {
+      evaluateRepaired: each(async (plan) => {
         repaired.push(plan);
         const gone = (layer: number) => !plan.groups.some((group) => keptLayer(group) === layer);
         return 2 - [1, 2].filter(gone).length;
-      },
+      }),
     };
     const planner = evolutionary({ judge: "repaired-loss", greedyStarts: [1, 0, 2], generations: 20 });
     expect(planner.needs).toEqual(["evaluate", "evaluateRepaired"]);
@@ -497,7 +498,7 @@ describe("greedy-halves", () => {
   const evidenceOfCosts = (costs: readonly number[]): Evidence => ({
     layerCount: costs.length / 2,
     compatible: () => true,
-    evaluate: async (plan) => silentHalves(plan).reduce((sum, half) => sum + costs[half], 0),
+    evaluate: each(async (plan) => silentHalves(plan).reduce((sum, half) => sum + costs[half], 0)),
   });
   const planFor = async (costs: readonly number[], target: number, options = {}) =>
     greedyHalves({ judge: "loss", ...options }).plan(evidenceOfCosts(costs), target, context());
@@ -557,8 +558,9 @@ describe("threshold-walk", () => {
   const evidence: Evidence = {
     layerCount: 6,
     compatible: () => true,
-    compareOutputs: async ({ groups }) =>
+    compareOutputs: each(async ({ groups }) =>
       groups.some(({ layers }) => layers.includes(3) && layers.includes(4)) ? 0.1 : 0.9,
+    ),
   };
   const groupsOf = async (options: Parameters<typeof thresholdWalk>[0], of = evidence, target = 4) =>
     (await thresholdWalk(options).plan(of, target, context())).groups.map(({ layers }) => layers);
@@ -587,7 +589,7 @@ describe("threshold-walk", () => {
         const drawn: Evidence = {
           layerCount,
           compatible: () => true,
-          compareOutputs: async () => rng.uniform(),
+          compareOutputs: each(async () => rng.uniform()),
         };
         const target = Math.max(1, layerCount - 1);
         const groups = await groupsOf({ firstLayer: 0, interval: 1 }, drawn, target);

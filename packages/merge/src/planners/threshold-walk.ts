@@ -40,7 +40,7 @@ export const thresholdWalk = definePlanner({
         const threshold = 1 - step * options.thresholdStep;
         const accepts = async (groups: Groups) => {
           const fits = groups.every((group) => compatible(group[0], group[group.length - 1]));
-          return fits && (await compare(planOf(layerCount, groups))) > threshold;
+          return fits && (await compare([planOf(layerCount, groups)]))[0] > threshold;
         };
         const groups = await walk(layerCount, targetLayerCount, options, accepts, ctx);
         fewest = Math.min(fewest, groups.length);

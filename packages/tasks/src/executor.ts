@@ -1,0 +1,19 @@
+import type { RunContext } from "@layerfold/core";
+import type { Task } from "./task.js";
+import type { TaskStore } from "./task-store.js";
+
+/** Decides where tasks run. */
+export interface Executor {
+  /**
+   * Runs tasks and what they depend on, each once, those that the store has not at all.
+   * @returns their values, in order
+   * @throws the first error of a task; what others finish meanwhile is kept
+   */
+  run<T>(tasks: readonly Task<T>[], store: TaskStore, ctx: ExecutionContext): Promise<T[]>;
+}
+
+/** What tasks are run with. */
+export interface ExecutionContext extends Pick<RunContext, "engine" | "signal" | "report"> {
+  /** Told of every task once it is there. */
+  readonly settled?: (task: Task, how: "made" | "found") => void;
+}

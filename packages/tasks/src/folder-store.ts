@@ -1,0 +1,229 @@
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join, relative, resolve, sep } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { LayerfoldError } from "@layerfold/core";
+import { folderLeases, type LeaseOptions } from "./lease.js";
+import { syncFile, syncFolder } from "./sync.js";
+import type { Artefact, Task } from "./task.js";
+import type { ArtefactFile, ArtefactRecord, Made, TaskStore } from "./task-store.js";
+
+/** Of the folder's layout; another one is another store. */
+const layout = 1;
+const markFile = "layerfold-store.json";
+const recordFile = "artefact.json";
+
+/** Larger files are hashed again only where size or time of change are no longer those that were noted. */
+const alwaysHashed = 2 ** 26;
+
+/**
+ * A store in a folder:
+ *
+ * ```
+ * layerfold-store.json         that it is one
+ * artefacts/KIND/DIGEST/       artefact.json, and the value: JSON, safetensors or a folder
+ * leases/                      who is making what
+ * scratch/DIGEST/              what a task is working on, or was when it was killed
+ * temporary/                   what is being written
+ * ```
+ *
+ * A value is written to a name under `temporary` that no other process can have, synced to disk, and renamed: an artefact that is there is whole.
+ *
+ * @throws STORE_FOREIGN for a folder that holds something else, or a store of another layout
+ */
+export async function folderStore(folder: string, options: LeaseOptions = {}): Promise<TaskStore> {
+  const root = resolve(folder);
+  await begin(root);
+  const leases = folderLeases(join(root, "leases"), options);
+  const placeOf = ({ kind, digest }: Pick<Task, "kind" | "digest">) => join(root, "artefacts", kind, digest);
+
+  /** Takes a folder away under another name first, so that no reader sees half of it go. */
+  const discard = async (path: string) => {
+    const aside = await temporary(root);
+    await rename(path, join(aside, "discarded")).catch(ignoreMissing);
+    await rm(aside, { recursive: true, force: true });
+  };
+
+  const find: TaskStore["find"] = async (task, report) => {
+    const path = placeOf(task);
+    const text = await readFile(join(path, recordFile), "utf8").catch(ignoreMissing);
+    if (text === undefined) return undefined;
+    const damage = await damageOf(path, text);
+    if (typeof damage !== "string") return artefactOf(task, path, damage);
+    report?.({
+      type: "diagnostic",
+      severity: "warning",
+      code: "ARTEFACT_DAMAGED",
+      message: `${path} no longer has the bytes that were written (${damage}); it is made again`,
+    });
+    await discard(path);
+    return undefined;
+  };
+
+  return {
+    find,
+    async put<T>(task: Task<T>, made: Made<T>) {
+      const aside = await temporary(root);
+      try {
+        const written = join(aside, "artefact");
+        await mkdir(written);
+        await task.codec.write(made.value, join(written, task.codec.name));
+        const record = await recordOf(task, made, written);
+        await writeFile(join(written, recordFile), `${JSON.stringify(record, null, 2)}\n`);
+        await syncFile(join(written, recordFile));
+        await syncFolder(written);
+        const place = placeOf(task);
+        await mkdir(join(place, ".."), { recursive: true });
+        await rename(written, place).catch((error) => {
+          // Another process was quicker.
+          if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+        });
+        await syncFolder(join(place, ".."));
+        await rm(join(root, "scratch", task.digest), { recursive: true, force: true });
+        return artefactOf(task, place, record);
+      } finally {
+        await rm(aside, { recursive: true, force: true });
+      }
+    },
+    lease: leases,
+    async scratch({ digest }) {
+      const path = join(root, "scratch", digest);
+      await mkdir(path, { recursive: true });
+      return path;
+    },
+    async *list() {
+      const artefacts = join(root, "artefacts");
+      for (const kind of await readdir(artefacts).catch(() => [])) {
+        for await (const { name } of await opendir(join(artefacts, kind))) {
+          const text = await readFile(join(artefacts, kind, name, recordFile), "utf8").catch(ignoreMissing);
+          const record = text === undefined ? undefined : parseRecord(text);
+          if (record) yield record;
+        }
+      }
+    },
+    remove: (record) => discard(placeOf(record)),
+  };
+}
+
+async function begin(root: string): Promise<void> {
+  await mkdir(root, { recursive: true });
+  const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
+  if (text === undefined) {
+    const names = (await readdir(root)).filter((name) => !name.startsWith("."));
+    if (names.length > 0) {
+      throw new LayerfoldError("STORE_FOREIGN", "the folder for finished work holds something else", {
+        wanted: "an empty folder, or one of layerfold's",
+        got: names.slice(0, 3).join(", "),
+        where: root,
+      });
+    }
+    const file = join(root, `.${markFile}.${randomUUID()}`);
+    await writeFile(file, `${JSON.stringify({ layout })}\n`);
+    await syncFile(file);
+    await rename(file, join(root, markFile));
+    await syncFolder(root);
+    return;
+  }
+  const found = parseRecord(text) as { layout?: unknown } | undefined;
+  if (found?.layout === layout) return;
+  throw new LayerfoldError("STORE_FOREIGN", "the folder for finished work is of another version", {
+    wanted: `layout ${layout}`,
+    got: `${found?.layout}`,
+    where: root,
+  });
+}
+
+/** A new folder that no other process or host can have. */
+async function temporary(root: string): Promise<string> {
+  const path = join(root, "temporary", `${hostname()}-${process.pid}-${randomUUID()}`);
+  await mkdir(path, { recursive: true });
+  return path;
+}
+
+function artefactOf<T>(
+  { digest, codec }: Pick<Task<T>, "digest" | "codec">,
+  path: string,
+  { diagnostics }: Pick<ArtefactRecord, "diagnostics">,
+): Artefact<T> {
+  const value = join(path, codec.name);
+  return { digest, path: value, diagnostics, read: () => codec.read(value) };
+}
+
+async function recordOf(
+  { digest, kind, parameters, inputs, code, codec }: Task,
+  { diagnostics, seconds }: Made<unknown>,
+  written: string,
+): Promise<ArtefactRecord & { readonly noted: Readonly<Record<string, number>> }> {
+  const files: Record<string, ArtefactFile> = {};
+  /** When each was last changed, milliseconds since 1970. */
+  const noted: Record<string, number> = {};
+  for (const file of await filesUnder(join(written, codec.name))) {
+    await syncFile(file);
+    const name = relative(written, file).split(sep).join("/");
+    const { size, mtimeMs } = await stat(file);
+    files[name] = { bytes: size, sha256: await sha256(file) };
+    noted[name] = mtimeMs;
+  }
+  const digests = Object.entries(inputs).flatMap(([name, input]) => (input ? [[name, input.digest]] : []));
+  return {
+    digest,
+    kind,
+    parameters,
+    inputs: Object.fromEntries(digests),
+    code,
+    value: codec.name,
+    files,
+    noted,
+    diagnostics,
+    seconds,
+  };
+}
+
+/** Every file at or below a path. Folders on the way are synced. */
+async function filesUnder(path: string): Promise<string[]> {
+  if (!(await stat(path)).isDirectory()) return [path];
+  const files: string[] = [];
+  for (const name of (await readdir(path)).sort()) files.push(...(await filesUnder(join(path, name))));
+  await syncFolder(path);
+  return files;
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  await pipeline(createReadStream(file), hash);
+  return hash.digest("hex");
+}
+
+/** @returns what is wrong with an artefact, or its record */
+async function damageOf(path: string, text: string): Promise<string | ArtefactRecord> {
+  const record = parseRecord(text) as
+    | (ArtefactRecord & { readonly noted?: Readonly<Record<string, number>> })
+    | undefined;
+  if (typeof record?.files !== "object" || !Array.isArray(record.diagnostics)) {
+    return `${recordFile} cannot be read`;
+  }
+  for (const [name, { bytes, sha256: wanted }] of Object.entries(record.files)) {
+    const file = join(path, name);
+    const found = await stat(file).catch(ignoreMissing);
+    if (!found) return `${name} is gone`;
+    if (found.size !== bytes) return `${name} has ${found.size} bytes, not ${bytes}`;
+    const untouched = found.mtimeMs === record.noted?.[name];
+    if (untouched && bytes > alwaysHashed) continue;
+    if ((await sha256(file)) !== wanted) return `${name} has another checksum`;
+  }
+  return record;
+}
+
+function parseRecord(text: string): ArtefactRecord | undefined {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
+}

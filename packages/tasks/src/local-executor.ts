@@ -1,0 +1,193 @@
+import { availableParallelism, totalmem } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Diagnostic, throwIfAborted } from "@layerfold/core";
+import type { ExecutionContext, Executor } from "./executor.js";
+import { type Held, resourcePool } from "./resource-pool.js";
+import { sharedResources } from "./shared-resources.js";
+import { type Artefact, isTask, type Resources, type Task, type TaskContext } from "./task.js";
+import type { TaskStore } from "./task-store.js";
+
+export interface LocalExecutorOptions {
+  /** What tasks that run side by side may take together; default: all cores, and three quarters of the memory. */
+  readonly resources?: Partial<Resources>;
+  /** How often one looks whether another process has finished a task, at most. */
+  readonly pollSeconds?: number;
+}
+
+/** An executor that closes what its tasks share. */
+export interface LocalExecutor extends Executor {
+  close(): Promise<void>;
+}
+
+/** A task on its way in this process. */
+interface UnderWay {
+  readonly artefact: Promise<Artefact>;
+  /** Settled once it has its place in line, or is done. */
+  readonly inLine: Promise<void>;
+}
+
+interface Begun extends ExecutionContext {
+  /** Aborted once a task has failed: what runs is finished, since it will be kept, and nothing else begins. */
+  readonly begin: AbortSignal;
+  /** Says that a task has failed, before what it held goes to the next. */
+  fail(error: unknown): void;
+}
+
+/**
+ * Runs tasks in this process, independent ones side by side as far as their resources allow; one that needs more than there is runs alone. A
+ * task that another process is making is waited for, and taken over should that process die.
+ */
+export function localExecutor(options: LocalExecutorOptions = {}): LocalExecutor {
+  const {
+    threads = availableParallelism(),
+    // Not a promise that so much is free, but most of what is large lies in files that are mapped.
+    bytes = totalmem() * 0.75,
+  } = options.resources ?? {};
+  const pool = resourcePool({ threads, bytes });
+  const shared = sharedResources();
+  /** Tasks that are on their way in this process. */
+  const running = new WeakMap<TaskStore, Map<string, UnderWay>>();
+
+  /** Sets a task on its way, unless it is. */
+  function start(task: Task, store: TaskStore, ctx: Begun): UnderWay {
+    const byDigest = running.get(store) ?? new Map<string, UnderWay>();
+    running.set(store, byDigest);
+    const before = byDigest.get(task.digest);
+    if (before) return before;
+    let queued = () => {};
+    const inLine = new Promise<void>((resolve) => {
+      queued = resolve;
+    });
+    const artefact = foundOrMade(task, store, ctx, queued).finally(() => {
+      byDigest.delete(task.digest);
+      queued();
+    });
+    const underWay = { artefact, inLine };
+    byDigest.set(task.digest, underWay);
+    return underWay;
+  }
+
+  async function foundOrMade<T>(
+    task: Task<T>,
+    store: TaskStore,
+    ctx: Begun,
+    queued: () => void,
+  ): Promise<Artefact<T>> {
+    const found = await findTold(task, store, ctx);
+    if (found) return found;
+    const inputs = new Map<string, Artefact>();
+    const needed = Object.entries(task.inputs).map(async ([name, input]) => {
+      if (input) inputs.set(name, isTask(input) ? await start(input, store, ctx).artefact : input);
+    });
+    // What it waits for stands in line in its stead.
+    if (Object.values(task.inputs).some((input) => input && isTask(input))) queued();
+    await Promise.all(needed);
+    for (let waited = 0; ; waited++) {
+      const acquired = pool.acquire(task.resources, ctx.begin);
+      queued();
+      const held = await acquired;
+      try {
+        // Not before its turn: another process may meanwhile do what waits in line here.
+        const lease = await store.lease(task.digest);
+        if (lease) {
+          try {
+            // The one that had the lease before may have finished in between.
+            return (await findTold(task, store, ctx)) ?? (await made(task, inputs, held, store, ctx));
+          } finally {
+            await lease.release();
+          }
+        }
+      } finally {
+        held.release();
+      }
+      if (waited === 0) {
+        ctx.report?.({
+          type: "diagnostic",
+          severity: "info",
+          code: "TASK_AWAITED",
+          message: `another process is at ${task.kind} ${task.digest.slice(0, 12)}: its result is waited for`,
+        });
+      }
+      const seconds = Math.min(options.pollSeconds ?? 2, 0.05 * 2 ** Math.min(waited, 10));
+      await sleep(seconds * 1000, undefined, { signal: ctx.begin }).catch(() => throwIfAborted(ctx.begin));
+      const elsewhere = await findTold(task, store, ctx);
+      if (elsewhere) return elsewhere;
+    }
+  }
+
+  async function findTold<T>(
+    task: Task<T>,
+    store: TaskStore,
+    ctx: ExecutionContext,
+  ): Promise<Artefact<T> | undefined> {
+    const found = await store.find(task, ctx.report);
+    if (!found) return undefined;
+    for (const diagnostic of found.diagnostics) ctx.report?.(diagnostic);
+    ctx.settled?.(task, "found");
+    return found;
+  }
+
+  async function made<T>(
+    task: Task<T>,
+    inputs: ReadonlyMap<string, Artefact>,
+    held: Held,
+    store: TaskStore,
+    ctx: Begun,
+  ): Promise<Artefact<T>> {
+    const resources = shared.scope();
+    const diagnostics: Diagnostic[] = [];
+    const taskContext: TaskContext = {
+      engine: ctx.engine,
+      signal: ctx.signal,
+      report(event) {
+        if (event.type === "diagnostic") diagnostics.push(event);
+        ctx.report?.(event);
+      },
+      scratch: () => store.scratch(task),
+      shared: resources.use,
+      async run(tasks) {
+        held.release();
+        try {
+          return await run(tasks, store, ctx);
+        } finally {
+          await held.again(ctx.signal);
+        }
+      },
+    };
+    try {
+      const startedAt = performance.now();
+      const value = await task.run(inputs, taskContext);
+      const seconds = (performance.now() - startedAt) / 1000;
+      const artefact = await store.put(task, { value, diagnostics, seconds });
+      ctx.settled?.(task, "made");
+      return artefact;
+    } catch (error) {
+      ctx.fail(error);
+      throw error;
+    } finally {
+      await resources.end();
+    }
+  }
+
+  async function run<T>(tasks: readonly Task<T>[], store: TaskStore, ctx: ExecutionContext): Promise<T[]> {
+    throwIfAborted(ctx.signal);
+    const failed = new AbortController();
+    const begin = ctx.signal ? AbortSignal.any([ctx.signal, failed.signal]) : failed.signal;
+    const fail = (error: unknown) => failed.abort(error);
+    const artefacts: Promise<Artefact<T>>[] = [];
+    // In line one after the other, so that they begin in the order in which they were asked for.
+    for (const task of tasks) {
+      const { artefact, inLine } = start(task, store, { ...ctx, begin, fail });
+      artefact.catch(fail);
+      artefacts.push(artefact as Promise<Artefact<T>>);
+      await inLine;
+      if (begin.aborted) break;
+    }
+    const settled = await Promise.allSettled(artefacts);
+    throwIfAborted(ctx.signal);
+    if (failed.signal.aborted) throw failed.signal.reason;
+    return Promise.all(settled.map((one) => (one as PromiseFulfilledResult<Artefact<T>>).value.read()));
+  }
+
+  return { run, close: () => shared.close() };
+}

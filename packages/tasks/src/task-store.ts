@@ -1,0 +1,61 @@
+import type { Diagnostic } from "@layerfold/core";
+import type { Json } from "./json.js";
+import type { Artefact, Task } from "./task.js";
+
+/** Keeps artefacts by digest. Several processes on several machines may share one. */
+export interface TaskStore {
+  /**
+   * What an earlier run of the task left, whoever ran it.
+   * @param report - hears ARTEFACT_DAMAGED where it no longer has the bytes that were written; it then counts as not there
+   */
+  find<T>(
+    task: Pick<Task<T>, "digest" | "kind" | "codec">,
+    report?: (event: Diagnostic) => void,
+  ): Promise<Artefact<T> | undefined>;
+  /** Keeps a value. Where the artefact stands already, that one stays: equal tasks leave equal values. @throws DISK_FULL, FILE_DENIED … */
+  put<T>(task: Task<T>, made: Made<T>): Promise<Artefact<T>>;
+  /** The right to run a task; undefined while another has it. */
+  lease(digest: string): Promise<Lease | undefined>;
+  /** The folder in which a task works; what an earlier try left stands in it. */
+  scratch(task: Pick<Task, "digest">): Promise<string>;
+  /** All artefacts, in no order. */
+  list(): AsyncIterable<ArtefactRecord>;
+  /** Removes an artefact. */
+  remove(record: Pick<ArtefactRecord, "kind" | "digest">): Promise<void>;
+}
+
+export interface Made<T> {
+  readonly value: T;
+  readonly diagnostics: readonly Diagnostic[];
+  readonly seconds: number;
+}
+
+/**
+ * The right to run a task, kept alive until it is released. A process that shows no life loses it without being told: should it wake and finish
+ * after all, its artefact is equal to the other's.
+ */
+export interface Lease {
+  release(): Promise<void>;
+}
+
+/** What a store says of an artefact, for people and for other tools. */
+export interface ArtefactRecord {
+  readonly digest: string;
+  readonly kind: string;
+  readonly parameters: Json;
+  /** Digests of what it was made from, by name. */
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly code: string;
+  /** Name of its file or folder. */
+  readonly value: string;
+  /** Every file of it by its path in the artefact's folder. */
+  readonly files: Readonly<Record<string, ArtefactFile>>;
+  readonly diagnostics: readonly Diagnostic[];
+  /** That it took to make. */
+  readonly seconds: number;
+}
+
+export interface ArtefactFile {
+  readonly bytes: number;
+  readonly sha256: string;
+}
