@@ -1,6 +1,5 @@
 import { readFile, realpath } from "node:fs/promises";
 import { dirname } from "node:path";
-import { fileError, requireRegularFile } from "@layerfold/checkpoint";
 import {
   type ActivationSource,
   LayerfoldError,
@@ -8,6 +7,7 @@ import {
   throwIfAborted,
   tokenBatch,
 } from "@layerfold/core";
+import { fileError, requireRegularFile } from "@layerfold/disk";
 import { type OnnxInput, type OnnxTensor, onnxTensor, openSession, readOnnxModel } from "@layerfold/onnx";
 import { findResidualStream, namedResidualStream, type TapNames } from "./residual-stream.js";
 

@@ -1,13 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  type OutputRules,
-  openSafetensors,
-  readTextFile,
-  type SafetensorsFile,
-  writeFolder,
-  writeSafetensors,
-} from "@layerfold/checkpoint";
+import { openSafetensors, readTextFile, type SafetensorsFile, writeSafetensors } from "@layerfold/checkpoint";
 import {
   type Activations,
   contiguousData,
@@ -18,6 +11,7 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
+import { type OutputRules, writeFolder } from "@layerfold/disk";
 import { parsePooling } from "./pooling.js";
 
 /** Where recorded activations came from. */

@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
+import { fileError } from "@layerfold/disk";
 import type { Checkpoint } from "./checkpoint.js";
 import { readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
-import { fileError } from "./file-error.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /**

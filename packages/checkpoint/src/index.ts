@@ -1,22 +1,9 @@
 export { batchBySize, type IndexedBatch } from "./batch-by-size.js";
 export type { Checkpoint, StoredTensor } from "./checkpoint.js";
-export { addMadeFile, foreignFiles, madeFilesName, refuseForeignFiles } from "./disk/made-files.js";
-export {
-  checkOutputFolder,
-  checkWritable,
-  type OutputRules,
-  putFolder,
-  refuseInputs,
-  writeFolder,
-} from "./disk/output-folder.js";
-export { isWithin, makeFolder, realPath } from "./disk/real-path.js";
-export { errorOfPath, scratchFolder, sweepLeftovers, temporaryBeside } from "./disk/temporary.js";
-export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./disk/write-file.js";
 export { type Documents, readDocuments } from "./documents.js";
 export { endTokens } from "./end-tokens.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
-export { fileError, isFileError } from "./file-error.js";
 export { ggmlTypes } from "./gguf/dequantize.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
 export type { HubSettings } from "./hub-connection.js";
@@ -27,7 +14,6 @@ export { hubSettings, pullModel } from "./pull-model.js";
 export { quantizedModules } from "./quantization-method.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
-export { requireRegularFile } from "./regular-file.js";
 export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
 export { sealValue, unsealValue } from "./sealed-value.js";
 export { serializeConfig } from "./serialize-config.js";

@@ -4,8 +4,7 @@ import { copyFile, lstat, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LayerfoldError } from "@layerfold/core";
-import { makeFolder } from "./disk/real-path.js";
-import { syncFile, syncFolder } from "./disk/write-file.js";
+import { makeFolder, syncFile, syncFolder } from "@layerfold/disk";
 import type { HubConnection } from "./hub-connection.js";
 import type { HubFile } from "./hub-names.js";
 

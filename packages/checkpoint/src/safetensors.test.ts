@@ -2,9 +2,9 @@ import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/prom
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bytesPerElement, type DType, elementCount, encodeFloats } from "@layerfold/core";
+import { mountedDisk } from "@layerfold/testkit";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { mountedDisk } from "./disk/mounted-disk.test.fixture.js";
 import { openSafetensors, type TensorSource, writeSafetensors } from "./safetensors.js";
 
 let folder: string;

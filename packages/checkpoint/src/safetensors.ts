@@ -13,12 +13,10 @@ import {
   tensor,
   throwIfAborted,
 } from "@layerfold/core";
+import { fileError, requireRegularFile, writeWholeFile } from "@layerfold/disk";
 import type { StoredTensor } from "./checkpoint.js";
-import { writeWholeFile } from "./disk/write-file.js";
 import { duplicateKey } from "./duplicate-key.js";
-import { fileError } from "./file-error.js";
 import { lfsPointerBytes, refuseLfsPointer } from "./lfs-pointer.js";
-import { requireRegularFile } from "./regular-file.js";
 
 // The reference reader's own bound.
 const headerLimit = 100_000_000;

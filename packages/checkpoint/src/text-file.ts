@@ -4,8 +4,7 @@ import { extname } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { LayerfoldError, type RunContext } from "@layerfold/core";
-import { fileError } from "./file-error.js";
-import { requireRegularFile } from "./regular-file.js";
+import { fileError, requireRegularFile } from "@layerfold/disk";
 
 export interface TextFileOptions {
   /** Hears what was not taken as it stood: line ends, a byte order mark, UTF-16. */

@@ -1,15 +1,12 @@
 import { copyFile, readdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { elementCount, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { fileError, madeFilesName, requireRegularFile, writeFolder } from "@layerfold/disk";
 import { isCarried } from "./carried-files.js";
 import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
-import { madeFilesName } from "./disk/made-files.js";
-import { writeFolder } from "./disk/output-folder.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
-import { fileError } from "./file-error.js";
-import { requireRegularFile } from "./regular-file.js";
 import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 import { readTextFile } from "./text-file.js";

@@ -1,17 +1,7 @@
 import { rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import {
-  addMadeFile,
-  checkWritable,
-  fileError,
-  openCheckpoint,
-  readTextFile,
-  realPath,
-  refuseForeignFiles,
-  refuseInputs,
-  scratchFolder,
-} from "@layerfold/checkpoint";
+import { openCheckpoint, readTextFile } from "@layerfold/checkpoint";
 import {
   LayerfoldError,
   type Matrix,
@@ -20,6 +10,15 @@ import {
   type Repair,
   z,
 } from "@layerfold/core";
+import {
+  addMadeFile,
+  checkWritable,
+  fileError,
+  realPath,
+  refuseForeignFiles,
+  refuseInputs,
+  scratchFolder,
+} from "@layerfold/disk";
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";

@@ -1,15 +1,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Pooling, parsePooling } from "@layerfold/capture";
-import {
-  type Checkpoint,
-  checkOutputFolder,
-  openCheckpoint,
-  putFolder,
-  type Question,
-  type Tokenizer,
-  writeWholeFile,
-} from "@layerfold/checkpoint";
+import { type Checkpoint, openCheckpoint, type Question, type Tokenizer } from "@layerfold/checkpoint";
 import {
   type Activations,
   type Architecture,
@@ -22,6 +14,7 @@ import {
   type Matrix,
   type MergePlan,
 } from "@layerfold/core";
+import { checkOutputFolder, putFolder, writeWholeFile } from "@layerfold/disk";
 import { rememberedLogits } from "@layerfold/evaluate";
 import { type Decoder, openDecoder } from "@layerfold/graph";
 import { checkRepair, checkTarget, compatibleLayers, drop, layerFacts, type Preset } from "@layerfold/merge";

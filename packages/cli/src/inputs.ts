@@ -9,13 +9,13 @@ import {
   type Question,
   readDocuments,
   readQuestions,
-  scratchFolder,
   type Tokenizer,
   type TokenSequence,
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
 import type { Architecture, TokenBatch } from "@layerfold/core";
+import { scratchFolder } from "@layerfold/disk";
 import { type Benchmark, readBenchmark } from "@layerfold/evaluate";
 import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import type { Run } from "./run.js";

@@ -1,5 +1,5 @@
-import { fileError, isFileError } from "@layerfold/checkpoint";
 import { isLayerfoldError, type LayerfoldError } from "@layerfold/core";
+import { fileError, isFileError } from "@layerfold/disk";
 import { CommanderError } from "commander";
 import { internalError } from "./internal-error.js";
 import { createProgram } from "./program.js";

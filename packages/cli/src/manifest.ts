@@ -5,13 +5,8 @@ import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import {
-  addMadeFile,
-  type Checkpoint,
-  fileError,
-  rangeName,
-  requireRegularFile,
-} from "@layerfold/checkpoint";
+import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
+import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
 import { jsonText } from "./outputs.js";
 import type { Run } from "./run.js";
 import type { TextSource } from "./text-source.js";

@@ -1,5 +1,6 @@
 import { readFile, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
+import { LayerfoldError, z } from "@layerfold/core";
 import {
   checkWritable,
   errorOfPath,
@@ -11,8 +12,7 @@ import {
   syncFolder,
   temporaryBeside,
   writeWholeFile,
-} from "@layerfold/checkpoint";
-import { LayerfoldError, z } from "@layerfold/core";
+} from "@layerfold/disk";
 import { type FileFact, fileFingerprint, manifestOf, type RunFacts } from "./manifest.js";
 import { jsonText, writeJson } from "./outputs.js";
 import type { Run } from "./run.js";

@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { hubSettings, writeWholeFile } from "@layerfold/checkpoint";
+import { hubSettings } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
+import { writeWholeFile } from "@layerfold/disk";
 import { parseTextSource } from "./text-source.js";
 
 /** `writeWholeFile` of JSON, indented. */

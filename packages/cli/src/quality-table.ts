@@ -1,7 +1,7 @@
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
-import { type Checkpoint, scratchFolder, writeWholeFile } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
 import {
   type Activations,
   dropControl,
@@ -13,6 +13,7 @@ import {
   type Plugin,
   type Repair,
 } from "@layerfold/core";
+import { scratchFolder, writeWholeFile } from "@layerfold/disk";
 import { type PairedDifference, pairedDifference, rememberedLogits } from "@layerfold/evaluate";
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, type Preset, reconstruct, weighted } from "@layerfold/merge";

@@ -1,4 +1,5 @@
-import { addMadeFile, type Checkpoint } from "@layerfold/checkpoint";
+import type { Checkpoint } from "@layerfold/checkpoint";
+import { addMadeFile } from "@layerfold/disk";
 import { openRunner } from "@layerfold/graph";
 import {
   checkQuantizable,

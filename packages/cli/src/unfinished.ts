@@ -1,16 +1,9 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  fileError,
-  makeFolder,
-  realPath,
-  scratchFolder,
-  sealValue,
-  unsealValue,
-  writeWholeFile,
-} from "@layerfold/checkpoint";
+import { sealValue, unsealValue } from "@layerfold/checkpoint";
 import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { fileError, makeFolder, realPath, scratchFolder, writeWholeFile } from "@layerfold/disk";
 import { platformFact } from "./manifest.js";
 import type { Run } from "./run.js";
 import { version } from "./version.js";

@@ -1,14 +1,8 @@
 import { mkdir, open, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import {
-  type Checkpoint,
-  carryFiles,
-  checkOutputFolder,
-  readTextFile,
-  serializeConfig,
-  writeFolder,
-} from "@layerfold/checkpoint";
+import { type Checkpoint, carryFiles, readTextFile, serializeConfig } from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
+import { checkOutputFolder, writeFolder } from "@layerfold/disk";
 import { type GraphBuilder, graphBuilder } from "@layerfold/onnx";
 import { block } from "./block.js";
 import type { BlockState, SequenceValues } from "./block-context.js";

@@ -3,13 +3,10 @@ import { dirname, join } from "node:path";
 import {
   architectureOf,
   type Checkpoint,
-  checkOutputFolder,
   keepLayers,
   layerOf,
   type ModelConfig,
-  makeFolder,
   renamedTensor,
-  scratchFolder,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -32,6 +29,7 @@ import {
   type TokenBatch,
   tensor,
 } from "@layerfold/core";
+import { checkOutputFolder, makeFolder, scratchFolder } from "@layerfold/disk";
 import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
 import { checkRepair, layerFacts } from "./check-repair.js";

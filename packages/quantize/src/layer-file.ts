@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { sealValue, unsealValue, writeWholeFile } from "@layerfold/checkpoint";
+import { sealValue, unsealValue } from "@layerfold/checkpoint";
 import {
   type BlockSpec,
   contiguousData,
@@ -9,6 +9,7 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
+import { writeWholeFile } from "@layerfold/disk";
 import { swapped } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import type { QuantizationRecord, QuantizedLayer } from "./quantize-layers.js";

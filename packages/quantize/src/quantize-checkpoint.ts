@@ -2,11 +2,8 @@ import { rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import {
   type Checkpoint,
-  checkOutputFolder,
-  makeFolder,
   openSafetensors,
   type SafetensorsFile,
-  scratchFolder,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -23,6 +20,7 @@ import {
   type Quantizer,
   type RunContext,
 } from "@layerfold/core";
+import { checkOutputFolder, makeFolder, scratchFolder } from "@layerfold/disk";
 import { packAwq } from "./awq-format.js";
 import { linearRoles } from "./canonical-block.js";
 import { packCompressedTensors } from "./compressed-tensors-format.js";

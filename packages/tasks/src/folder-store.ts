@@ -1,13 +1,12 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
-import { join, relative, resolve, sep } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LayerfoldError } from "@layerfold/core";
+import { fileError, makeFolder, scratchFolder, syncFile, syncFolder, writeWholeFile } from "@layerfold/disk";
 import { folderLeases, type LeaseOptions } from "./lease.js";
-import { syncFile, syncFolder } from "./sync.js";
-import type { Artefact, Task } from "./task.js";
+import { type Artefact, inputDigest, type Task } from "./task.js";
 import type { ArtefactFile, ArtefactRecord, Made, TaskStore } from "./task-store.js";
 
 /** Of the folder's layout; another one is another store. */
@@ -31,7 +30,7 @@ const alwaysHashed = 2 ** 26;
  *
  * A value is written to a name under `temporary` that no other process can have, synced to disk, and renamed: an artefact that is there is whole.
  *
- * @throws STORE_FOREIGN for a folder that holds something else, or a store of another layout
+ * @throws STORE_FOREIGN for a folder that holds something else, STORE_OTHER_VERSION for a store of another layout
  */
 export async function folderStore(folder: string, options: LeaseOptions = {}): Promise<TaskStore> {
   const root = resolve(folder);
@@ -39,10 +38,12 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
   const leases = folderLeases(join(root, "leases"), options);
   const placeOf = ({ kind, digest }: Pick<Task, "kind" | "digest">) => join(root, "artefacts", kind, digest);
 
+  const temporary = join(root, "temporary");
+
   /** Takes a folder away under another name first, so that no reader sees half of it go. */
   const discard = async (path: string) => {
-    const aside = await temporary(root);
-    await rename(path, join(aside, "discarded")).catch(ignoreMissing);
+    const aside = await scratchFolder("discarded", temporary);
+    await rename(path, join(aside, "artefact")).catch(ignoreMissing);
     await rm(aside, { recursive: true, force: true });
   };
 
@@ -65,7 +66,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
   return {
     find,
     async put<T>(task: Task<T>, made: Made<T>) {
-      const aside = await temporary(root);
+      const aside = await scratchFolder(task.kind, temporary);
       try {
         const written = join(aside, "artefact");
         await mkdir(written);
@@ -75,14 +76,16 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
         await syncFile(join(written, recordFile));
         await syncFolder(written);
         const place = placeOf(task);
-        await mkdir(join(place, ".."), { recursive: true });
+        await makeFolder(dirname(place));
         await rename(written, place).catch((error) => {
           // Another process was quicker.
           if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
         });
-        await syncFolder(join(place, ".."));
+        await syncFolder(dirname(place));
         await rm(join(root, "scratch", task.digest), { recursive: true, force: true });
         return artefactOf(task, place, record);
+      } catch (error) {
+        throw fileError(error, placeOf(task));
       } finally {
         await rm(aside, { recursive: true, force: true });
       }
@@ -90,7 +93,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
     lease: leases,
     async scratch({ digest }) {
       const path = join(root, "scratch", digest);
-      await mkdir(path, { recursive: true });
+      await makeFolder(path);
       return path;
     },
     async *list() {
@@ -108,7 +111,9 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
 }
 
 async function begin(root: string): Promise<void> {
-  await mkdir(root, { recursive: true });
+  await makeFolder(root).catch((error) => {
+    throw fileError(error, root);
+  });
   const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
   if (text === undefined) {
     const names = (await readdir(root)).filter((name) => !name.startsWith("."));
@@ -119,27 +124,16 @@ async function begin(root: string): Promise<void> {
         where: root,
       });
     }
-    const file = join(root, `.${markFile}.${randomUUID()}`);
-    await writeFile(file, `${JSON.stringify({ layout })}\n`);
-    await syncFile(file);
-    await rename(file, join(root, markFile));
-    await syncFolder(root);
+    await writeWholeFile(join(root, markFile), `${JSON.stringify({ layout })}\n`);
     return;
   }
   const found = parseRecord(text) as { layout?: unknown } | undefined;
   if (found?.layout === layout) return;
-  throw new LayerfoldError("STORE_FOREIGN", "the folder for finished work is of another version", {
+  throw new LayerfoldError("STORE_OTHER_VERSION", "the folder for finished work is of another version", {
     wanted: `layout ${layout}`,
     got: `${found?.layout}`,
     where: root,
   });
-}
-
-/** A new folder that no other process or host can have. */
-async function temporary(root: string): Promise<string> {
-  const path = join(root, "temporary", `${hostname()}-${process.pid}-${randomUUID()}`);
-  await mkdir(path, { recursive: true });
-  return path;
 }
 
 function artefactOf<T>(
@@ -166,7 +160,9 @@ async function recordOf(
     files[name] = { bytes: size, sha256: await sha256(file) };
     noted[name] = mtimeMs;
   }
-  const digests = Object.entries(inputs).flatMap(([name, input]) => (input ? [[name, input.digest]] : []));
+  const digests = Object.entries(inputs).flatMap(([name, input]) =>
+    input ? [[name, inputDigest(input)]] : [],
+  );
   return {
     digest,
     kind,

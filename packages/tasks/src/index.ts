@@ -15,5 +15,6 @@ export {
   type TaskContext,
   type TaskDefinition,
   type TaskInputs,
+  withContent,
 } from "./task.js";
 export type { ArtefactFile, ArtefactRecord, Lease, Made, TaskStore } from "./task-store.js";

@@ -14,8 +14,9 @@ export interface LocalExecutorOptions {
   readonly pollSeconds?: number;
 }
 
-/** An executor that closes what its tasks share. */
+/** An executor whose tasks share what is costly to open. */
 export interface LocalExecutor extends Executor {
+  /** Closes what no running task uses: all of it, once nothing runs. */
   close(): Promise<void>;
 }
 
@@ -136,6 +137,8 @@ export function localExecutor(options: LocalExecutorOptions = {}): LocalExecutor
   ): Promise<Artefact<T>> {
     const resources = shared.scope();
     const diagnostics: Diagnostic[] = [];
+    /** Calls of `run` that are not answered yet. */
+    let open = 0;
     const taskContext: TaskContext = {
       engine: ctx.engine,
       signal: ctx.signal,
@@ -145,12 +148,20 @@ export function localExecutor(options: LocalExecutorOptions = {}): LocalExecutor
       },
       scratch: () => store.scratch(task),
       shared: resources.use,
-      async run(tasks) {
+      async run(tasks, settled) {
         held.release();
+        open++;
         try {
-          return await run(tasks, store, ctx);
+          const wanted = new Set(tasks.map(({ digest }) => digest));
+          return await run(tasks, store, {
+            ...ctx,
+            settled(task, how) {
+              if (wanted.delete(task.digest)) settled?.();
+              ctx.settled?.(task, how);
+            },
+          });
         } finally {
-          await held.again(ctx.signal);
+          if (--open === 0) await held.again(ctx.signal);
         }
       },
     };

@@ -28,6 +28,8 @@ export interface Task<T = unknown> {
   readonly code: string;
   /** SHA-256, hex, of kind, parameters, the inputs' digests and the code: what has the same digest is made once. */
   readonly digest: string;
+  /** Stands in the digests of what reads this in its stead, where its content is known; see `withContent`. */
+  readonly content?: string;
   readonly resources: Resources;
   readonly codec: Codec<T>;
   run(inputs: ReadonlyMap<string, Artefact>, ctx: TaskContext): Promise<T>;
@@ -44,12 +46,29 @@ export interface TaskContext extends Omit<RunContext, "rng"> {
   scratch(): Promise<string>;
   /** Something costly to open, opened once for all tasks of this process that ask for it by the same key, and closed when it lies idle. */
   shared<R extends Closable>(key: string, open: () => Promise<R>): Promise<R>;
-  /** Runs further tasks, and lets go of the own resources as long as it waits. */
-  run<T>(tasks: readonly Task<T>[]): Promise<T[]>;
+  /**
+   * Runs further tasks, and lets go of the own resources as long as it waits.
+   * @param settled - told of each of them once it is there
+   */
+  run<T>(tasks: readonly Task<T>[], settled?: () => void): Promise<T[]>;
 }
 
 export interface Closable {
   close(): Promise<void>;
+}
+
+/**
+ * A task whose artefact is known by content, so that what reads it has one digest however the content came about, and once that is made
+ * the task itself need not be run again.
+ * @param content - SHA-256, hex
+ */
+export function withContent<T>(task: Task<T>, content: string): Task<T> {
+  return { ...task, content };
+}
+
+/** What an input counts as in the digest of its reader. */
+export function inputDigest(input: Task | Artefact): string {
+  return ("content" in input ? input.content : undefined) ?? input.digest;
 }
 
 /** Whether an input is something that must be run first. */
@@ -96,7 +115,7 @@ export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<n
   return (parameters, ...[inputs = {}]) => {
     const code = typeof definition.code === "string" ? definition.code : definition.code(parameters);
     const given = Object.entries(inputs).filter(([, input]) => input !== undefined) as [string, Artefact][];
-    const digests = Object.fromEntries(given.map(([name, { digest }]) => [name, digest]));
+    const digests = Object.fromEntries(given.map(([name, input]) => [name, inputDigest(input)]));
     return {
       kind,
       parameters,

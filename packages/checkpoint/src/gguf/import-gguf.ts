@@ -1,6 +1,6 @@
 import { type DType, LayerfoldError, type RunContext } from "@layerfold/core";
+import { checkOutputFolder } from "@layerfold/disk";
 import { checkLayerCount } from "../check-tensors.js";
-import { checkOutputFolder } from "../disk/output-folder.js";
 import { architectureOf } from "../families.js";
 import { type WrittenCheckpoint, writeCheckpoint } from "../write-checkpoint.js";
 import { configOfGguf } from "./config-of-gguf.js";

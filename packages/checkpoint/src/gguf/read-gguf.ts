@@ -1,8 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { elementCount, LayerfoldError } from "@layerfold/core";
-import { fileError } from "../file-error.js";
+import { fileError, requireRegularFile } from "@layerfold/disk";
 import { lfsPointerBytes, refuseLfsPointer } from "../lfs-pointer.js";
-import { requireRegularFile } from "../regular-file.js";
 import { dequantize, type GgmlType, ggmlByteLength, ggmlTypeOf } from "./dequantize.js";
 import { headerOfGguf } from "./header-of-gguf.js";
 

@@ -8,8 +8,9 @@ import {
   poolingName,
   saveActivations,
 } from "@layerfold/capture";
-import { type Checkpoint, checkOutputFolder, openTokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { type ActivationSource, LayerfoldError, type TokenBatch, tokenBatch } from "@layerfold/core";
+import { checkOutputFolder } from "@layerfold/disk";
 import { type Command, Option } from "commander";
 import { readCalibration } from "../calibration.js";
 import { type CommonOptions, command } from "../command.js";

@@ -1,4 +1,4 @@
-import { checkOutputFolder } from "@layerfold/checkpoint";
+import { checkOutputFolder } from "@layerfold/disk";
 import { exportOnnx } from "@layerfold/graph";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, Option } from "commander";

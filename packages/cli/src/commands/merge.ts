@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { checkOutputFolder } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
+import { checkOutputFolder } from "@layerfold/disk";
 import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
 import type { Command } from "commander";
 import { calibrationSources, knownCalibration } from "../calibration.js";

@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import { type Checkpoint, checkOutputFolder, openTokenizer } from "@layerfold/checkpoint";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { keptLayer, LayerfoldError } from "@layerfold/core";
+import { checkOutputFolder } from "@layerfold/disk";
 import {
   dequantizeCheckpoint,
   type ModuleOverride,

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { scratchFolder } from "@layerfold/checkpoint";
 import { type Hidden, LayerfoldError, tensor } from "@layerfold/core";
+import { scratchFolder } from "@layerfold/disk";
 
 /** Residual streams of many batches, on disk: however many tokens there are, one batch is in memory. */
 export interface HiddenStore {

@@ -1,8 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LayerfoldError, z } from "@layerfold/core";
-import { isCarried } from "../carried-files.js";
-import { fileError, isFileError } from "../file-error.js";
+import { fileError, isFileError } from "./file-error.js";
 import { type FileContent, writeWholeFile } from "./write-file.js";
 
 /** Name of the file, in every folder that we make, that lists the files which we wrote: these alone may be replaced. */
@@ -77,8 +76,10 @@ async function madeIn(folder: string): Promise<(path: string) => boolean> {
 /** Version 0.1.0 wrote no list, but a manifest that names the command. */
 const earlierManifest = z.object({ layerfold: z.string(), command: z.string() });
 
+const carriedFile =
+  /^(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|tokenizer\.model|vocab\.json|merges\.txt|added_tokens\.json|chat_template\.(jinja|json)|generation_config\.json|preprocessor_config\.json|video_preprocessor_config\.json|(LICEN[CS]E|NOTICE|USE_POLICY)([.-].*)?)$/i;
 const checkpointFile = (name: string) =>
-  isCarried(name) ||
+  carriedFile.test(name) ||
   /^(config\.json|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|manifest\.json)$/.test(
     name,
   );

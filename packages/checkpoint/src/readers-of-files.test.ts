@@ -3,12 +3,12 @@ import { cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { requireRegularFile } from "@layerfold/disk";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readDocuments } from "./documents.js";
 import { readGguf } from "./gguf/read-gguf.js";
 import { openCheckpoint } from "./open-checkpoint.js";
 import { readQuestions } from "./questions.js";
-import { requireRegularFile } from "./regular-file.js";
 import { openTokenizer } from "./tokenizer.js";
 import { carryFiles } from "./write-checkpoint.js";
 

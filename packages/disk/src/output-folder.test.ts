@@ -1,9 +1,9 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, unlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { mountedDisk } from "@layerfold/testkit";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { addMadeFile, madeFilesName } from "./made-files.js";
-import { mountedDisk } from "./mounted-disk.test.fixture.js";
 import { checkOutputFolder, type OutputRules, putFolder, writeFolder } from "./output-folder.js";
 
 let folder: string;

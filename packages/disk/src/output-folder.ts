@@ -1,7 +1,7 @@
 import { access, constants, mkdir, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
-import { fileError } from "../file-error.js";
+import { fileError } from "./file-error.js";
 import { foreignFiles, recordMadeFiles } from "./made-files.js";
 import { isWithin, makeFolder, realPath } from "./real-path.js";
 import { errorOfPath, sweepLeftovers, temporaryBeside } from "./temporary.js";

@@ -1,8 +1,8 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { mountedDisk } from "@layerfold/testkit";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { mountedDisk } from "./mounted-disk.test.fixture.js";
 import { makeFolder } from "./real-path.js";
 import { writeWholeFile } from "./write-file.js";
 

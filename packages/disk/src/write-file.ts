@@ -1,6 +1,6 @@
 import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { fileError } from "../file-error.js";
+import { fileError } from "./file-error.js";
 import { makeFolder, realPath } from "./real-path.js";
 import { sweepOnce, temporaryBeside } from "./temporary.js";
 

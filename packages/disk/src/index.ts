@@ -1,0 +1,14 @@
+export { fileError, isFileError } from "./file-error.js";
+export { addMadeFile, foreignFiles, madeFilesName, refuseForeignFiles } from "./made-files.js";
+export {
+  checkOutputFolder,
+  checkWritable,
+  type OutputRules,
+  putFolder,
+  refuseInputs,
+  writeFolder,
+} from "./output-folder.js";
+export { isWithin, makeFolder, realPath } from "./real-path.js";
+export { requireRegularFile } from "./regular-file.js";
+export { errorOfPath, scratchFolder, sweepLeftovers, temporaryBeside } from "./temporary.js";
+export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./write-file.js";
