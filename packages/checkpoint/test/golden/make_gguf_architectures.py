@@ -26,7 +26,7 @@ load = ModelBase.load_hparams
 ModelBase.load_hparams = staticmethod(lambda folder, is_mistral_format: {**json.load(open(str(folder) + '/config.json')), **load(folder, is_mistral_format)})
 text = [json.loads(line)['text'] for line in open(sys.argv[2])][:400]
 samples = ['Mara went to the mill. Where is Mara?', 'had 12 ½ pears, 12345 of them\n\n  and x² …', ' leading,  two   spaces ', 'naïve 日本 🙂\t\tsheep',
-           "Pell's hat: don't! WE'LL see", '"Why?" (asked Pell) -- a\r\n b']
+           "Pell's hat: don't! WE'LL see", 'a <table>\n\n  b', '"Why?" (asked Pell) -- a\r\n b']
 
 
 # Tokenizers -----------------------------------------------------------------------------------------------------------------------------
@@ -70,7 +70,9 @@ def sentence_piece(gemma=False, added=()):
         pieces = spm.SentencePieceProcessor(model_proto=proto.getvalue())
         size, begin = pieces.get_piece_size(), pieces.bos_id()
         if added: json.dump({token: size + i for i, token in enumerate(added)}, open(folder + '/added_tokens.json', 'w'))
-        json.dump(dict(add_bos_token=True, tokenizer_class='GemmaTokenizer' if gemma else 'LlamaTokenizer', bos_token=pieces.id_to_piece(begin), eos_token=pieces.id_to_piece(pieces.eos_id())),
+        # As Gemma's own tokenizer_config.json lists them; by this the converter knows them as user-defined.
+        listed = {i: dict(content=pieces.id_to_piece(i), special=False) for i in range(4, 4 + len(order.get('user_defined_symbols', [])))}
+        json.dump(dict(add_bos_token=True, added_tokens_decoder=listed, tokenizer_class='GemmaTokenizer' if gemma else 'LlamaTokenizer', bos_token=pieces.id_to_piece(begin), eos_token=pieces.id_to_piece(pieces.eos_id())),
                   open(folder + '/tokenizer_config.json', 'w'))
         return size + len(added), lambda s: [begin, *pieces.encode(s)], begin, pieces.eos_id()
     return write
@@ -114,7 +116,9 @@ rows = []
 for name, (kind, options, tokenizer, ftype) in models.items():
     if len(sys.argv) > 3 and name not in sys.argv[3:]: continue
     torch.manual_seed(len(name) + 7)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = parent + '/' + name  # the converter writes its name into the file
+        os.mkdir(folder)
         size, encode, begin, end = tokenizer(folder)
         config = AutoConfig.for_model(kind, **{**options, 'vocab_size': size, 'bos_token_id': begin, 'eos_token_id': end})
         config.dtype = torch.float32
