@@ -87,6 +87,8 @@ models = {
     'llama': ('llama', dict(tiny, **rope(rope_theta=50000.0)), sentence_piece(), 'f16'),
     'llama-3': ('llama', dict(tiny, head_dim=16, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, **rope(
         rope_type='llama3', rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)), byte_level('llama-bpe', True), 'bf16'),
+    'qwen2-fused': ('qwen2', dict(tiny), byte_level('qwen2'), 'f16', '--fuse-qkv'),
+    'llama-fused': ('llama', dict(tiny), byte_level('smaug-bpe'), 'f16', '--fuse-qkv'),
     'mistral': ('mistral', dict(tiny, head_dim=12, sliding_window=None), sentence_piece(), 'f16'),
     'mixtral': ('mixtral', dict(tiny, num_local_experts=3, num_experts_per_tok=2), sentence_piece(), 'f16'),
     'qwen2': ('qwen2', dict(tiny, tie_word_embeddings=True, **rope(rope_type='yarn', factor=4.0, original_max_position_embeddings=16)), byte_level('qwen2'), 'f16'),
@@ -113,7 +115,7 @@ models = {
                             mamba_d_state=4, mamba_expand=2, mamba_dt_rank=3, use_mamba_kernels=False), sentence_piece(), 'f16'),
 }
 rows = []
-for name, (kind, options, tokenizer, ftype) in models.items():
+for name, (kind, options, tokenizer, ftype, *flags) in models.items():
     if len(sys.argv) > 3 and name not in sys.argv[3:]: continue
     torch.manual_seed(len(name) + 7)
     with tempfile.TemporaryDirectory() as parent:
@@ -132,7 +134,7 @@ for name, (kind, options, tokenizer, ftype) in models.items():
         saved = json.load(open(folder + '/config.json'))
         json.dump({**saved, **{k: v for k, v in options.items() if k in ('n_ctx', 'rotary_pct')}}, open(folder + '/config.json', 'w'))
         tensors = load_file(folder + '/model.safetensors')
-        arguments, sys.argv = sys.argv, ['convert', folder, '--outtype', ftype, '--outfile', f'{here}/{name}.gguf']
+        arguments, sys.argv = sys.argv, ['convert', folder, '--outtype', ftype, '--outfile', f'{here}/{name}.gguf', *flags]
         converter.main()
         sys.argv = arguments
         ids = encode(samples[0])[:12]
