@@ -157,6 +157,12 @@ function checkSizes({ tensors }: GgufFile, architecture: GgufArchitecture, entri
         stack ? `the ${stack.shape[0]} experts of ${stack.name}` : "experts in one tensor, ffn_gate_exps",
         count("expert_count"),
       );
+    if (count("expert_used_count") > count("expert_count"))
+      throw entries.refuse(
+        "expert_used_count",
+        `at most ${count("expert_count")}`,
+        count("expert_used_count"),
+      );
   }
   return headSize;
 }
@@ -168,7 +174,9 @@ function rotaryShareOf(
 ): ModelConfig {
   const key = "rope.dimension_count";
   const rotated = entries.field({ key, kind: "count", absent: () => headSize }, {}) as number;
+  if (!rotaryShare && rotated !== headSize)
+    throw entries.refuse(key, `the ${headSize} dimensions of a head`, rotated);
+  if (rotated > headSize) throw entries.refuse(key, `at most the ${headSize} dimensions of a head`, rotated);
   if (rotaryShare) return { [rotaryShare]: rotated / headSize };
-  if (rotated !== headSize) throw entries.refuse(key, `the ${headSize} dimensions of a head`, rotated);
   return {};
 }

@@ -154,4 +154,22 @@ describe("bad input", () => {
       code("FILE_MISSING"),
     );
   });
+
+  it("refuses a folder in the file's place, and a tensor of another shape", async () => {
+    await expect(importGguf(folder, join(folder, "new"))).rejects.toThrow(code("GGUF_INVALID"));
+    // The key's 4 bytes of type follow, then the value: 4 key/value heads in place of 2.
+    await expect(spoiled(patched("llama.attention.head_count_kv", 4, [4]))).rejects.toThrow(
+      code("TENSOR_SHAPE"),
+    );
+  });
+
+  it("is named as the way where a GGUF file is opened as a checkpoint, whatever it is called", async () => {
+    const plain = join(folder, "weights");
+    await writeFile(plain, await readFile(join(golden, "llama.gguf")));
+    for (const path of [plain, join(golden, "llama.gguf")])
+      await expect(openCheckpoint(path)).rejects.toThrow(/layerfold import/);
+    await writeFile(plain, "something else");
+    await expect(openCheckpoint(plain)).rejects.toThrow(code("CHECKPOINT_MISSING"));
+    await expect(openCheckpoint(plain)).rejects.not.toThrow(/layerfold import/);
+  });
 });

@@ -44,7 +44,10 @@ export function tokenizerOfGguf(
       ? byteLevelParts(tokens, list(metadata, "merges", isString, file), pre, file)
       : sentencePieceParts(
           tokens,
-          list(metadata, "scores", isNumber, file),
+          // The converter gives a user-defined piece -1000; SentencePiece itself takes it before any other, as its 0 says.
+          list(metadata, "scores", isNumber, file).map((score, id) =>
+            types[id] === userDefined ? 0 : score,
+          ),
           token("unknown") ?? tokens[types.indexOf(unknownType)],
           read("add_space_prefix") ?? true,
           file,

@@ -26,7 +26,7 @@ load = ModelBase.load_hparams
 ModelBase.load_hparams = staticmethod(lambda folder, is_mistral_format: {**json.load(open(str(folder) + '/config.json')), **load(folder, is_mistral_format)})
 text = [json.loads(line)['text'] for line in open(sys.argv[2])][:400]
 samples = ['Mara went to the mill. Where is Mara?', 'had 12 ½ pears, 12345 of them\n\n  and x² …', ' leading,  two   spaces ', 'naïve 日本 🙂\t\tsheep',
-           "Pell's hat: don't! WE'LL see", '"Why?" (asked Pell) -- a\r\n b']
+           "Pell's hat: don't! WE'LL see", 'a <table>\n\n  b', '"Why?" (asked Pell) -- a\r\n b']
 
 
 # Tokenizers -----------------------------------------------------------------------------------------------------------------------------
@@ -70,7 +70,9 @@ def sentence_piece(gemma=False, added=()):
         pieces = spm.SentencePieceProcessor(model_proto=proto.getvalue())
         size, begin = pieces.get_piece_size(), pieces.bos_id()
         if added: json.dump({token: size + i for i, token in enumerate(added)}, open(folder + '/added_tokens.json', 'w'))
-        json.dump(dict(add_bos_token=True, tokenizer_class='GemmaTokenizer' if gemma else 'LlamaTokenizer', bos_token=pieces.id_to_piece(begin), eos_token=pieces.id_to_piece(pieces.eos_id())),
+        # As Gemma's own tokenizer_config.json lists them; by this the converter knows them as user-defined.
+        listed = {i: dict(content=pieces.id_to_piece(i), special=False) for i in range(4, 4 + len(order.get('user_defined_symbols', [])))}
+        json.dump(dict(add_bos_token=True, added_tokens_decoder=listed, tokenizer_class='GemmaTokenizer' if gemma else 'LlamaTokenizer', bos_token=pieces.id_to_piece(begin), eos_token=pieces.id_to_piece(pieces.eos_id())),
                   open(folder + '/tokenizer_config.json', 'w'))
         return size + len(added), lambda s: [begin, *pieces.encode(s)], begin, pieces.eos_id()
     return write
@@ -85,6 +87,8 @@ models = {
     'llama': ('llama', dict(tiny, **rope(rope_theta=50000.0)), sentence_piece(), 'f16'),
     'llama-3': ('llama', dict(tiny, head_dim=16, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, **rope(
         rope_type='llama3', rope_theta=500.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)), byte_level('llama-bpe', True), 'bf16'),
+    'qwen2-fused': ('qwen2', dict(tiny), byte_level('qwen2'), 'f16', '--fuse-qkv'),
+    'llama-fused': ('llama', dict(tiny), byte_level('smaug-bpe'), 'f16', '--fuse-qkv'),
     'mistral': ('mistral', dict(tiny, head_dim=12, sliding_window=None), sentence_piece(), 'f16'),
     'mixtral': ('mixtral', dict(tiny, num_local_experts=3, num_experts_per_tok=2), sentence_piece(), 'f16'),
     'qwen2': ('qwen2', dict(tiny, tie_word_embeddings=True, **rope(rope_type='yarn', factor=4.0, original_max_position_embeddings=16)), byte_level('qwen2'), 'f16'),
@@ -111,10 +115,12 @@ models = {
                             mamba_d_state=4, mamba_expand=2, mamba_dt_rank=3, use_mamba_kernels=False), sentence_piece(), 'f16'),
 }
 rows = []
-for name, (kind, options, tokenizer, ftype) in models.items():
+for name, (kind, options, tokenizer, ftype, *flags) in models.items():
     if len(sys.argv) > 3 and name not in sys.argv[3:]: continue
     torch.manual_seed(len(name) + 7)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as parent:
+        folder = parent + '/' + name  # the converter writes its name into the file
+        os.mkdir(folder)
         size, encode, begin, end = tokenizer(folder)
         config = AutoConfig.for_model(kind, **{**options, 'vocab_size': size, 'bos_token_id': begin, 'eos_token_id': end})
         config.dtype = torch.float32
@@ -128,7 +134,7 @@ for name, (kind, options, tokenizer, ftype) in models.items():
         saved = json.load(open(folder + '/config.json'))
         json.dump({**saved, **{k: v for k, v in options.items() if k in ('n_ctx', 'rotary_pct')}}, open(folder + '/config.json', 'w'))
         tensors = load_file(folder + '/model.safetensors')
-        arguments, sys.argv = sys.argv, ['convert', folder, '--outtype', ftype, '--outfile', f'{here}/{name}.gguf']
+        arguments, sys.argv = sys.argv, ['convert', folder, '--outtype', ftype, '--outfile', f'{here}/{name}.gguf', *flags]
         converter.main()
         sys.argv = arguments
         ids = encode(samples[0])[:12]
