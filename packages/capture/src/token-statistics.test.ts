@@ -1,4 +1,4 @@
-import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import type { ReportEvent } from "@layerfold/core";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { batchesOf, ctx, fakeSource } from "./capture.test.fixture.js";
@@ -80,7 +80,7 @@ describe("token statistics", () => {
       captureActivations(broken, batchesOf([[1], [2, 9]]), { pooling: "last" }, ctx),
     ).rejects.toMatchObject({ code: "ACTIVATION_NOT_FINITE", where: "after layer 1, row 1, token 1" });
     const codes: string[] = [];
-    const report = (event: ProgressEvent | Diagnostic) => {
+    const report = (event: ReportEvent) => {
       if (event.type === "diagnostic") codes.push(event.code);
     };
     const zero = fakeSource(1, 2, (depth) => (depth === 0 ? [0, 0] : [1, 0]));

@@ -13,7 +13,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Diagnostic, ProgressEvent, Rng } from "@layerfold/core";
+import type { ReportEvent, Rng } from "@layerfold/core";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Checkpoint } from "./checkpoint.js";
 import type { ModelConfig } from "./family.js";
@@ -88,7 +88,7 @@ const editConfig = (change: ModelConfig) =>
 
 /** Opens, looks, closes. */
 async function opened<T>(directory: string, look: (checkpoint: Checkpoint, events: unknown[]) => T) {
-  const events: (Diagnostic | ProgressEvent)[] = [];
+  const events: ReportEvent[] = [];
   const checkpoint = await openCheckpoint(directory, { report: (event) => events.push(event) });
   try {
     return await look(checkpoint, events);

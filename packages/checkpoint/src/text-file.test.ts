@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
-import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import type { ReportEvent } from "@layerfold/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readDocuments } from "./documents.js";
 import { openCheckpoint } from "./open-checkpoint.js";
@@ -23,7 +23,7 @@ async function file(name: string, content: string | Uint8Array): Promise<string>
 }
 
 async function read(content: string | Uint8Array, name = "a.txt") {
-  const events: (Diagnostic | ProgressEvent)[] = [];
+  const events: ReportEvent[] = [];
   const text = await readTextFile(await file(name, content), { report: (event) => events.push(event) });
   return { text, notes: events.map((event) => (event.type === "diagnostic" ? event.message : "")) };
 }
@@ -146,7 +146,7 @@ describe("every reader of text", () => {
   });
 
   it("leaves line ends in documents, and says in how many", async () => {
-    const events: (Diagnostic | ProgressEvent)[] = [];
+    const events: ReportEvent[] = [];
     const path = await file("b.jsonl", '{"text":"a\\r\\nb"}\n{"text":"c"}\n');
     expect(await readDocuments(path, (event) => events.push(event))).toMatchObject({
       texts: ["a\r\nb", "c"],

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import type { ReportEvent } from "@layerfold/core";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batchBySize } from "./batch-by-size.js";
@@ -141,7 +141,7 @@ describe("tokenWindows", () => {
   });
   const documents = (...texts: string[]): Documents => ({ kind: "documents", texts, file: "x.jsonl" });
   const cut = (given: Documents, options: WindowOptions) => {
-    const events: (Diagnostic | ProgressEvent)[] = [];
+    const events: ReportEvent[] = [];
     const result = tokenWindows(given, letters, options, (event) => events.push(event));
     return { ...result, events };
   };

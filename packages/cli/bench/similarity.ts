@@ -16,9 +16,9 @@ import { npib } from "@layerfold/information";
 import { portableEngine, seededRng, squaredDistances } from "@layerfold/linalg";
 import { diffusionMap } from "@layerfold/manifold";
 import { onnxEngine } from "@layerfold/onnx";
+import { platformFact } from "@layerfold/pipeline";
 import { linearCka, similarityMatrix } from "@layerfold/similarity";
 import { EigenvalueDecomposition, Matrix as PlainMatrix } from "ml-matrix";
-import { platformFact } from "../src/manifest.js";
 
 const layerCount = 32;
 const samples = 2048;

@@ -1,5 +1,4 @@
 import { Command, InvalidArgumentError } from "commander";
-import type { CommonOptions } from "./run.js";
 
 /** A command with the options that all share, and an example in its help. */
 export function command(name: string, summary: string, example: string): Command {
@@ -31,5 +30,3 @@ export function integer(minimum: number): (text: string) => number {
 export function several(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value];
 }
-
-export type { CommonOptions };

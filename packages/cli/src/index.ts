@@ -1,2 +1,2 @@
+export * from "@layerfold/pipeline";
 export { main } from "./main.js";
-export type { ResultRow } from "./results.js";

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import { LayerfoldError } from "@layerfold/core";
-import { version } from "./version.js";
+import { version } from "@layerfold/pipeline";
 
 const reportAt = "https://github.com/layerfold/layerfold/issues";
 

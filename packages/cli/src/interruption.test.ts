@@ -13,7 +13,7 @@ function start(work: string) {
     import { writeSync } from "node:fs";
     import { open } from "node:fs/promises";
     import { setTimeout as sleep } from "node:timers/promises";
-    const { listenForInterruption } = await createJiti(import.meta.url).import("./interruption.ts");
+    const { listenForInterruption } = await createJiti(import.meta.url).import("./interruption.js");
     const signal = await listenForInterruption();
     const say = (line) => writeSync(1, line + "\\n");
     say("ready");

@@ -1,6 +1,8 @@
+import { version } from "@layerfold/pipeline";
 import { Command } from "commander";
 import { ablateCommand } from "./commands/ablate.js";
 import { captureCommand } from "./commands/capture.js";
+import { cleanCommand } from "./commands/clean.js";
 import { compressCommand } from "./commands/compress.js";
 import { demoCommand } from "./commands/demo.js";
 import { evalCommand } from "./commands/eval.js";
@@ -14,7 +16,6 @@ import { pullCommand } from "./commands/pull.js";
 import { dequantizeCommand, quantizeCommand } from "./commands/quantize.js";
 import { similarityCommand } from "./commands/similarity.js";
 import { traceCommand } from "./commands/trace.js";
-import { version } from "./version.js";
 
 /** The whole command line; `signal` interrupts whatever runs. */
 export function createProgram(signal: AbortSignal): Command {
@@ -39,6 +40,7 @@ export function createProgram(signal: AbortSignal): Command {
     exportCommand,
     importCommand,
     pullCommand,
+    cleanCommand,
   ]) {
     program.addCommand(create(signal));
   }

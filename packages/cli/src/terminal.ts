@@ -1,10 +1,10 @@
-import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import type { ProgressEvent, ReportEvent } from "@layerfold/core";
 import { type Options, Presets, SingleBar } from "cli-progress";
 
 /** How a command talks: results to stdout, everything else to stderr. */
 export interface Terminal {
   /** For `ctx.report`. */
-  report(event: ProgressEvent | Diagnostic): void;
+  report(event: ReportEvent): void;
   /** A line for a person; nothing with `--json` or `--quiet`. */
   say(line: string): void;
   /** The command's result: JSON with `--json`, else `text`; printed even with `--quiet` only when `--json` asks for it. */
@@ -84,8 +84,15 @@ export function createTerminal(options: TerminalOptions): Terminal {
     stderr.write(`${event.stage}: ${event.done}/${event.total} ${event.unit} · ${tail}\n`);
   };
 
+  const say = (line: string) => {
+    if (quiet || json) return;
+    takeDown();
+    stdout.write(`${line}\n`);
+  };
+
   return {
     report(event) {
+      if (event.type === "status") return say(event.message);
       if (quiet) return;
       if (event.type === "diagnostic") {
         const line = `${event.severity === "warning" ? "warning" : "note"} ${event.code}: ${event.message}\n`;
@@ -100,11 +107,7 @@ export function createTerminal(options: TerminalOptions): Terminal {
         showLine(event);
       }
     },
-    say(line) {
-      if (quiet || json) return;
-      takeDown();
-      stdout.write(`${line}\n`);
-    },
+    say,
     result(value, text) {
       stop();
       if (json) stdout.write(`${JSON.stringify(value, null, 2)}\n`);

@@ -35,10 +35,19 @@ export interface Diagnostic {
   readonly message: string;
 }
 
+/** What is being done now, for a person who watches. */
+export interface StatusEvent {
+  readonly type: "status";
+  readonly message: string;
+}
+
+/** What one hears of work that goes on. */
+export type ReportEvent = ProgressEvent | Diagnostic | StatusEvent;
+
 /** What every plug-in is handed: randomness, compute, cancellation and a voice. Nothing of this comes from globals. */
 export interface RunContext {
   readonly rng: Rng;
   readonly engine: MatmulEngine;
   readonly signal?: AbortSignal;
-  readonly report?: (event: ProgressEvent | Diagnostic) => void;
+  readonly report?: (event: ReportEvent) => void;
 }

@@ -11,7 +11,15 @@ export type {
   RotarySpec,
 } from "./architecture.js";
 export { type Hidden, type TokenBatch, tokenBatch } from "./batch.js";
-export type { Awaitable, Diagnostic, ProgressEvent, Rng, RunContext } from "./context.js";
+export type {
+  Awaitable,
+  Diagnostic,
+  ProgressEvent,
+  ReportEvent,
+  Rng,
+  RunContext,
+  StatusEvent,
+} from "./context.js";
 export {
   bytesPerElement,
   type DType,

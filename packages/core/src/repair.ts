@@ -28,6 +28,8 @@ export interface LayerFacts {
  */
 export interface Repair extends Plugin {
   readonly kind: "repair";
+  /** Whether it fills a group's block from all its layers, and so merges by itself, whatever the strategy made. */
+  readonly merges?: boolean;
   /**
    * Why a group of these consecutive dense layers cannot be repaired; undefined where it can. Absent: any group can.
    * What `fit` would find out after long computations is known from this at once.

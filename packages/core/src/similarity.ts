@@ -17,6 +17,8 @@ export interface SimilarityTraits {
 export interface SimilarityMeasure<P = unknown> extends Plugin {
   readonly kind: "similarity";
   readonly traits: SimilarityTraits;
+  /** Id of the embedding that it is meant to follow; default `identity`: it takes activations as they are. */
+  readonly defaultEmbedding?: string;
   /** Once per layer. @param layer - [samples, features] */
   prepare(layer: Matrix, ctx: RunContext): Awaitable<P>;
   /** Once per pair. */

@@ -1,5 +1,5 @@
 import type { Tokenizer } from "@layerfold/checkpoint";
-import type { Diagnostic, ProgressEvent } from "@layerfold/core";
+import type { Diagnostic, ReportEvent } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
 import { describe, expect, it } from "vitest";
 import { bigramModel, ctx, watched } from "./bigram-model.test.fixture.js";
@@ -12,7 +12,7 @@ function listener() {
   const diagnostics: Diagnostic[] = [];
   return {
     diagnostics,
-    report: (event: Diagnostic | ProgressEvent) => {
+    report: (event: ReportEvent) => {
       if (event.type === "diagnostic") diagnostics.push(event);
     },
   };

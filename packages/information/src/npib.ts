@@ -98,6 +98,8 @@ export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
       return Math.sqrt(-Math.expm1(-2 * information));
     };
     return {
+      // It estimates densities, which works in few dimensions only.
+      defaultEmbedding: "diffusion-map",
       traits: {
         symmetric: true,
         stochastic: true,

@@ -1,10 +1,9 @@
 import {
   contiguousData,
-  type Diagnostic,
   defineEmbedding,
   defineSimilarity,
   type Matrix,
-  type ProgressEvent,
+  type ReportEvent,
   type SimilarityMeasure,
   tensor,
   z,
@@ -112,7 +111,7 @@ it("draws the same numbers for a pair whatever else is compared", async () => {
 });
 
 it("reports progress to the end", async () => {
-  const events: (ProgressEvent | Diagnostic)[] = [];
+  const events: ReportEvent[] = [];
   await similarityMatrix(angular(), layers, testContext(1, { report: (event) => events.push(event) }));
   expect(events.at(-1)).toEqual({
     type: "progress",
@@ -178,7 +177,7 @@ it("names the layer whose embedding or measure fails, and the layer of a diagnos
       },
     }),
   })();
-  const report = (event: Diagnostic | ProgressEvent) => {
+  const report = (event: ReportEvent) => {
     if (event.type === "diagnostic") heard.push(event.message);
   };
   await similarityMatrix(angular(), layers.slice(0, 2), { ...testContext(1), report }, { embedding });

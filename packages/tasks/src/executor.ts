@@ -10,6 +10,8 @@ export interface Executor {
    * @throws the first error of a task; what others finish meanwhile is kept
    */
   run<T>(tasks: readonly Task<T>[], store: TaskStore, ctx: ExecutionContext): Promise<T[]>;
+  /** Lets go of what no running task uses: all of it, once nothing runs. It can run tasks again. */
+  close?(): Promise<void>;
 }
 
 /** What tasks are run with. */

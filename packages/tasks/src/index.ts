@@ -4,7 +4,7 @@ export type { ExecutionContext, Executor } from "./executor.js";
 export { folderStore } from "./folder-store.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
-export { type LocalExecutor, type LocalExecutorOptions, localExecutor } from "./local-executor.js";
+export { type LocalExecutorOptions, localExecutor } from "./local-executor.js";
 export {
   type Artefact,
   type Closable,

@@ -14,12 +14,6 @@ export interface LocalExecutorOptions {
   readonly pollSeconds?: number;
 }
 
-/** An executor whose tasks share what is costly to open. */
-export interface LocalExecutor extends Executor {
-  /** Closes what no running task uses: all of it, once nothing runs. */
-  close(): Promise<void>;
-}
-
 /** A task on its way in this process. */
 interface UnderWay {
   readonly artefact: Promise<Artefact>;
@@ -38,7 +32,7 @@ interface Begun extends ExecutionContext {
  * Runs tasks in this process, independent ones side by side as far as their resources allow; one that needs more than there is runs alone. A
  * task that another process is making is waited for, and taken over should that process die.
  */
-export function localExecutor(options: LocalExecutorOptions = {}): LocalExecutor {
+export function localExecutor(options: LocalExecutorOptions = {}): Required<Executor> {
   const {
     threads = availableParallelism(),
     // Not a promise that so much is free, but most of what is large lies in files that are mapped.

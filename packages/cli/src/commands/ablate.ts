@@ -1,7 +1,7 @@
+import { ablate } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { ablate } from "../ablate.js";
-import { type CommonOptions, command } from "../command.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function ablateCommand(signal: AbortSignal): Command {
   return command(
@@ -11,12 +11,17 @@ export function ablateCommand(signal: AbortSignal): Command {
   )
     .argument("<recipe>", "YAML file: model, texts, and a list for each axis of the grid")
     .requiredOption("--out <folder>", "table (CSV, JSON, Markdown) and report.html go here")
+    .option(
+      "--work <folder>",
+      "where finished work is kept and found again, by this and by other commands (default: OUT.work, which stays)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .action(async (recipe: string, options: CommonOptions & { out: string }) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       const result = await ablate(recipe, options.out, run);
       run.terminal.result(
         result,
-        `${result.combinations} combinations in ${result.cells.length} rows, ${result.distinct} distinct folded models (${result.resumed} measured before) → ${options.out}`,
+        `${result.combinations} combinations in ${result.cells.length} rows, ${result.distinct} distinct folded models (${result.tasks.made} tasks made, ${result.tasks.found} found done) → ${options.out}`,
       );
     });
 }

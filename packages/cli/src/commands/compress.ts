@@ -1,12 +1,17 @@
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
 import { preset, presetIds } from "@layerfold/merge";
+import {
+  type CompressRequest,
+  compress,
+  compressPlans,
+  type ReplacedParts,
+  withParts,
+} from "@layerfold/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
-import { type CommonOptions, command, integer, several } from "../command.js";
-import { type CompressRequest, compress, compressPlans } from "../compress.js";
+import { command, integer, several } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
-import { type ReplacedParts, withParts } from "../preset-parts.js";
-import { createRun } from "../run.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 import {
   type CalibrationFlags,
@@ -102,6 +107,11 @@ export function compressCommand(signal: AbortSignal): Command {
     )
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
+    .option(
+      "--work <folder>",
+      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .action(async (model: string, { then: quantizations, ...given }: CompressOptions) => {
       const { planner, strategy, repair, measure, embedding, ...options } = given;
       if (options.embeddingBits && !quantizations) {
@@ -110,7 +120,7 @@ export function compressCommand(signal: AbortSignal): Command {
           where: "--embedding-bits",
         });
       }
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       const request: CompressRequest = {
         ...options,
         tasks: options.task,

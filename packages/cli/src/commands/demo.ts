@@ -1,10 +1,10 @@
 import { join } from "node:path";
+import { checkpoint, data } from "@layerfold/foldling";
 import { preset, presetIds } from "@layerfold/merge";
+import { compress } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { compress } from "../compress.js";
-import { foldling } from "../foldling.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 import { resultTable } from "../table.js";
 
 export function demoCommand(signal: AbortSignal): Command {
@@ -20,8 +20,7 @@ export function demoCommand(signal: AbortSignal): Command {
       "layerfold-out/demo",
     )
     .action(async (options: CommonOptions & { method: string; out: string }) => {
-      const run = createRun(options, signal);
-      const { checkpoint, data } = foldling();
+      const run = createCommandRun(options, signal);
       const result = await compress(
         {
           model: checkpoint,

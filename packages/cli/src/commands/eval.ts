@@ -1,12 +1,9 @@
-import { openTokenizer } from "@layerfold/checkpoint";
-import { LayerfoldError } from "@layerfold/core";
-import { benchmarkIds, multipleChoice, perplexity } from "@layerfold/evaluate";
+import { benchmarkIds } from "@layerfold/evaluate";
+import { measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { type CommonOptions, command, integer, several } from "../command.js";
-import { openEvaluated, taskQuality } from "../evaluation.js";
-import { type JudgementRequest, readJudgement } from "../judgement.js";
-import { createRun } from "../run.js";
+import { command, integer, several } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 import { evaluationTable } from "../table.js";
 
 interface EvalOptions extends CommonOptions {
@@ -54,63 +51,36 @@ export function evalCommand(signal: AbortSignal): Command {
         .choices(["auto", "always", "never"])
         .default("auto"),
     )
-    .action(async (modelPath: string, options: EvalOptions) => {
-      const run = createRun(options, signal);
+    .action(async (model: string, options: EvalOptions) => {
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
-      const request: JudgementRequest = {
-        ...options,
-        texts: [...(options.perplexity ?? []), ...(options.text ?? [])],
-        tasks: options.task,
-      };
-      if (!request.texts?.length && !options.questions && !options.task) {
-        throw new LayerfoldError("NOTHING_TO_EVALUATE", "nothing to evaluate", {
-          wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",
-        });
-      }
-      const { checkpoint, model, running, close } = await openEvaluated(
-        await run.modelFolder(modelPath),
+      const { questions, window, stride, maxTokens, beginToken, task: named = [] } = options;
+      const given = [...(options.perplexity ?? []), ...(options.text ?? [])];
+      const found = await measure(
+        { model, texts: given, tasks: named, questions, window, stride, maxTokens, beginToken },
         run,
       );
-      try {
-        const tokenizer = await openTokenizer(checkpoint.directory);
-        const context = checkpoint.architecture.maxPositionEmbeddings;
-        const judgement = await readJudgement(request, context, tokenizer, run);
-        const texts = [];
-        for (const { name, sequences, beginTokenGiven, window } of judgement.texts) {
-          const { windowLosses: _, ...found } = await perplexity(model, sequences, {}, run.ctx);
-          texts.push({ text: name, ...found, begin_token_given: beginTokenGiven, window });
-        }
-        const { questions, contextLength } = judgement;
-        const onQuestions =
-          questions && (await multipleChoice(model, tokenizer, questions, { contextLength }, run.ctx));
-        const tasks = [];
-        for (const task of judgement.tasks) {
-          const { quality, chosen } = await taskQuality(model, judgement, task, run.ctx);
-          tasks.push({ ...quality, ...(chosen && { chosen }) });
-        }
-        const { text: _, ...first } = texts[0] ?? {};
-        const facts = {
-          ...first,
-          ...onQuestions,
-          ...(texts.length > 1 && { texts }),
-          ...(tasks.length > 0 && { tasks }),
-          ...(running && { quantized: running }),
-        };
-        const lines = [
-          texts.length > 1 || tasks.length > 0
-            ? evaluationTable(texts, tasks)
-            : texts.map(
-                ({ perplexity, tokens, begin_token_given: given }) =>
-                  `perplexity ${perplexity.toFixed(4)} over ${tokens} tokens (begin token ${given ? "given" : "not given"})`,
-              )[0],
-          running && runningText(running),
-          onQuestions &&
-            `accuracy ${(onQuestions.accuracy * 100).toFixed(1)} ± ${(onQuestions.stderr * 100).toFixed(1)} % (${onQuestions.correct} of ${onQuestions.count})`,
-        ];
-        run.terminal.result(facts, lines.filter(Boolean).join("\n"));
-      } finally {
-        await close();
-      }
+      const { texts, tasks, running, questions: answered } = found;
+      const { text: _, ...first } = texts[0] ?? {};
+      const facts = {
+        ...first,
+        ...answered,
+        ...(texts.length > 1 && { texts }),
+        ...(tasks.length > 0 && { tasks }),
+        ...(running && { quantized: running }),
+      };
+      const lines = [
+        texts.length > 1 || tasks.length > 0
+          ? evaluationTable(texts, tasks)
+          : texts.map(
+              ({ perplexity, tokens, begin_token_given: begun }) =>
+                `perplexity ${perplexity.toFixed(4)} over ${tokens} tokens (begin token ${begun ? "given" : "not given"})`,
+            )[0],
+        running && runningText(running),
+        answered &&
+          `accuracy ${(answered.accuracy * 100).toFixed(1)} ± ${(answered.stderr * 100).toFixed(1)} % (${answered.correct} of ${answered.count})`,
+      ];
+      run.terminal.result(facts, lines.filter(Boolean).join("\n"));
     });
 }
 

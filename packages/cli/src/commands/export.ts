@@ -1,12 +1,10 @@
 import { checkOutputFolder } from "@layerfold/disk";
 import { exportOnnx } from "@layerfold/graph";
+import { inputPaths, modelFact, openModelCheckpoint, writeManifest } from "@layerfold/pipeline";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { openModelCheckpoint } from "../inputs.js";
-import { modelFact, writeManifest } from "../manifest.js";
-import { inputPaths } from "../outputs.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface ExportOptions extends CommonOptions {
   readonly operator: "n-bits" | "qdq";
@@ -35,7 +33,7 @@ export function exportCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "onnx/model.onnx, onnx/model.onnx_data, config.json and the tokenizer")
     .action(async (modelPath: string, options: ExportOptions) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       await checkOutputFolder(options.out, {
         force: options.force,

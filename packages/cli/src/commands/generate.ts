@@ -1,12 +1,12 @@
 import { endTokens, promptIds } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
+import { openModel } from "@layerfold/pipeline";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError } from "commander";
 import { renderChatTemplate } from "../chat-template.js";
-import { type CommonOptions, command, integer } from "../command.js";
-import { openModel } from "../inputs.js";
-import { createRun } from "../run.js";
+import { command, integer } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface GenerateOptions extends CommonOptions {
   readonly prompt: string;
@@ -44,7 +44,7 @@ export function generateCommand(signal: AbortSignal): Command {
     )
     .option("--chat", "put the prompt into the model's chat template as a user's message")
     .action(async (modelPath: string, options: GenerateOptions) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       const { checkpoint, tokenizer } = await openModel(modelPath, run, { packed: true });
       const generator = await openGenerator(checkpoint, {

@@ -1,8 +1,8 @@
 import { ggmlTypes, importGguf } from "@layerfold/checkpoint";
+import { dataFact, writeManifest } from "@layerfold/pipeline";
 import { type Command, Option } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { dataFact, writeManifest } from "../manifest.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function importCommand(signal: AbortSignal): Command {
   return command(
@@ -23,7 +23,7 @@ export function importCommand(signal: AbortSignal): Command {
         file: string,
         options: CommonOptions & { dtype: "float32" | "bfloat16" | "float16"; force?: boolean; out: string },
       ) => {
-        const run = createRun(options, signal);
+        const run = createCommandRun(options, signal);
         run.settings.assertUsed();
         const { dtype, force } = options;
         const written = await importGguf(file, options.out, { dtype, force }, run.ctx);

@@ -1,8 +1,9 @@
 import { type Checkpoint, type ModelConfig, openCheckpoint, quantizedModules } from "@layerfold/checkpoint";
 import { type Architecture, bytesPerElement, type Diagnostic, elementCount } from "@layerfold/core";
+import { modelFolder } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function inspectCommand(signal: AbortSignal): Command {
   return command(
@@ -12,10 +13,10 @@ export function inspectCommand(signal: AbortSignal): Command {
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .action(async (model: string, options: CommonOptions) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       const oddities: string[] = [];
-      const checkpoint = await openCheckpoint(await run.modelFolder(model), {
+      const checkpoint = await openCheckpoint(await modelFolder(model, run), {
         report: (event) => event.type === "diagnostic" && oddities.push((event as Diagnostic).message),
       });
       try {

@@ -1,22 +1,9 @@
-import { join } from "node:path";
-import { LayerfoldError } from "@layerfold/core";
-import { checkOutputFolder } from "@layerfold/disk";
 import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
+import { fold, foldParts, openModelCheckpoint, outputOf, readPlan, repairChoices } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { calibrationSources, knownCalibration } from "../calibration.js";
-import { describeTrials, sizedCalibration } from "../calibration-size.js";
-import { type CommonOptions, command } from "../command.js";
+import { command } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
-import { foldModel } from "../fold.js";
-import { openModel, openModelCheckpoint } from "../inputs.js";
-import { manifestOf, modelFact, writeManifest } from "../manifest.js";
-import { inputPaths, outputOf } from "../outputs.js";
-import { readPlan } from "../plan-file.js";
-import { foldParts } from "../preset-parts.js";
-import { pluginFacts } from "../registry.js";
-import { repairChoices } from "../repair-choices.js";
-import { createRun } from "../run.js";
-import { resumable } from "../unfinished.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
 interface MergeOptions extends CommonOptions, CalibrationFlags {
@@ -48,84 +35,47 @@ export function mergeCommand(signal: AbortSignal): Command {
       "check the plan, print the shares of layers and parameters that go, and write nothing",
     )
     .option("--out <folder>", "checkpoint to write")
-    .action(async (modelPath: string, options: MergeOptions) => {
-      const run = createRun(options, signal);
+    .option(
+      "--work <folder>",
+      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .action(async (model: string, options: MergeOptions) => {
+      const run = createCommandRun(options, signal);
       const out = outputOf(options);
-      const { strategy, repair } = await foldParts(
-        { strategy: { id: options.strategy }, repair: options.repair ? { id: options.repair } : undefined },
+      const strategy = { id: options.strategy };
+      const repair = options.repair === undefined ? undefined : { id: options.repair };
+      if (out === undefined) {
+        const parts = await foldParts({ strategy, ...(repair && { repair }) }, run);
+        run.settings.assertUsed();
+        const plan = await readPlan(options.plan);
+        const checkpoint = await openModelCheckpoint(model, run);
+        const { architecture } = checkpoint;
+        const layers = await layerFacts(checkpoint).finally(() => checkpoint.close());
+        const { groups } = checkPlan(plan, architecture);
+        if (parts.repair) checkRepair(parts.repair, layers, groups, repairChoices(parts.repair));
+        run.terminal.result(planFacts(plan, architecture), describePlan(plan, architecture));
+        return;
+      }
+      const { calibration, calibrationTokens, selfTemperature, window, force } = options;
+      const { sized, plan, ...folded } = await fold(
+        {
+          model,
+          plan: options.plan,
+          strategy,
+          repair,
+          calibration,
+          calibrationTokens,
+          selfTemperature,
+          window,
+          out,
+          force,
+        },
         run,
       );
-      run.settings.assertUsed();
-      if (out !== undefined) {
-        const { calibration, plan, force } = options;
-        const inputs = inputPaths({ models: [modelPath], texts: [calibration], files: [plan] });
-        await checkOutputFolder(out, { force, inputs });
-      }
-      if (repair && !options.calibration && out !== undefined) {
-        throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {
-          wanted: "--calibration FILE",
-        });
-      }
-      const plan = await readPlan(options.plan);
-      // A merge alone looks at no text, so a checkpoint without a tokenizer will do.
-      const { checkpoint, tokenizer } =
-        repair && out !== undefined
-          ? await openModel(modelPath, run)
-          : { checkpoint: await openModelCheckpoint(modelPath, run), tokenizer: undefined };
-      try {
-        if (repair) {
-          const { groups } = checkPlan(plan, checkpoint.architecture);
-          checkRepair(repair, await layerFacts(checkpoint), groups, repairChoices(repair));
-        }
-        if (out === undefined) {
-          checkPlan(plan, checkpoint.architecture);
-          const { architecture } = checkpoint;
-          run.terminal.result(planFacts(plan, architecture), describePlan(plan, architecture));
-          return;
-        }
-        const looksAt = repair && options.calibration;
-        const facts = {
-          command: "merge",
-          arguments: { ...options, plan },
-          model: await modelFact(modelPath, checkpoint),
-          data: { ...(looksAt && { calibration: await calibrationSources(looksAt) }) },
-          plugins: pluginFacts(strategy, repair),
-        };
-        const { folded, trials, calibration } = await resumable(
-          // Only a repair takes long enough to be worth keeping.
-          repair && out,
-          manifestOf(facts, run),
-          async ({ folder, known }) => {
-            const all =
-              tokenizer && options.calibration
-                ? await knownCalibration(options.calibration, { checkpoint, tokenizer }, options, known, run)
-                : undefined;
-            const sized =
-              options.calibrationTokens === "auto" && repair && all
-                ? await known(["size"], () =>
-                    sizedCalibration(checkpoint, plan, { strategy, repair }, all, run),
-                  )
-                : undefined;
-            if (sized) run.terminal.say(describeTrials(sized));
-            const calibration = sized?.calibration ?? all;
-            const { force } = options;
-            const unfinished = join(folder, "blocks");
-            const folded = await foldModel(
-              checkpoint,
-              { plan, strategy, repair, calibration, out, force, unfinished },
-              run,
-            );
-            return { folded, trials: sized?.trials, calibration: calibration?.facts };
-          },
-          run,
-        );
-        await writeManifest(out, { ...facts, data: { ...(calibration && { calibration }) } }, run);
-        run.terminal.result(
-          trials ? { ...folded, calibration_trials: trials } : folded,
-          `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${out}`,
-        );
-      } finally {
-        await checkpoint.close();
-      }
+      run.terminal.result(
+        sized ? { ...folded, calibration_trials: sized.trials } : folded,
+        `${plan.groups.length} of ${plan.num_hidden_layers} layers, ${(folded.parameterRatio * 100).toFixed(1)} % of parameters removed → ${out}`,
+      );
     });
 }

@@ -1,7 +1,7 @@
 import { hubSettings, pullModel } from "@layerfold/checkpoint";
 import type { Command } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { createRun } from "../run.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function pullCommand(signal: AbortSignal): Command {
   return command(
@@ -11,7 +11,7 @@ export function pullCommand(signal: AbortSignal): Command {
   )
     .argument("<model>", "org/name or org/name@revision; HF_TOKEN, HF_HOME and HF_ENDPOINT are heeded")
     .action(async (model: string, options: CommonOptions) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       const directory = await pullModel(model.replace(/^hf:/, ""), hubSettings(process.env), run.ctx);
       run.terminal.result({ directory }, directory);

@@ -1,26 +1,20 @@
-import { join } from "node:path";
-import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
-import { keptLayer, LayerfoldError } from "@layerfold/core";
+import { LayerfoldError } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
 import {
-  dequantizeCheckpoint,
-  type ModuleOverride,
-  type QuantizedFormat,
-  readActivationScales,
-  writeActivationScales,
-} from "@layerfold/quantize";
+  checkOutputFiles,
+  inputPaths,
+  modelFact,
+  openModelCheckpoint,
+  type QuantizeRequest,
+  quantize,
+  quantizeInputs,
+  writeManifest,
+  writeOutputFiles,
+} from "@layerfold/pipeline";
+import { dequantizeCheckpoint, type QuantizedFormat, writeActivationScales } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { calibrationSources, knownCalibration } from "../calibration.js";
-import { type CommonOptions, command } from "../command.js";
-import { openModelCheckpoint } from "../inputs.js";
-import { dataFact, manifestOf, modelFact, writeManifest } from "../manifest.js";
-import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
-import { inputPaths } from "../outputs.js";
-import { readPlan } from "../plan-file.js";
-import { makeScheme, quantizeModel } from "../quantize-model.js";
-import { pluginFacts } from "../registry.js";
-import { createRun } from "../run.js";
-import { resumable } from "../unfinished.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
 interface QuantizeOptions extends CommonOptions, CalibrationFlags {
@@ -92,129 +86,48 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--plan <file>", "of --reuse: the plan of the fold (default: no layer was removed)")
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
-    .action(async (modelPath: string, options: QuantizeOptions) => {
-      const run = createRun(options, signal);
-      if (options.plan && !options.reuse) {
-        throw new LayerfoldError(
-          "OPTION_INVALID",
-          "a plan says which codes of another checkpoint are reused",
-          {
-            wanted: "--reuse MODEL",
-            where: "--plan",
-          },
-        );
+    .option(
+      "--work <folder>",
+      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .action(async (model: string, options: QuantizeOptions) => {
+      const run = createCommandRun(options, signal);
+      const { keepDense = [], override = [], writeActivationScales: scalesFile, ...others } = options;
+      const { scheme, format, embeddingBits, activationScales, reuse, plan, force, out } = others;
+      const { calibration, calibrationTokens, selfTemperature, window } = others;
+      const request: QuantizeRequest = {
+        ...{ model, scheme, format, embeddingBits, activationScales, reuse, plan, force, out },
+        ...{ calibration, calibrationTokens, selfTemperature, window },
+        overrides: [...keepDense.map((match) => ({ match })), ...override.map(parseOverride)],
+      };
+      if (scalesFile !== undefined) {
+        await checkOutputFiles([scalesFile], { command: "quantize", inputs: quantizeInputs(request) });
       }
-      const inputs = inputPaths({
-        models: [modelPath, options.reuse],
-        texts: [options.calibration],
-        files: [options.activationScales, options.plan],
-      });
-      await checkOutputFolder(options.out, { force: options.force, inputs });
-      if (options.writeActivationScales) {
-        await checkOutputFiles([options.writeActivationScales], { command: "quantize", inputs });
+      const result = await quantize(request, run);
+      if (scalesFile !== undefined) {
+        const write = (file: string) => writeActivationScales(file, result.activationScales, signal);
+        await writeOutputFiles(new Map([[scalesFile, write]]), result.manifest, run);
       }
-      const checkpoint = await openModelCheckpoint(modelPath, run, { packed: true });
-      let origin: Checkpoint | undefined;
-      try {
-        const scheme = makeScheme(options.scheme, checkpoint, options.format, run);
-        const overrides: readonly ModuleOverride[] = [
-          ...(options.keepDense ?? []).map((match) => ({ match })),
-          ...(options.override ?? []).map((text) => {
-            const at = text.lastIndexOf("=");
-            if (at < 1) {
-              throw new LayerfoldError("OPTION_INVALID", "cannot read this override", {
-                wanted: "REGEX=SCHEME, e.g. down_proj=rtn-w8g64",
-                got: text,
-                where: "--override",
-              });
-            }
-            const { quantizer } = makeScheme(text.slice(at + 1), checkpoint, scheme.format, run);
-            return { match: text.slice(0, at), quantizer };
-          }),
-        ];
-        run.settings.assertUsed();
-        origin = options.reuse ? await openModelCheckpoint(options.reuse, run, { packed: true }) : undefined;
-        const facts = {
-          command: "quantize",
-          arguments: options,
-          model: await modelFact(modelPath, checkpoint),
-          data: {
-            ...(options.calibration && { calibration: await calibrationSources(options.calibration) }),
-            ...(options.activationScales && { activationScales: await dataFact(options.activationScales) }),
-            ...(options.reuse && origin && { reuse: await modelFact(options.reuse, origin) }),
-            ...(options.plan && { plan: await dataFact(options.plan) }),
-          },
-          plugins: pluginFacts(...scheme.transforms, scheme.quantizer),
-        };
-        const { written, log, embeddingBytes, activationScales, calibration } = await resumable(
-          // Rounding alone is done in no time.
-          options.calibration && options.out,
-          manifestOf(facts, run),
-          async ({ folder, known }) => {
-            const calibration = options.calibration
-              ? await knownCalibration(
-                  options.calibration,
-                  { checkpoint, tokenizer: await openTokenizer(checkpoint.directory) },
-                  options,
-                  known,
-                  run,
-                )
-              : undefined;
-            const scales = options.activationScales && (await readActivationScales(options.activationScales));
-            const quantized = await quantizeModel(
-              checkpoint,
-              {
-                scheme,
-                overrides,
-                embeddingBits: options.embeddingBits,
-                calibration,
-                activationScales: scales || undefined,
-                reuse: origin && {
-                  checkpoint: origin,
-                  layers: await keptLayers(checkpoint, options.plan),
-                },
-                out: options.out,
-                force: options.force,
-                unfinished: join(folder, "layers"),
-              },
-              run,
-            );
-            return { ...quantized, calibration: calibration?.facts };
-          },
-          run,
-        );
-        const told = { ...facts, data: { ...facts.data, ...(calibration && { calibration }) } };
-        await writeManifest(options.out, told, run);
-        if (options.writeActivationScales) {
-          const write = (file: string) => writeActivationScales(file, activationScales, signal);
-          await writeOutputFiles(new Map([[options.writeActivationScales, write]]), told, run);
-        }
-        const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-        run.terminal.result(
-          { scheme: scheme.name, format: scheme.format, ...written, embeddingBytes, log },
-          `${log.length} linear maps as ${scheme.name} (${scheme.format}), ${mebibytes(written.tensorBytes)}, ` +
-            `${mebibytes(embeddingBytes)} of them the embedding's → ${options.out}`,
-        );
-      } finally {
-        await origin?.close();
-        await checkpoint.close();
-      }
+      const { log, embeddingBytes, tensorBytes, parameterCount, directory } = result;
+      const { name, format: files } = result.scheme;
+      const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+      run.terminal.result(
+        { scheme: name, format: files, directory, tensorBytes, parameterCount, embeddingBytes, log },
+        `${log.length} linear maps as ${name} (${files}), ${mebibytes(tensorBytes)}, ` +
+          `${mebibytes(embeddingBytes)} of them the embedding's → ${out}`,
+      );
     });
 }
 
-/** For each layer of a folded model, the layer of the whole one that it may have kept. */
-async function keptLayers(folded: Checkpoint, planFile: string | undefined): Promise<number[]> {
-  const { blocks } = folded.architecture;
-  if (planFile === undefined) return blocks.map((_, layer) => layer);
-  const { groups } = await readPlan(planFile);
-  if (groups.length !== blocks.length) {
-    throw new LayerfoldError("PLAN_MISMATCH", "the plan makes another number of layers", {
-      wanted: `${blocks.length}`,
-      got: `${groups.length}`,
-      where: planFile,
-    });
-  }
-  return groups.map((group) => keptLayer(group) ?? group.layers[0]);
+function parseOverride(text: string): { match: string; scheme: string } {
+  const at = text.lastIndexOf("=");
+  if (at >= 1) return { match: text.slice(0, at), scheme: text.slice(at + 1) };
+  throw new LayerfoldError("OPTION_INVALID", "cannot read this override", {
+    wanted: "REGEX=SCHEME, e.g. down_proj=rtn-w8g64",
+    got: text,
+    where: "--override",
+  });
 }
 
 export function dequantizeCommand(signal: AbortSignal): Command {
@@ -237,7 +150,7 @@ export function dequantizeCommand(signal: AbortSignal): Command {
         modelPath: string,
         options: CommonOptions & { dtype?: "float32" | "bfloat16" | "float16"; force?: boolean; out: string },
       ) => {
-        const run = createRun(options, signal);
+        const run = createCommandRun(options, signal);
         run.settings.assertUsed();
         const inputs = inputPaths({ models: [modelPath] });
         await checkOutputFolder(options.out, { force: options.force, inputs });

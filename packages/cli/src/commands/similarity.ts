@@ -1,18 +1,19 @@
 import { join } from "node:path";
 import { loadActivations } from "@layerfold/capture";
-import type { Command } from "commander";
-import { type CommonOptions, command, integer } from "../command.js";
-import { dataFact } from "../manifest.js";
-import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
-import { pluginFacts } from "../registry.js";
-import { createRun } from "../run.js";
 import {
   blockSimilarityFiles,
+  checkOutputFiles,
+  dataFact,
   makeComparison,
+  pluginFacts,
   similarityFileNames,
   similarityFiles,
   uncertaintyOf,
-} from "../similarity.js";
+  writeOutputFiles,
+} from "@layerfold/pipeline";
+import type { Command } from "commander";
+import { command, integer } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface SimilarityOptions extends CommonOptions {
   readonly measure: string;
@@ -45,7 +46,7 @@ export function similarityCommand(signal: AbortSignal): Command {
     .option("--subsamples <count>", "add a 95 % interval to every pair, by so many random halves", integer(2))
     .requiredOption("--out <file>", "JSON file to write; .csv and .svg stand beside it")
     .action(async (capture: string, options: SimilarityOptions) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       const comparison = await makeComparison(options.measure, options.embedding, run);
       run.settings.assertUsed();
       await checkOutputFiles(similarityFileNames(options.out, options.block !== undefined), {

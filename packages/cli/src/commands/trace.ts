@@ -1,13 +1,18 @@
 import { writeSafetensors } from "@layerfold/checkpoint";
 import { contiguousData, encodeFloats, LayerfoldError, throwIfAborted, tokenBatch } from "@layerfold/core";
+import {
+  checkOutputFiles,
+  dataFact,
+  inputPaths,
+  modelFact,
+  modelFolder,
+  openEvaluated,
+  readTokenRows,
+  writeOutputFiles,
+} from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { type CommonOptions, command } from "../command.js";
-import { openEvaluated } from "../evaluation.js";
-import { dataFact, modelFact } from "../manifest.js";
-import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
-import { inputPaths } from "../outputs.js";
-import { createRun } from "../run.js";
-import { readTokenRows } from "../token-rows.js";
+import { command } from "../command.js";
+import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function traceCommand(signal: AbortSignal): Command {
   return command(
@@ -25,13 +30,17 @@ export function traceCommand(signal: AbortSignal): Command {
       "safetensors to write: resid.0 … resid.L [batch, sequence, hidden] and logits, float32",
     )
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
-      const run = createRun(options, signal);
+      const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       await checkOutputFiles([options.out], {
         command: "trace",
         inputs: inputPaths({ models: [model], files: [options.input] }),
       });
-      const { checkpoint, model: decoder, close } = await openEvaluated(await run.modelFolder(model), run);
+      const {
+        checkpoint,
+        model: decoder,
+        close,
+      } = await openEvaluated(await modelFolder(model, run), run.ctx);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;
         const { rows, batchSize, sequenceLength } = await readTokenRows(

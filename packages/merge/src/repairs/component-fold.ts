@@ -109,6 +109,7 @@ export const componentFold = defineRepair({
       options.heads !== "none" && layers.length > 1 && !layers.includes(0);
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
+      merges: true,
       refuses(layers) {
         if (layers.length === 1) {
           if (!options.refitSingles) return undefined;

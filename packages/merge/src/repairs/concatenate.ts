@@ -61,6 +61,7 @@ export const concatenate = defineRepair({
     heads: z.boolean().default(true),
   }),
   create: (options) => ({
+    merges: true,
     refuses(layers) {
       if (layers.length === 1) return undefined;
       return (options.heads ? whyHeadsStayApart(layers) : undefined) ?? firstReason(layers, whyNeuronsStay);

@@ -3,9 +3,9 @@ import {
   contiguousData,
   type Diagnostic,
   dropPlan,
-  type ProgressEvent,
   parsePlan,
   type Repair,
+  type ReportEvent,
   tensor,
 } from "@layerfold/core";
 import { openRunner } from "@layerfold/graph";
@@ -304,7 +304,7 @@ describe("reconstruct", () => {
       const few = opened(tokenBatches(3, 1, 4));
       const fit = async (options: Parameters<typeof reconstruct>[0]) => {
         const seen: Diagnostic[] = [];
-        const report = (event: Diagnostic | ProgressEvent) => {
+        const report = (event: ReportEvent) => {
           if (event.type === "diagnostic") seen.push(event);
         };
         const plan = dropPlan(4, [0, 1, 3]);

@@ -27,6 +27,7 @@ export const searchedWeights = defineRepair({
     norms: normPolicy,
   }),
   create: ({ ratios, tokenWeighting, norms }) => ({
+    merges: true,
     fit: (model, plan, folded, calibration, ctx, finished) =>
       frontToBack(
         model,

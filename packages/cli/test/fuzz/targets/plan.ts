@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { dropPlan } from "@layerfold/core";
 import { portableEngine, seededRng } from "@layerfold/linalg";
-import { plannerFromFile, readPlan } from "../../../src/plan-file.js";
+import { plannerFromFile, readPlan } from "@layerfold/pipeline";
 import { encodeJson, type FuzzTarget } from "../target.js";
 
 const mixed = {

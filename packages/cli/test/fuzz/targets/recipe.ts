@@ -1,9 +1,8 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { parsePooling } from "@layerfold/capture";
+import { parseCalibration, readRecipe } from "@layerfold/pipeline";
 import { stringify } from "yaml";
-import { readRecipe } from "../../../src/ablate.js";
-import { parseCalibration } from "../../../src/text-source.js";
 import { encode, encodeJson, type FuzzTarget } from "../target.js";
 
 const grid = {

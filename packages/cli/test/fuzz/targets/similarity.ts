@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { loadSimilarity } from "../../../src/similarity.js";
+import { loadSimilarity } from "@layerfold/pipeline";
 import { encodeJson, type FuzzTarget } from "../target.js";
 
 /** A similarity matrix that is handed to a planner. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { writeSafetensors } from "@layerfold/checkpoint";
-import { readTokenRows } from "../../../src/token-rows.js";
+import { readTokenRows } from "@layerfold/pipeline";
 import type { FuzzTarget } from "../target.js";
 import { madeFiles } from "../tiny-model.js";
 

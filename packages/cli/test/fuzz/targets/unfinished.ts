@@ -1,6 +1,6 @@
 import { cp } from "node:fs/promises";
 import { LayerfoldError } from "@layerfold/core";
-import { type Known, resumable } from "../../../src/unfinished.js";
+import { type Known, resumable } from "@layerfold/pipeline";
 import type { FuzzTarget } from "../target.js";
 import { madeFiles } from "../tiny-model.js";
 

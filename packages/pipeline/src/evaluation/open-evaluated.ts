@@ -1,0 +1,37 @@
+import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
+import type { RunContext } from "@layerfold/core";
+import { type Decoder, openDecoder } from "@layerfold/graph";
+import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
+
+/**
+ * Opens a checkpoint to measure it. A quantised one runs on its packed codes, in float32 products; what no kernel takes is simulated
+ * exactly, and `running` says how much.
+ */
+export async function openEvaluated(
+  directory: string,
+  { report }: Pick<RunContext, "report">,
+): Promise<{
+  checkpoint: Checkpoint;
+  model: Decoder;
+  /** Of a quantised checkpoint. */
+  running?: RunningSummary;
+  close(): Promise<void>;
+}> {
+  const checkpoint = await openCheckpoint(directory, { report });
+  try {
+    const weights = isQuantized(checkpoint) ? await quantizedWeights(checkpoint, report) : undefined;
+    const model = await openDecoder(checkpoint, { quantizedWeights: weights });
+    return {
+      checkpoint,
+      model,
+      ...(weights && { running: runningSummary(weights.values()) }),
+      async close() {
+        await model.close();
+        await checkpoint.close();
+      },
+    };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}

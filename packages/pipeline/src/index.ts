@@ -1,0 +1,93 @@
+export { describeTrials, type SizedCalibration, sizedCalibration } from "./calibration/calibration-size.js";
+export {
+  answerFacts,
+  type CalibratedModel,
+  type Calibration,
+  type CalibrationFact,
+  type CalibrationOptions,
+  readAnswers,
+  readCalibration,
+} from "./calibration/read-calibration.js";
+export {
+  type EvaluationRequest,
+  type EvaluationSet,
+  evaluationFacts,
+  readEvaluationSet,
+  type SeparatedCalibration,
+  separateCalibration,
+} from "./evaluation/evaluation-set.js";
+export { openEvaluated } from "./evaluation/open-evaluated.js";
+export { type TaskQuality, taskQuality } from "./evaluation/task-quality.js";
+export type { WeighedAnswers } from "./evidence/judged-text.js";
+export { judgesBy } from "./evidence/judges-by.js";
+export { openModel, openModelCheckpoint, sequenceBatches } from "./inputs/open-model.js";
+export { parseCalibration, type TextSource } from "./inputs/text-source.js";
+export { readTokenRows } from "./inputs/token-rows.js";
+export { judgedCells, taskText } from "./judged-cells.js";
+export {
+  type DataFact,
+  dataFact,
+  type FileFact,
+  fileFingerprint,
+  type Manifest,
+  manifestOf,
+  modelFact,
+  modelName,
+  type PluginFact,
+  platformFact,
+  type RunFacts,
+  writeManifest,
+} from "./manifest.js";
+export { checkOutputFiles, writeOutputFiles } from "./output-files.js";
+export { type CommandInputs, inputPaths, jsonText, outputOf } from "./outputs.js";
+export { type PluginReference, referenceOf } from "./plugin-reference.js";
+export { foldParts, type PresetParts, presetParts, type ReplacedParts, withParts } from "./preset-parts.js";
+export { knownIds, makePlugin, pluginFacts } from "./registry.js";
+export { repairChoices } from "./repair-choices.js";
+export type { ResultRow } from "./results.js";
+export { createRun, modelFolder, type Run, type RunOptions } from "./run.js";
+export { type Ablation, ablate, readRecipe } from "./stages/ablate.js";
+export { type CaptureRequest, capture } from "./stages/capture.js";
+export { type CompressRequest, type CompressResult, compress, compressPlans } from "./stages/compress.js";
+export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
+export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
+export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";
+export { type MeasuredFold, measuredFold } from "./stages/measured-fold.js";
+export { calibratedModel, openWorkbench, type WorkbenchRequest } from "./stages/open-workbench.js";
+export { type PlanRequest, type PlanResult, plan } from "./stages/plan.js";
+export { plannerFromFile, readPlan } from "./stages/plan-file.js";
+export {
+  type QualityPlan,
+  type QualityRow,
+  type QualityTable,
+  type QualityTableRequest,
+  qualityTable,
+} from "./stages/quality-table.js";
+export { type QuantizeRequest, type QuantizeResult, quantize, quantizeInputs } from "./stages/quantize.js";
+export {
+  blockSimilarityFiles,
+  type Comparison,
+  loadSimilarity,
+  makeComparison,
+  similarityFileNames,
+  similarityFiles,
+  uncertaintyOf,
+} from "./stages/similarity.js";
+export {
+  captureOf,
+  type Fold,
+  foldOf,
+  type GivenEvidence,
+  planOf,
+  similarityOf,
+  type Workbench,
+} from "./stages/workbench.js";
+export { runTask, type TaskRunner, taskRunner } from "./task-runner.js";
+export type { StoredCapture } from "./tasks/capture.js";
+export type { StoredFold } from "./tasks/fold.js";
+export { givenText, givenValue } from "./tasks/given-text.js";
+export { type QuantizeParameters, quantizeTask, type StoredQuantization } from "./tasks/quantize.js";
+export { matrixOf, type StoredMatrix } from "./tasks/similarity.js";
+export { givenModel, type ModelInput, type StoredModel } from "./tasks/stored-model.js";
+export { version } from "./version.js";
+export { removeStore, withTasks } from "./work-folder.js";

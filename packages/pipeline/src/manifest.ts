@@ -1,0 +1,160 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { cpus } from "node:os";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
+import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
+import type { TextSource } from "./inputs/text-source.js";
+import { jsonText } from "./outputs.js";
+import type { Run } from "./run.js";
+import { version } from "./version.js";
+
+/** What it takes to repeat a run bit for bit. */
+export interface Manifest {
+  readonly layerfold: string;
+  readonly command: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+  /** Absent where a run saw only what another had captured of it. */
+  readonly model?: FileFact;
+  /** Every text or other file that was read, by what it was for. */
+  readonly data: Readonly<Record<string, DataFact | readonly DataFact[]>>;
+  readonly plugins: readonly PluginFact[];
+  /** Of a manifest that stands beside files: those that were written. */
+  readonly files?: readonly FileFact[];
+  readonly platform: {
+    readonly node: string;
+    readonly onnxruntime: string;
+    readonly os: string;
+    readonly cpu: string;
+    readonly cores: number;
+  };
+}
+
+/** A file, or a checkpoint as a whole, by its content. */
+export interface FileFact {
+  readonly name: string;
+  readonly sha256: string;
+}
+
+/** A text, or another file, that was read. */
+export interface DataFact {
+  /** Of the file; `self` is text that the model made up. */
+  readonly name: string;
+  /** Benchmark whose rows they are. */
+  readonly task?: string;
+  readonly sha256?: string;
+  /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
+  readonly range?: string;
+}
+
+/** A plug-in that took part. */
+export interface PluginFact {
+  readonly kind: string;
+  readonly id: string;
+  readonly options: unknown;
+  /** The user's module that it came from; what that imports in turn is not looked at. */
+  readonly module?: DataFact;
+}
+
+/** SHA-256 of a file, or of the names and contents of a folder's files; hex. @throws FILE_MISSING, FILE_DENIED */
+export async function fileFingerprint(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    if ((await requireRegularFile(file)).isDirectory()) {
+      const entries = await readdir(file, { recursive: true, withFileTypes: true });
+      const names = entries
+        .filter((entry) => !entry.isDirectory())
+        .map(({ parentPath, name }) => relative(file, join(parentPath, name)).split(sep).join("/"));
+      for (const name of names.sort()) hash.update(`${name}\n${await fileFingerprint(join(file, name))}\n`);
+    } else await pipeline(createReadStream(file), hash);
+  } catch (error) {
+    throw fileError(error, file);
+  }
+  return hash.digest("hex");
+}
+
+/** Name and fingerprint of a data file. */
+export async function dataFact(file: string): Promise<FileFact> {
+  return { name: basename(file), sha256: await fileFingerprint(file) };
+}
+
+/** The same of a text, which may be a part of a file. */
+export async function textFact({ file, task, range }: TextSource): Promise<DataFact> {
+  if (file === undefined) return { name: "self" };
+  return {
+    ...(await dataFact(file)),
+    ...(task !== undefined && { task }),
+    ...(range && { range: rangeName(range) }),
+  };
+}
+
+/** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
+export function factName({ name, task, range = "" }: DataFact): string {
+  return `${task === undefined ? "" : `${task}:`}${name}${range}`;
+}
+
+/** Name and fingerprint of a MODEL argument. */
+export async function modelFact(
+  path: string,
+  checkpoint: Pick<Checkpoint, "fingerprint">,
+): Promise<FileFact> {
+  return { name: modelName(path), sha256: await checkpoint.fingerprint() };
+}
+
+/** What a command knows of its own run. */
+export interface RunFacts {
+  readonly command: string;
+  /** As they were given; those that change no result are left out. */
+  readonly arguments: object;
+  readonly model?: FileFact;
+  readonly data?: Manifest["data"];
+  readonly plugins?: readonly PluginFact[];
+}
+
+export function manifestOf(
+  { command, arguments: given, model, data = {}, plugins = [] }: RunFacts,
+  { seed }: Pick<Run, "seed">,
+): Manifest {
+  const silent = [
+    ...["json", "quiet", "seed", "out", "force", "dryRun", "writeActivationScales"],
+    ...["work", "keepWork"],
+  ];
+  const telling = Object.entries(given).filter(([name]) => !silent.includes(name));
+  return {
+    layerfold: version,
+    command,
+    arguments: Object.fromEntries(telling),
+    seed,
+    model,
+    data,
+    plugins,
+    platform: platformFact(),
+  };
+}
+
+/** Writes a run's manifest into the folder that it made. */
+export async function writeManifest(folder: string, facts: RunFacts, run: Pick<Run, "seed">): Promise<void> {
+  await addMadeFile(folder, "manifest.json", jsonText(manifestOf(facts, run)));
+}
+
+/** The machine and the versions that the arithmetic ran on. */
+export function platformFact(): Manifest["platform"] {
+  const onnx = createRequire(createRequire(import.meta.url).resolve("@layerfold/onnx"));
+  return {
+    node: process.version,
+    onnxruntime: onnx("onnxruntime-node/package.json").version,
+    os: `${process.platform} ${process.arch}`,
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+  };
+}
+
+/** What people call a model: its folder, or the folder above one that is merely called `checkpoint`. */
+export function modelName(path: string): string {
+  const name = basename(resolve(path));
+  return name === "checkpoint" ? basename(dirname(resolve(path))) : name;
+}

@@ -1,0 +1,56 @@
+import { availableParallelism } from "node:os";
+import { hubSettings, pullModel } from "@layerfold/checkpoint";
+import type { MatmulEngine, RunContext } from "@layerfold/core";
+import { seededRng } from "@layerfold/linalg";
+import { onnxEngine } from "@layerfold/onnx";
+import { type Executor, localExecutor } from "@layerfold/tasks";
+import { parseSettings, type Settings } from "./settings.js";
+
+/** How something is run; all of it may be left out. */
+export interface RunOptions {
+  /** Of everything random; default 0. */
+  readonly seed?: number;
+  /** Options of plug-ins, `KIND.OPTION=VALUE` each. */
+  readonly set?: readonly string[];
+  /** Folder in which finished work is kept, and found again by whoever uses it; default: beside the output, and gone with success. */
+  readonly work?: string;
+  /** Keep that folder when all is done. */
+  readonly keepWork?: boolean;
+  /** Where tasks run; default: in this process. */
+  readonly executor?: Executor;
+  /** Products of matrices; default: ONNX Runtime on all cores. */
+  readonly engine?: MatmulEngine;
+  readonly signal?: AbortSignal;
+  /** Hears how far things are, and what is odd. */
+  readonly report?: RunContext["report"];
+}
+
+/** What every stage is handed. */
+export interface Run {
+  readonly ctx: RunContext;
+  readonly seed: number;
+  readonly settings: Settings;
+  readonly executor: Executor;
+  readonly work?: string;
+  readonly keepWork: boolean;
+}
+
+export function createRun(options: RunOptions = {}): Run {
+  const { seed = 0, set = [], executor = localExecutor(), signal, report, work, keepWork = false } = options;
+  const engine = options.engine ?? onnxEngine({ threads: availableParallelism() });
+  return {
+    ctx: { rng: seededRng(seed), engine, signal, report },
+    seed,
+    settings: parseSettings(set),
+    executor,
+    ...(work !== undefined && { work }),
+    keepWork,
+  };
+}
+
+/** The folder of a model: itself, or for `hf:org/name` the hub's cache, where it is downloaded to if need be. */
+export async function modelFolder(model: string, { ctx }: Pick<Run, "ctx">): Promise<string> {
+  return model.startsWith("hf:")
+    ? pullModel(model.slice("hf:".length), hubSettings(process.env), ctx)
+    : model;
+}

@@ -1,0 +1,176 @@
+import { join } from "node:path";
+import { loadActivations } from "@layerfold/capture";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
+import { type Architecture, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
+import { checkRepair, checkTarget, layerFacts, type PresetPart } from "@layerfold/merge";
+import type { Artefact } from "@layerfold/tasks";
+import {
+  answerFacts,
+  type Calibration,
+  type CalibrationOptions,
+  readAnswers,
+  readCalibration,
+} from "../calibration/read-calibration.js";
+import { judgesBy } from "../evidence/judges-by.js";
+import { openModelCheckpoint } from "../inputs/open-model.js";
+import { dataFact, modelFact, type RunFacts } from "../manifest.js";
+import { foldParts } from "../preset-parts.js";
+import { makePlugin, pluginFacts } from "../registry.js";
+import { repairChoices } from "../repair-choices.js";
+import type { Run } from "../run.js";
+import type { StoredCapture } from "../tasks/capture.js";
+import { type StoredMatrix, storedMatrix } from "../tasks/similarity.js";
+import { givenModel } from "../tasks/stored-model.js";
+import { withTasks } from "../work-folder.js";
+import { calibratedModel } from "./open-workbench.js";
+import { loadSimilarity, makeComparison } from "./similarity.js";
+import { planOf } from "./workbench.js";
+
+export interface PlanRequest extends CalibrationOptions {
+  /** Checkpoint folder, or `hf:org/name`. */
+  readonly model: string;
+  /** Layers that remain. */
+  readonly layers: number;
+  /** An id, or a path to a module. */
+  readonly planner: string;
+  /** How plans will be carried out, for planners that judge by it; default `drop`. */
+  readonly strategy?: PresetPart;
+  readonly repair?: PresetPart;
+  /** How layers are compared, for planners that look at it; default `npib`. */
+  readonly measure?: string;
+  readonly embedding?: string;
+  /** Samples of a capture made here; default `last`. */
+  readonly pooling?: string;
+  readonly calibration?: string;
+  readonly calibrationQuestions?: string;
+  readonly questionWeight?: number;
+  readonly recallWeight?: number;
+  readonly planningTokens?: number;
+  /** File of a matrix that stands already. */
+  readonly similarity?: string;
+  /** Folder of a capture that stands already. */
+  readonly capture?: string;
+}
+
+export interface PlanResult {
+  readonly plan: MergePlan;
+  readonly architecture: Architecture;
+  /** For a manifest. */
+  readonly facts: Omit<RunFacts, "command" | "arguments">;
+}
+
+/**
+ * Decides which layers fold together. Writes nothing but finished trials, and those only where the run has a work folder of its own.
+ * @throws EVIDENCE_MISSING, CAPTURE_MISMATCH, SIMILARITY_INVALID, LAYERS_OUT_OF_RANGE, and what reading the model and the texts throws
+ */
+export async function plan(request: PlanRequest, run: Run): Promise<PlanResult> {
+  const planner = await makePlugin<Planner>("planner", request.planner, run.settings.of("planner"));
+  const { strategy = { id: "drop" }, repair: named } = request;
+  const { strategy: carried, repair } = await foldParts({ strategy, ...(named && { repair: named }) }, run);
+  const comparison = await makeComparison(request.measure ?? "npib", request.embedding, run);
+  run.settings.assertUsed();
+  const checkpoint = await openModelCheckpoint(request.model, run);
+  try {
+    const { blocks, maxPositionEmbeddings: context } = checkpoint.architecture;
+    checkTarget({ layerCount: blocks.length }, request.layers, "--layers");
+    if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));
+    return await withTasks(undefined, run, async (tasks) => {
+      const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+      const tokenizer =
+        request.calibration === undefined && request.calibrationQuestions === undefined
+          ? undefined
+          : await openTokenizer(checkpoint.directory);
+      const calibration: Calibration | undefined =
+        request.calibration !== undefined && tokenizer
+          ? await readCalibration(
+              request.calibration,
+              calibratedModel({ checkpoint, tokenizer, model }, tasks, run),
+              request,
+              run,
+            )
+          : undefined;
+      const answers =
+        request.calibrationQuestions !== undefined && tokenizer
+          ? await readAnswers(request.calibrationQuestions, { tokenizer, context }, request, run)
+          : undefined;
+      const capture =
+        request.capture === undefined ? undefined : await givenCapture(request.capture, checkpoint);
+      const similarity =
+        request.similarity === undefined
+          ? undefined
+          : await givenSimilarity(request.similarity, blocks.length);
+      checkEvidence(planner, { calibration, capture, similarity });
+      const found = await planOf(
+        {
+          ...{ checkpoint, model, calibration, answers, tasks, run },
+          ...(request.planningTokens !== undefined && { planningTokens: request.planningTokens }),
+          pooling: request.pooling ?? "last",
+        },
+        { planner, strategy: carried, repair, comparison },
+        request.layers,
+        request.recallWeight,
+        { capture, similarity },
+      );
+      const judges = judgesBy(planner) ? [carried, repair] : [];
+      const compares = planner.needs.includes("similarity") && !similarity;
+      return {
+        plan: found,
+        architecture: checkpoint.architecture,
+        facts: {
+          model: await modelFact(request.model, checkpoint),
+          data: {
+            ...(calibration && { calibration: calibration.facts }),
+            ...(await answerFacts(request.calibrationQuestions)),
+            ...(request.similarity && { similarity: await dataFact(request.similarity) }),
+            ...(request.capture && { capture: await dataFact(join(request.capture, "activations.json")) }),
+          },
+          plugins: pluginFacts(
+            planner,
+            ...judges,
+            ...(compares ? [comparison.measure, comparison.embedding] : []),
+          ),
+        },
+      };
+    });
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** @throws EVIDENCE_MISSING before anything is run for nothing */
+function checkEvidence(
+  { id, needs }: Planner,
+  { calibration, capture, similarity }: Readonly<Record<"calibration" | "capture" | "similarity", unknown>>,
+): void {
+  const missing = needs.some((kind) => {
+    if (calibration) return false;
+    if (kind === "similarity") return !similarity && !capture;
+    return kind === "tokenStatistics" ? !capture : true;
+  });
+  if (!missing) return;
+  throw new LayerfoldError("EVIDENCE_MISSING", `the planner ${id} must see what the layers do`, {
+    wanted: "a calibration text (--calibration), a capture (--capture) or, for some planners, --similarity",
+  });
+}
+
+/** @throws CAPTURE_MISMATCH when the activations are another model's */
+async function givenCapture(folder: string, checkpoint: Checkpoint): Promise<Artefact<StoredCapture>> {
+  const { activations, meta } = await loadActivations(folder);
+  const fingerprint = await checkpoint.fingerprint();
+  if (meta.model !== fingerprint) {
+    throw new LayerfoldError("CAPTURE_MISMATCH", "these activations were captured from another model", {
+      wanted: `model ${fingerprint.slice(0, 12)}…`,
+      got: `${meta.model.slice(0, 12)}…`,
+      where: folder,
+    });
+  }
+  const { sha256 } = await dataFact(folder);
+  const value = { activations, pooling: meta.pooling };
+  return { digest: sha256!, path: folder, diagnostics: [], read: async () => value };
+}
+
+async function givenSimilarity(file: string, layerCount: number): Promise<Artefact<StoredMatrix>> {
+  const matrix = storedMatrix(await loadSimilarity(file, layerCount));
+  const { sha256 } = await dataFact(file);
+  return { digest: sha256!, path: file, diagnostics: [], read: async () => matrix };
+}

@@ -1,0 +1,174 @@
+import { join } from "node:path";
+import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
+import { keptLayer, LayerfoldError, type MergePlan } from "@layerfold/core";
+import { checkOutputFolder } from "@layerfold/disk";
+import {
+  checkQuantizable,
+  type QuantizationScheme,
+  type QuantizedFormat,
+  readActivationScales,
+} from "@layerfold/quantize";
+import type { Artefact, Json } from "@layerfold/tasks";
+import { type CalibrationOptions, readCalibration } from "../calibration/read-calibration.js";
+import { openModelCheckpoint } from "../inputs/open-model.js";
+import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
+import { inputPaths, writeJson } from "../outputs.js";
+import { pluginFacts } from "../registry.js";
+import type { Run } from "../run.js";
+import { runTask } from "../task-runner.js";
+import { givenText } from "../tasks/given-text.js";
+import { quantizeTask, type StoredQuantization } from "../tasks/quantize.js";
+import { makeScheme } from "../tasks/quantize-model.js";
+import { givenModel } from "../tasks/stored-model.js";
+import { withTasks } from "../work-folder.js";
+import { calibratedModel } from "./open-workbench.js";
+import { readPlan } from "./plan-file.js";
+import { copyTree, putResult } from "./put-result.js";
+
+export interface QuantizeRequest extends CalibrationOptions {
+  /** Checkpoint folder, or `hf:org/name`. */
+  readonly model: string;
+  /** As `schemeOf` reads it, e.g. `gptq-w4g128`. */
+  readonly scheme: string;
+  readonly format?: QuantizedFormat;
+  readonly calibration?: string;
+  /** Modules whose name matches stay dense, or get another scheme; the first that matches rules. */
+  readonly overrides?: readonly { readonly match: string; readonly scheme?: string }[];
+  readonly embeddingBits?: 4 | 8;
+  /** File with the largest |input| of each channel, in the stead of what the text shows. */
+  readonly activationScales?: string;
+  /** Quantised checkpoint that the model was folded from: what the fold left alone keeps its codes. */
+  readonly reuse?: string;
+  /** Of `reuse`: the plan of the fold, or its file; absent: no layer was removed. */
+  readonly plan?: MergePlan | string;
+  readonly out: string;
+  readonly force?: boolean;
+}
+
+export interface QuantizeResult extends StoredQuantization {
+  readonly scheme: QuantizationScheme;
+  /** For the manifests of what is written beside. */
+  readonly manifest: Manifest;
+}
+
+/**
+ * Quantises a model's blocks into the files that GPTQ, AWQ and vLLM read.
+ * @throws what reading the model and the texts throws, SCHEME_UNKNOWN, SCHEME_FORMAT, OPTION_INVALID, and what `quantizeCheckpoint` throws
+ */
+export async function quantize(request: QuantizeRequest, run: Run): Promise<QuantizeResult> {
+  const { out, force, calibration: texts, overrides = [] } = request;
+  if (request.plan !== undefined && request.reuse === undefined) {
+    throw new LayerfoldError("OPTION_INVALID", "a plan says which codes of another checkpoint are reused", {
+      wanted: "--reuse MODEL",
+      where: "--plan",
+    });
+  }
+  const planFile = typeof request.plan === "string" ? request.plan : undefined;
+  await checkOutputFolder(out, { force, inputs: quantizeInputs(request) });
+  const checkpoint = await openModelCheckpoint(request.model, run, { packed: true });
+  let origin: Checkpoint | undefined;
+  try {
+    const options = run.settings.of("quantizer");
+    const scheme = makeScheme(request.scheme, checkpoint, request.format, options);
+    const made = overrides.map(({ match, scheme: other }) =>
+      other === undefined
+        ? { match }
+        : { match, quantizer: makeScheme(other, checkpoint, scheme.format, options).quantizer },
+    );
+    run.settings.assertUsed();
+    checkQuantizable(checkpoint, { scheme, overrides: made, calibrated: texts !== undefined });
+    if (request.reuse !== undefined) origin = await openModelCheckpoint(request.reuse, run, { packed: true });
+    const reused = origin && (await keptLayers(checkpoint, request.plan));
+    return await withTasks(out, run, async (tasks, folder) => {
+      const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+      const calibration =
+        texts === undefined
+          ? undefined
+          : await readCalibration(
+              texts,
+              calibratedModel(
+                { checkpoint, tokenizer: await openTokenizer(checkpoint.directory), model },
+                tasks,
+                run,
+              ),
+              request,
+              run,
+            );
+      const task = quantizeTask(
+        {
+          scheme: request.scheme,
+          format: request.format ?? null,
+          options: options as Json,
+          embedding_bits: request.embeddingBits ?? null,
+          overrides: overrides.map(({ match, scheme: other = null }) => ({ match, scheme: other })),
+          reused_layers: reused ?? null,
+          seed: run.seed,
+        },
+        {
+          model,
+          text: calibration && givenText(calibration.sequences),
+          reuse: origin && givenModel(origin.directory, await origin.fingerprint()),
+          scales:
+            request.activationScales === undefined ? undefined : await givenScales(request.activationScales),
+        },
+      );
+      const quantized = await runTask(tasks, task);
+      const { model: path, out: _, force: __, ...given } = request;
+      const manifest = manifestOf(
+        {
+          command: "quantize",
+          arguments: given,
+          model: await modelFact(path, checkpoint),
+          data: {
+            ...(calibration && { calibration: calibration.facts }),
+            ...(request.activationScales && { activationScales: await dataFact(request.activationScales) }),
+            ...(request.reuse && origin && { reuse: await modelFact(request.reuse, origin) }),
+            ...(planFile && { plan: await dataFact(planFile) }),
+          },
+          plugins: pluginFacts(...scheme.transforms, scheme.quantizer),
+        },
+        run,
+      );
+      await putResult(out, { force, folder }, run, async (finished) => {
+        await copyTree(quantized.directory, finished);
+        await writeJson(join(finished, "manifest.json"), manifest);
+      });
+      return { ...quantized, directory: out, scheme, manifest };
+    });
+  } finally {
+    await origin?.close();
+    await checkpoint.close();
+  }
+}
+
+/** All that is read. */
+export function quantizeInputs({
+  model,
+  reuse,
+  calibration,
+  activationScales,
+  plan,
+}: QuantizeRequest): string[] {
+  const files = [activationScales, typeof plan === "string" ? plan : undefined];
+  return inputPaths({ models: [model, reuse], texts: [calibration], files });
+}
+
+async function givenScales(file: string): Promise<Artefact<ReadonlyMap<string, Float64Array>>> {
+  const { sha256 } = await dataFact(file);
+  return { digest: sha256!, path: file, diagnostics: [], read: () => readActivationScales(file) };
+}
+
+/** For each layer of a folded model, the layer of the whole one that it may have kept. */
+async function keptLayers(folded: Checkpoint, given: MergePlan | string | undefined): Promise<number[]> {
+  const { blocks } = folded.architecture;
+  if (given === undefined) return blocks.map((_, layer) => layer);
+  const { groups } = typeof given === "string" ? await readPlan(given) : given;
+  if (groups.length !== blocks.length) {
+    throw new LayerfoldError("PLAN_MISMATCH", "the plan makes another number of layers", {
+      wanted: `${blocks.length}`,
+      got: `${groups.length}`,
+      where: typeof given === "string" ? given : "plan",
+    });
+  }
+  return groups.map((group) => keptLayer(group) ?? group.layers[0]);
+}

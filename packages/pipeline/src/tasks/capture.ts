@@ -1,0 +1,62 @@
+import {
+  captureActivations,
+  checkpointSource,
+  loadActivations,
+  parsePooling,
+  poolingName,
+  saveActivations,
+} from "@layerfold/capture";
+import type { TokenSequence } from "@layerfold/checkpoint";
+import type { Activations } from "@layerfold/core";
+import { seededRng } from "@layerfold/linalg";
+import { type Artefact, type Codec, defineTask } from "@layerfold/tasks";
+import { tokensOf } from "../calibration/read-calibration.js";
+import { sequenceBatches } from "../inputs/open-model.js";
+import { allThreads } from "./resources.js";
+import { type StoredModel, sharedCheckpoint } from "./stored-model.js";
+import { taskCode } from "./task-code.js";
+
+export interface StoredCapture {
+  readonly activations: Activations;
+  /** As `poolingName` gives it. */
+  readonly pooling: string;
+}
+
+/** As `saveActivations` lays them down; what they are of, the artefact says. */
+const captureCodec: Codec<StoredCapture> = {
+  name: "capture",
+  write: ({ activations, pooling }, path) =>
+    saveActivations(path, activations, { model: "", calibration: "", pooling }),
+  async read(path) {
+    const { activations, meta } = await loadActivations(path);
+    return { activations, pooling: meta.pooling };
+  },
+};
+
+/** The residual stream of a calibration text after every layer, pooled. */
+export const captureTask = defineTask({
+  kind: "capture",
+  code: taskCode(import.meta.url),
+  codec: captureCodec,
+  resources: allThreads,
+  async run(
+    { pooling }: { readonly pooling: string },
+    {
+      model,
+      text,
+    }: { readonly model: Artefact<StoredModel>; readonly text: Artefact<readonly TokenSequence[]> },
+    ctx,
+  ) {
+    const { checkpoint } = await sharedCheckpoint(model, ctx);
+    const sequences = await text.read();
+    const source = checkpointSource(checkpoint);
+    try {
+      const options = { pooling: parsePooling(pooling), totalTokens: tokensOf(sequences) };
+      const run = { ...ctx, rng: seededRng(0) };
+      const activations = await captureActivations(source, sequenceBatches(sequences), options, run);
+      return { activations, pooling: poolingName(options.pooling) };
+    } finally {
+      await source.close();
+    }
+  },
+});

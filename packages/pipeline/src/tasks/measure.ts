@@ -1,0 +1,122 @@
+import type { Question, TokenSequence } from "@layerfold/checkpoint";
+import type { LanguageModel } from "@layerfold/core";
+import { type Benchmark, klToDense, multipleChoice, perplexity, rememberedLogits } from "@layerfold/evaluate";
+import { seededRng } from "@layerfold/linalg";
+import { type Artefact, defineTask, jsonCodec, type TaskContext } from "@layerfold/tasks";
+import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
+import { allThreads } from "./resources.js";
+import { type StoredModel, sharedCheckpoint, sharedDecoder } from "./stored-model.js";
+import { taskCode } from "./task-code.js";
+
+/** How well a model predicts one text. */
+export interface MeasuredText {
+  readonly perplexity: number;
+  /** Mean KL divergence from the dense model, nats; null where that was not asked for. */
+  readonly kl_to_dense: number | null;
+  readonly tokens: number;
+  /** Summed negative log-likelihood of each window, nats, and the tokens that count in it. */
+  readonly window_losses: readonly number[];
+  readonly window_tokens: readonly number[];
+}
+
+/** Logits of the dense model that are kept for the next model's divergence. */
+const rememberedBytes = 2 ** 29;
+
+/** One model on one text; with `dense` also how far it is from that. */
+export const measureTextTask = defineTask({
+  kind: "measure-text",
+  code: taskCode(import.meta.url),
+  codec: jsonCodec<MeasuredText>(),
+  resources: allThreads,
+  async run(
+    _: Record<never, never>,
+    {
+      model,
+      dense,
+      text,
+    }: {
+      readonly model: Artefact<StoredModel>;
+      readonly dense: Artefact<StoredModel> | undefined;
+      readonly text: Artefact<readonly TokenSequence[]>;
+    },
+    ctx,
+  ) {
+    const decoder = await sharedDecoder(model, ctx);
+    const sequences = await text.read();
+    const run = { ...ctx, rng: seededRng(0) };
+    const reference = dense && (await sharedReference(dense, text, ctx));
+    const divergence = reference && (await klToDense(reference, decoder, sequences, {}, run));
+    const found = divergence ?? (await perplexity(decoder, sequences, {}, run));
+    return {
+      perplexity: found.perplexity,
+      kl_to_dense: divergence?.klToDense ?? null,
+      tokens: found.tokens,
+      window_losses: [...found.windowLosses],
+      window_tokens: sequences.map(({ ids, scoredFrom }) => ids.length - scoredFrom),
+    };
+  },
+});
+
+/** The dense model, which remembers its logits of one text for the next model that is measured on it. */
+async function sharedReference(
+  dense: Artefact<StoredModel>,
+  text: Artefact<readonly TokenSequence[]>,
+  ctx: TaskContext,
+): Promise<LanguageModel> {
+  const decoder = await sharedDecoder(dense, ctx);
+  const { reference } = await ctx.shared(`logits ${dense.digest} ${text.digest}`, async () => ({
+    reference: rememberedLogits(decoder, rememberedBytes),
+    close: async () => {},
+  }));
+  return reference;
+}
+
+/** Most tokens of a question that the model is shown. */
+type ContextParameter = { readonly context_length: number };
+
+/** One model on questions that are answered by letter. */
+export const measureQuestionsTask = defineTask({
+  kind: "measure-questions",
+  code: taskCode(import.meta.url),
+  codec: jsonCodec<{ readonly accuracy: number; readonly stderr: number }>(),
+  resources: allThreads,
+  async run(
+    { context_length: contextLength }: ContextParameter,
+    {
+      model,
+      questions,
+    }: { readonly model: Artefact<StoredModel>; readonly questions: Artefact<readonly Question[]> },
+    ctx,
+  ) {
+    const tokenizer = await (await sharedCheckpoint(model, ctx)).tokenizer();
+    const decoder = await sharedDecoder(model, ctx);
+    const run = { ...ctx, rng: seededRng(0) };
+    const { accuracy, stderr } = await multipleChoice(
+      decoder,
+      tokenizer,
+      await questions.read(),
+      { contextLength },
+      run,
+    );
+    return { accuracy, stderr };
+  },
+});
+
+/** One model on one public benchmark. */
+export const measureBenchmarkTask = defineTask({
+  kind: "measure-benchmark",
+  code: taskCode(import.meta.url),
+  codec: jsonCodec<TaskQuality>(),
+  resources: allThreads,
+  async run(
+    { name, context_length: contextLength }: ContextParameter & { readonly name: string },
+    { model, benchmark }: { readonly model: Artefact<StoredModel>; readonly benchmark: Artefact<Benchmark> },
+    ctx,
+  ) {
+    const tokenizer = await (await sharedCheckpoint(model, ctx)).tokenizer();
+    const decoder = await sharedDecoder(model, ctx);
+    const task = { name, benchmark: await benchmark.read() };
+    const run = { ...ctx, rng: seededRng(0) };
+    return (await taskQuality(decoder, { tokenizer, contextLength }, task, run)).quality;
+  },
+});

@@ -1,0 +1,78 @@
+import type { Checkpoint, TokenSequence } from "@layerfold/checkpoint";
+import type { RunContext } from "@layerfold/core";
+import { addMadeFile } from "@layerfold/disk";
+import { openRunner } from "@layerfold/graph";
+import {
+  checkQuantizable,
+  logCsv,
+  type ModuleOverride,
+  type QuantizationScheme,
+  type QuantizedCheckpoint,
+  type QuantizedFormat,
+  type QuantizeOptions,
+  quantizeCheckpoint,
+  rtn,
+  schemeOf,
+} from "@layerfold/quantize";
+import { eachBatch, tokensPerTappedBatch } from "../inputs/open-model.js";
+
+/** What becomes of a checkpoint's weights. */
+export interface Quantization {
+  readonly scheme: QuantizationScheme;
+  /** Rounds the embedding, and a head of its own, to so many bits. */
+  readonly embeddingBits?: 4 | 8;
+  /** Text that the method looks at. */
+  readonly sequences?: readonly TokenSequence[];
+  readonly overrides?: readonly ModuleOverride[];
+  readonly activationScales?: ReadonlyMap<string, Float64Array>;
+  readonly reuse?: QuantizeOptions["reuse"];
+  /** Folder to write; the log of every module's loss goes to quantization-log.csv in it. */
+  readonly out: string;
+  /** See `QuantizeCheckpointOptions`. */
+  readonly unfinished?: string;
+}
+
+/** A scheme by its name; the options are those of the method that the name begins with. */
+export function makeScheme(
+  name: string,
+  { dtype }: Pick<Checkpoint, "dtype">,
+  format: QuantizedFormat | undefined,
+  options: Readonly<Record<string, unknown>>,
+): QuantizationScheme {
+  return schemeOf(name, { dtype, format, set: { [name.split("-")[0]]: options } });
+}
+
+/** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */
+export async function quantizeModel(
+  checkpoint: Checkpoint,
+  { scheme, embeddingBits, sequences, overrides = [], out, ...options }: Quantization,
+  ctx: RunContext,
+): Promise<QuantizedCheckpoint> {
+  checkQuantizable(checkpoint, { scheme, overrides, calibrated: sequences !== undefined });
+  const runner = sequences && (await openRunner(checkpoint));
+  try {
+    const result = await quantizeCheckpoint(
+      checkpoint,
+      runner,
+      out,
+      {
+        ...options,
+        scheme,
+        overrides,
+        ...(embeddingBits && { embedding: embeddingQuantizer(scheme, embeddingBits) }),
+        calibration: sequences && (() => eachBatch(sequences, tokensPerTappedBatch(checkpoint.architecture))),
+      },
+      ctx,
+    );
+    await addMadeFile(out, "quantization-log.csv", logCsv(result.log));
+    return result;
+  } finally {
+    await runner?.close();
+  }
+}
+
+/** An embedding is looked up, not calibrated: rounding to nearest, on the blocks' groups. */
+function embeddingQuantizer({ quantizer: { options } }: QuantizationScheme, bits: 4 | 8) {
+  const { groupSize, scaleDtype } = options as { groupSize?: number; scaleDtype?: "float16" };
+  return rtn({ bits, groupSize: groupSize ?? -1, scaleDtype: scaleDtype ?? "float32" });
+}

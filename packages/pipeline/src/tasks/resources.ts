@@ -1,0 +1,12 @@
+import { availableParallelism } from "node:os";
+import type { Resources } from "@layerfold/tasks";
+
+/** Of a task that runs a model: it takes all threads, so that one such runs at a time. */
+export function allThreads(): Resources {
+  return { threads: availableParallelism(), bytes: 0 };
+}
+
+/** Of a task that does nothing but wait for others. */
+export function noResources(): Resources {
+  return { threads: 0, bytes: 0 };
+}

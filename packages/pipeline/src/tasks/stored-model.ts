@@ -1,0 +1,43 @@
+import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
+import type { Decoder } from "@layerfold/graph";
+import type { Artefact, Task, TaskContext } from "@layerfold/tasks";
+import { openEvaluated } from "../evaluation/open-evaluated.js";
+
+/** A checkpoint on disk. */
+export interface StoredModel {
+  readonly directory: string;
+}
+
+/** A checkpoint that stands, or one that a task makes. */
+export type ModelInput = Artefact<StoredModel> | Task<StoredModel>;
+
+/** A checkpoint that stands. @param fingerprint - of its content */
+export function givenModel(directory: string, fingerprint: string): Artefact<StoredModel> {
+  return { digest: fingerprint, path: directory, diagnostics: [], read: async () => ({ directory }) };
+}
+
+/** A checkpoint, opened once for all tasks that look at it. */
+export async function sharedCheckpoint(
+  model: Artefact<StoredModel>,
+  ctx: TaskContext,
+): Promise<{ readonly checkpoint: Checkpoint; tokenizer(): Promise<Tokenizer> }> {
+  return ctx.shared(`checkpoint ${model.digest}`, async () => {
+    const { directory } = await model.read();
+    const checkpoint = await openCheckpoint(directory);
+    let tokenizer: Promise<Tokenizer> | undefined;
+    return {
+      checkpoint,
+      tokenizer: () => (tokenizer ??= openTokenizer(directory)),
+      close: () => checkpoint.close(),
+    };
+  });
+}
+
+/** A whole model that is ready to be measured, opened once for all tasks that ask it something. */
+export async function sharedDecoder(model: Artefact<StoredModel>, ctx: TaskContext): Promise<Decoder> {
+  const { decoder } = await ctx.shared(`decoder ${model.digest}`, async () => {
+    const { model: decoder, close } = await openEvaluated((await model.read()).directory, ctx);
+    return { decoder, close };
+  });
+  return decoder;
+}
