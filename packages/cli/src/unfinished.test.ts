@@ -22,8 +22,6 @@ it("keeps a result by what it depends on, numbers that JSON has no name for incl
   expect((await known(["b"], make)).at).toBe(2);
   expect((await keptResults(folder, ["model"])(["a"], make)).at).toBe(1);
   expect((await keptResults(folder, ["other"])(["a"], make)).at).toBe(3);
-  for (const name of await readdir(folder)) await writeFile(join(folder, name), "damaged");
-  await expect(known(["a"], make)).rejects.toMatchObject({ code: "RESULT_DAMAGED" });
 });
 
 it("makes a result again whose file is damaged", async () => {
