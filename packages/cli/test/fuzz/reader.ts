@@ -5,19 +5,29 @@ import { Worker } from "node:worker_threads";
 import { isLayerfoldError } from "@layerfold/core";
 import type { Answer, Question } from "./reader-process.js";
 import type { FuzzTarget } from "./target.js";
-import { targets } from "./targets/index.js";
 
-const [memoryLimit, probes] = process.argv.slice(2);
+const [deadline, memory, probes] = process.argv.slice(2);
 
-// A reader may keep this thread busy for ever; the one that looks at memory is another.
+/** Odd while an input is read. */
+const turn = new Int32Array(new SharedArrayBuffer(4));
+
+// A reader may keep this thread busy for ever; the one that looks after it is another. It counts the time that the process worked, which
+// does not depend on what else the machine does.
 new Worker(
-  `const { writeSync } = require("node:fs");
-   setInterval(() => {
-     if (process.memoryUsage.rss() < ${Number(memoryLimit)}) return;
-     writeSync(2, "more memory than is allowed\\n");
+  `const { workerData: { turn, deadline, memory } } = require("node:worker_threads");
+   let [before, start] = [0, 0];
+   const end = (why) => {
+     require("node:fs").writeSync(2, why + "\\n");
      process.kill(process.pid, "SIGKILL");
+   };
+   setInterval(() => {
+     if (process.memoryUsage.rss() > memory) end("more memory than is allowed");
+     const { user, system } = process.cpuUsage();
+     const now = Atomics.load(turn, 0);
+     if (now !== before || now % 2 === 0) [before, start] = [now, user + system];
+     else if (user + system - start > 1000 * deadline) end("more time than is allowed");
    }, 20);`,
-  { eval: true },
+  { eval: true, workerData: { turn, deadline: Number(deadline), memory: Number(memory) } },
 ).unref();
 
 let stray: unknown;
@@ -29,11 +39,15 @@ process.on("unhandledRejection", (error) => {
 });
 
 const known: readonly FuzzTarget[] =
-  probes === "probes" ? (await import("./probes.test.fixture.js")).probes : targets;
+  probes === "probes"
+    ? (await import("./probes.test.fixture.js")).probes
+    : (await import("./targets/index.js")).targets;
 
 process.on("message", async (question: Question) => {
   const target = known.find(({ id }) => id === question.target)!;
+  if (question.out !== undefined) Atomics.add(turn, 0, 1);
   const answer = await answerTo(target, question).catch((error): Answer => failure(error));
+  if (question.out !== undefined) Atomics.add(turn, 0, 1);
   process.send!(answer);
 });
 process.on("disconnect", () => process.exit());
