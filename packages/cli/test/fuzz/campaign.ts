@@ -101,7 +101,9 @@ export async function fuzz(
         numRuns,
         ...(budget.path !== undefined && { path: budget.path, endOnFailure: true, numRuns: 1 }),
       });
-      if (details.failed && failing) {
+      if (details.failed) {
+        // The harness itself failed.
+        if (!failing) throw details.errorInstance;
         found.add(failing.what);
         const [smallest] = details.counterexample!;
         const path = details.counterexamplePath!;
