@@ -55,6 +55,10 @@ export const hub: FuzzTarget = {
         hubUrl: `http://127.0.0.1:${port}`,
         cacheDirectory: join(out, "cache"),
         accessToken: "hf_secret",
+        // Seconds: a server that never answers is one of the inputs.
+        retryDelay: 0.001,
+        idleTimeout: 1,
+        attempts: 3,
       };
       const snapshot = await pullModel("org/tiny", settings);
       await (await openCheckpoint(snapshot)).close();
