@@ -1,4 +1,4 @@
-import { LayerfoldError, z } from "@layerfold/core";
+import { LayerfoldError, quoted, z } from "@layerfold/core";
 import type { ModelConfig } from "./family.js";
 
 const names = z.array(z.string(), "a list of names").nullish();
@@ -33,7 +33,7 @@ export function checkQuantization({ quantization_config: quantization }: ModelCo
   const field = ["quantization_config", ...path].join(".");
   throw new LayerfoldError("CONFIG_INVALID", `cannot use ${field}`, {
     wanted: typeof path.at(-1) === "number" ? "a name" : message,
-    got: JSON.stringify(got)?.slice(0, 200),
+    got: quoted(got).slice(0, 200),
     where: `config.json, ${field}`,
   });
 }

@@ -63,3 +63,23 @@ it("does not name more experts than any model has", () => {
   const config = { ...llama, model_type: "mixtral", num_local_experts: 2 ** 30 };
   expect(() => architectureOf(config)).toThrow(/cannot use num_local_experts/);
 });
+
+it.each([
+  ["mixtral", "num_local_experts"],
+  ["qwen3_moe", "num_experts"],
+  ["jamba", "num_experts"],
+])("%s: no token goes through more experts than there are", (modelType, field) => {
+  const config = {
+    ...llama,
+    model_type: modelType,
+    [field]: 4,
+    ...(modelType === "jamba" && { attn_layer_offset: 0, expert_layer_offset: 0, mamba_dt_rank: 1 }),
+  };
+  expect(architectureOf({ ...config, num_experts_per_tok: 4 }).blocks[0].feedForward).toMatchObject({
+    expertCount: 4,
+    expertsPerToken: 4,
+  });
+  expect(() => architectureOf({ ...config, num_experts_per_tok: 5 })).toThrow(
+    expect.objectContaining({ code: "CONFIG_INVALID", wanted: expect.stringMatching(/1 to 4$/) }),
+  );
+});

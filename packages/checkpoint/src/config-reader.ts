@@ -1,4 +1,4 @@
-import { LayerfoldError } from "@layerfold/core";
+import { LayerfoldError, quoted } from "@layerfold/core";
 import type { ModelConfig } from "./family.js";
 
 /** Typed access to the fields of a config.json. A field that is null counts as absent, but in the `optional` ones. */
@@ -49,7 +49,7 @@ export function readConfig(config: ModelConfig, where = "config.json"): ConfigRe
   const invalid = (field: string, wanted: string) =>
     new LayerfoldError("CONFIG_INVALID", `cannot use ${field}`, {
       wanted,
-      got: JSON.stringify(config[field]) ?? "nothing",
+      got: quoted(config[field]),
       where: `${where}, ${field}`,
     });
   function field<T>(name: string, wanted: string, valid: (value: unknown) => boolean, fallback?: T): T {

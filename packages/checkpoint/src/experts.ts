@@ -1,5 +1,6 @@
 import type { Activation, MoeSpec } from "@layerfold/core";
 import type { BlockTensors } from "./block-tensors.js";
+import type { ConfigReader } from "./config-reader.js";
 
 /** Modules of a mixture of experts; `expert` names the three maps of one. */
 export interface ExpertModules {
@@ -8,7 +9,17 @@ export interface ExpertModules {
 }
 
 /** More experts than any model has (512 as of Qwen3-Next); each has tensors that are named one by one. */
-export const mostExperts = 4096;
+const mostExperts = 4096;
+
+/** Experts of a layer, at most 4096, and how many of them a token goes through. @throws CONFIG_INVALID */
+export function expertCounts(
+  c: ConfigReader,
+  field: string,
+  absent: { readonly experts: number; readonly perToken: number },
+): Pick<MoeSpec, "expertCount" | "expertsPerToken"> {
+  const expertCount = c.count(field, absent.experts, mostExperts);
+  return { expertCount, expertsPerToken: c.count("num_experts_per_tok", absent.perToken, expertCount) };
+}
 
 /** Adds router and experts, each a gated MLP, and returns the spec. */
 export function addExperts(

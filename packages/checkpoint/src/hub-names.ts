@@ -1,4 +1,4 @@
-import { LayerfoldError, z } from "@layerfold/core";
+import { LayerfoldError, quoted, z } from "@layerfold/core";
 
 /** A file of a repository as it is taken into the cache: everything in it is safe to build a path from. */
 export interface HubFile {
@@ -51,7 +51,7 @@ export function checkedFile(entry: unknown, model: string): HubFile {
 }
 
 function hubInvalid(what: string, wanted: string, got: unknown, where: string): LayerfoldError {
-  const shown = JSON.stringify(got) ?? "nothing";
+  const shown = quoted(got);
   return new LayerfoldError("HUB_INVALID", `the hub describes ${what} in a way that is not safe to use`, {
     wanted,
     got: shown.length > 200 ? `${shown.slice(0, 200)}…` : shown,

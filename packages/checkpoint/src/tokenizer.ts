@@ -46,7 +46,7 @@ export interface TokenizerOptions {
 /**
  * Opens the tokenizer of a checkpoint folder: tokenizer.json, and the names of the special tokens from tokenizer_config.json,
  * special_tokens_map.json or (as ids) config.json, whichever says so first.
- * @throws TOKENIZER_MISSING where there is no tokenizer.json, TOKENIZER_INVALID where it cannot be used
+ * @throws TOKENIZER_MISSING where there is no tokenizer.json, LFS_POINTER, TOKENIZER_INVALID where it cannot be used
  */
 export async function openTokenizer(
   directory: string,
@@ -162,8 +162,8 @@ async function chatTemplateOf(directory: string, settings: Json): Promise<string
 async function readOptional(file: string): Promise<Json | undefined> {
   const text = await readIfThere(file);
   if (text === undefined) return undefined;
+  refuseLfsPointer(text, file);
   try {
-    refuseLfsPointer(text, file);
     return JSON.parse(text);
   } catch (cause) {
     throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", {

@@ -44,7 +44,7 @@ function exitCodeOf(error: unknown, json: boolean): number {
   process.stderr.write(
     json
       ? `${JSON.stringify({ error: { code, message, wanted, got, where } })}\n`
-      : `error ${code}: ${oneLine(message)}\n`,
+      : `error ${code}: ${message}\n`,
   );
   if (fault === "interrupted") return exitCodes.interrupted;
   return fault === "input" ? exitCodes.wrongUsage : exitCodes.failed;
@@ -56,8 +56,4 @@ function codedError(error: unknown): LayerfoldError {
   if (isFileError(error))
     return fileError(error, error.path ?? "a file that the system does not name") as LayerfoldError;
   return internalError(error);
-}
-
-function oneLine(message: string): string {
-  return message.replaceAll(/\s*\n\s*/g, " ");
 }

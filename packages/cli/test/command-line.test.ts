@@ -440,6 +440,31 @@ it("generate ends at every token that generation_config.json names", async () =>
   });
 });
 
+it("generate refuses a prompt longer than the context, and says where the context is full", async () => {
+  const copy = at("short-context");
+  cpSync(checkpoint, copy, { recursive: true });
+  const config = JSON.parse(readFileSync(join(copy, "config.json"), "utf8"));
+  const args = ["generate", copy, "--prompt", "Mara went to the mill.", "--max-new-tokens", "5"];
+  const { tokens, prompt_tokens } = (await json(...args)).result;
+  expect(tokens).toHaveLength(5);
+  const within = (context: number, ...more: string[]) => {
+    writeFileSync(join(copy, "config.json"), JSON.stringify({ ...config, max_position_embeddings: context }));
+    return layerfold(...args, "--json", ...more);
+  };
+  // The last token that is made has no place in the context, and needs none.
+  const cut = await within(prompt_tokens + 2);
+  expect(JSON.parse(cut.stdout).tokens).toEqual(tokens.slice(0, 3));
+  expect(cut.stderr).toContain("CONTEXT_FULL");
+  const whole = await within(prompt_tokens + 4);
+  expect(JSON.parse(whole.stdout).tokens).toEqual(tokens);
+  expect(whole.stderr).not.toContain("CONTEXT_FULL");
+  const { code, stderr } = await within(prompt_tokens - 1, "--quiet");
+  expect([code, JSON.parse(stderr).error]).toMatchObject([
+    2,
+    { code: "PROMPT_TOO_LONG", got: `${prompt_tokens}` },
+  ]);
+});
+
 it("quantize writes files that eval measures and dequantize makes dense again", async () => {
   const quantized = await json("quantize", checkpoint, "--scheme", "rtn-w4g32", "--out", at("quantized"));
   expect(quantized.result.log).toHaveLength(16 * 7);

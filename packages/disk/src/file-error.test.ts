@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { constants } from "node:os";
 import { LayerfoldError } from "@layerfold/core";
 import { describe, expect, it } from "vitest";
@@ -28,6 +29,11 @@ describe("fileError", () => {
     ["ENODEV", "FILE_ERROR", "environment"],
   ])("%s is %s", (system, code, fault) => {
     expect(fileError(systemError(system), "a/file")).toMatchObject({ code, fault, where: "a/file" });
+  });
+
+  it("names a path that Node refuses for a byte 0 in it", async () => {
+    const error = await stat("a\0b").catch((error) => error);
+    expect(fileError(error, "a\0b")).toMatchObject({ code: "FILE_NAME_INVALID", where: "a\\u0000b" });
   });
 
   it("passes what is no error of the file system", () => {

@@ -28,16 +28,24 @@ const meanings: Readonly<Record<string, readonly [code: string, message: string,
 export function isFileError(error: unknown): error is NodeJS.ErrnoException {
   if (!(error instanceof Error)) return false;
   const { code, errno, syscall } = error as NodeJS.ErrnoException;
-  return typeof code === "string" && (code in meanings || (errno !== undefined && syscall !== undefined));
+  if (typeof code !== "string") return false;
+  return code in meanings || (errno !== undefined && syscall !== undefined) || saysNull(error);
+}
+
+/** Node itself refuses a path with a byte 0, before it asks the system. */
+function saysNull(error: NodeJS.ErrnoException): boolean {
+  return error.code === "ERR_INVALID_ARG_VALUE" && error.message.includes("without null bytes");
 }
 
 /**
  * What the file system said, as a coded error that names the path: FILE_MISSING, FILE_DENIED, DISK_FULL, DISK_READ_ONLY, DISK_FAULT,
  * FILE_IS_FOLDER, FILE_NOT_FOLDER, FILE_EXISTS, FILE_BUSY, FILE_OTHER_DISK, FILE_TOO_LARGE, FILES_TOO_MANY, FILE_NAME_LONG,
- * FILE_LINK_LOOP, or FILE_ERROR for any other. What is no error of the file system passes unchanged.
+ * FILE_LINK_LOOP, FILE_NAME_INVALID, or FILE_ERROR for any other. What is no error of the file system passes unchanged.
  */
 export function fileError(error: unknown, where: string): unknown {
   if (!isFileError(error)) return error;
+  if (saysNull(error))
+    return new LayerfoldError("FILE_NAME_INVALID", "a name with a byte 0 in it", { where, cause: error });
   const [code, message, fault] = meanings[error.code!] ?? ["FILE_ERROR", error.message, "environment"];
   return new LayerfoldError(code, message, { where, ...(fault && { fault }), cause: error });
 }

@@ -10,6 +10,7 @@ import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
 import { encodePairs, type Pair, type QuestionOptions } from "./prompts.js";
+import { reportUnscored } from "./unscored-questions.js";
 
 /** Something to go on from, and ways to go on, one of which is right. */
 export interface ChoiceItem {
@@ -37,7 +38,8 @@ export interface ChoiceScores {
 /**
  * Scores each choice by the summed log-likelihood of its words after the context, joined by one space, as lm-evaluation-harness does
  * (`output_type: multiple_choice`): context and choice are tokenised together, and the tokens beyond the context's own count. What is
- * longer than `contextLength` is cut as there too, and counted.
+ * longer than `contextLength` is cut as there too, and counted. Where a choice's likelihood is not finite, the answer counts as wrong,
+ * and that is reported.
  *
  * @throws QUESTIONS_EMPTY, QUESTION_TOO_LONG, INTERRUPTED
  */
@@ -92,6 +94,11 @@ export async function choiceLikelihood(
     });
     advance(indices.length);
   }
+  let first = 0;
+  const scored = items.map(({ choices }) =>
+    sums.subarray(first, (first += choices.length)).every(Number.isFinite),
+  );
+  reportUnscored(scored.filter((all) => !all).length, items.length, options.name, ctx.report);
   const choose = (length: (choice: string) => number) => {
     let at = 0;
     return items.map(({ choices }) => {
@@ -100,7 +107,9 @@ export async function choiceLikelihood(
     });
   };
   const score = (chosen: readonly number[]) =>
-    accuracyOf(items.map(({ answer, subject = "" }, i) => ({ subject, right: chosen[i] === answer })));
+    accuracyOf(
+      items.map(({ answer, subject = "" }, i) => ({ subject, right: scored[i] && chosen[i] === answer })),
+    );
   const chosen = { acc: choose(() => 1), acc_norm: choose((choice) => [...choice].length) };
   return {
     acc: score(chosen.acc),

@@ -10,6 +10,7 @@ import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
 import { encodePairs, type QuestionOptions } from "./prompts.js";
+import { reportUnscored } from "./unscored-questions.js";
 
 export interface LastWord {
   /** Texts whose last word greedy decoding gives, every token of it. */
@@ -20,7 +21,8 @@ export interface LastWord {
 
 /**
  * Guessing the last word of a text from all before it: LAMBADA (Paperno et al. 2016, arXiv 1606.06031), as `lambada_openai` of
- * lm-evaluation-harness has it; what is longer than `contextLength` is cut as there too, and counted.
+ * lm-evaluation-harness has it; what is longer than `contextLength` is cut as there too, and counted. Where a token's likelihood is not
+ * finite, the word counts as not guessed, and that is reported.
  *
  * @param texts - each at least two words
  * @throws QUESTIONS_EMPTY, TEXT_TOO_SHORT, QUESTION_TOO_LONG, INTERRUPTED
@@ -48,6 +50,7 @@ export async function lastWord(
     ids.slice(from).map((id, i) => ({ index, prefix: ids.slice(0, from + i), id })),
   );
   const right = texts.map(() => ({ subject: "", right: true }));
+  const unscored = new Set<number>();
   let loss = 0;
   let done = 0;
   for (const { batch, indices } of batchBySize(
@@ -61,11 +64,14 @@ export async function lastWord(
       const { best, logSum } = logSumExp(
         logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize),
       );
-      if (best !== id) right[index].right = false;
-      loss += logSum - logits[row * model.vocabularySize + id];
+      const tokenLoss = logSum - logits[row * model.vocabularySize + id];
+      if (!Number.isFinite(tokenLoss)) unscored.add(index);
+      if (best !== id || !Number.isFinite(tokenLoss)) right[index].right = false;
+      loss += tokenLoss;
     });
     done += indices.length;
     ctx.report?.({ type: "progress", stage: "last words", done, total: targets.length, unit: "tokens" });
   }
+  reportUnscored(unscored.size, texts.length, options.name, ctx.report);
   return { acc: accuracyOf(right), perplexity: Math.exp(loss / texts.length) };
 }

@@ -15,6 +15,7 @@ import {
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
 import { cutLeft, type QuestionOptions, reportPrompts } from "./prompts.js";
+import { reportUnscored } from "./unscored-questions.js";
 
 /**
  * The prompt that a question becomes, without examples before it:
@@ -28,6 +29,7 @@ export function choicePrompt({ question, choices }: Pick<Question, "question" | 
 /**
  * Accuracy by answer letter: after the prompt, the choice whose letter (with its leading space) has the largest logit is the
  * model's answer. Special tokens are added as the tokenizer adds them by itself. Of prompts longer than `contextLength` the end is kept.
+ * Where a letter's logit is not finite, the answer counts as wrong, and that is reported.
  *
  * @throws QUESTIONS_EMPTY, ANSWER_TOKEN when a letter after the prompt is not one token (score the words with
  * `choiceLikelihood` then), INTERRUPTED
@@ -41,6 +43,7 @@ export async function multipleChoice(
 ): Promise<Accuracy> {
   const { prompts, letters } = asked(tokenizer, questions, options, ctx.report);
   const right: { subject: string; right: boolean }[] = new Array(questions.length);
+  let unscored = 0;
   let done = 0;
   for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
     throwIfAborted(ctx.signal);
@@ -48,11 +51,14 @@ export async function multipleChoice(
     indices.forEach((index, row) => {
       const { subject, choices, answer } = questions[index];
       const scores = choices.map((_, i) => logits[row * model.vocabularySize + letters[i]]);
-      right[index] = { subject, right: scores.indexOf(Math.max(...scores)) === answer };
+      const scored = scores.every(Number.isFinite);
+      if (!scored) unscored++;
+      right[index] = { subject, right: scored && scores.indexOf(Math.max(...scores)) === answer };
     });
     done += indices.length;
     ctx.report?.({ type: "progress", stage: "questions", done, total: questions.length, unit: "questions" });
   }
+  reportUnscored(unscored, questions.length, options.name, ctx.report);
   return accuracyOf(right);
 }
 

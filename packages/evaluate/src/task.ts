@@ -1,5 +1,5 @@
 import { readTextFile } from "@layerfold/checkpoint";
-import { LayerfoldError, type RunContext, z } from "@layerfold/core";
+import { LayerfoldError, quoted, type RunContext, z } from "@layerfold/core";
 import type { ChoiceItem } from "./choice-likelihood.js";
 
 /** A benchmark as data: what its rows hold, and the prompt and choices that a row becomes. */
@@ -44,7 +44,7 @@ export function defineTask<S extends z.ZodType>(definition: {
 
 function rowInvalid(id: string, message: string, got: unknown, where: string): LayerfoldError {
   return new LayerfoldError("TASK_ROW_INVALID", `not a row of ${id}: ${message}`, {
-    got: JSON.stringify(got)?.slice(0, 80) ?? "nothing",
+    got: quoted(got).slice(0, 80),
     where,
   });
 }

@@ -47,7 +47,7 @@ describe("int-quantized", () => {
     const zero = (...values: number[]) => {
       const bytes = new Uint8Array(Int8Array.from(values).buffer);
       const suffix = "weight_zero_point";
-      const module = new Map(packed).set(suffix, { suffix, dtype: "int8", shape: [values.length], bytes });
+      const module = new Map(packed).set(suffix, { suffix, dtype: "int8", shape: [values.length, 1], bytes });
       return unpackCompressedTensors(module, { bits: 8 }, "m");
     };
     expect(zero(5)).toMatchObject({ symmetric: false, zeroPoints: Uint8Array.of(133, 133) });

@@ -4,7 +4,7 @@ import { activationOf } from "../activation.js";
 import { type BlockTensors, blockTensors, type NormShape } from "../block-tensors.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
 import { addAttention, blockSpec, decoder, gatedMlp, headsOf } from "../decoder.js";
-import { addExperts, mostExperts } from "../experts.js";
+import { addExperts, expertCounts } from "../experts.js";
 import type { Family, ModelConfig } from "../family.js";
 
 /** One layer in `period` is marked: the one at `offset`. */
@@ -103,15 +103,18 @@ function feedForwardOf(c: ConfigReader, block: BlockTensors, marked: boolean) {
   const hiddenSize = c.count("hidden_size");
   const intermediateSize = c.count("intermediate_size");
   const activation = activationOf(c, "hidden_act", "silu");
-  const expertCount = c.count("num_experts", 16, mostExperts);
-  if (!marked || expertCount === 1) {
+  if (!marked || c.count("num_experts", 16) === 1) {
     return gatedMlp(block, hiddenSize, { intermediateSize, activation }, "feed_forward");
   }
-  const expertsPerToken = c.count("num_experts_per_tok", 2);
   return addExperts(
     block,
     hiddenSize,
-    { expertCount, expertsPerToken, intermediateSize, activation, normalizeWeights: false },
+    {
+      ...expertCounts(c, "num_experts", { experts: 16, perToken: 2 }),
+      intermediateSize,
+      activation,
+      normalizeWeights: false,
+    },
     {
       router: "feed_forward.router",
       expert: (index) => ({

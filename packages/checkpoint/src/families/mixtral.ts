@@ -1,5 +1,5 @@
 import { activationOf } from "../activation.js";
-import { addExperts, mostExperts } from "../experts.js";
+import { addExperts, expertCounts } from "../experts.js";
 import { llamaLike } from "../llama-like.js";
 
 /** Mistral whose every MLP is a mixture of experts; the chosen experts' weights sum to 1. */
@@ -12,8 +12,7 @@ export const mixtral = llamaLike({
       block,
       c.count("hidden_size"),
       {
-        expertCount: c.count("num_local_experts", 8, mostExperts),
-        expertsPerToken: c.count("num_experts_per_tok", 2),
+        ...expertCounts(c, "num_local_experts", { experts: 8, perToken: 2 }),
         intermediateSize: c.count("intermediate_size"),
         activation: activationOf(c, "hidden_act", "silu"),
         normalizeWeights: true,

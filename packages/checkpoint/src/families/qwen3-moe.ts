@@ -1,6 +1,6 @@
 import { activationOf } from "../activation.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
-import { addExperts, mostExperts } from "../experts.js";
+import { addExperts, expertCounts } from "../experts.js";
 import { llamaLike } from "../llama-like.js";
 import { qwen3Biases } from "./qwen3.js";
 
@@ -26,12 +26,10 @@ export const qwen3Moe = llamaLike({
           block,
           c.count("hidden_size"),
           {
-            expertCount: c.count(
-              c.has("num_experts") ? "num_experts" : "num_local_experts",
-              128,
-              mostExperts,
-            ),
-            expertsPerToken: c.count("num_experts_per_tok", 8),
+            ...expertCounts(c, c.has("num_experts") ? "num_experts" : "num_local_experts", {
+              experts: 128,
+              perToken: 8,
+            }),
             intermediateSize: c.count("moe_intermediate_size", 768),
             activation: activationOf(c, "hidden_act", "silu"),
             normalizeWeights: c.boolean("norm_topk_prob", false),

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -138,10 +138,11 @@ describe("bad input", () => {
     ["a tensor under another name", "TENSOR_MISSING", patched("blk.1.ffn_up", -1, [0x78])],
     // 2^30 layers and 2 layers' tensors: known before anything is built.
     [
-      "a layer count that the tensors do not bear out",
-      "LAYER_MISSING",
+      "a layer count beyond the number of tensors",
+      "GGUF_METADATA",
       patched("llama.block_count", 4, [0, 0, 0, 64]),
     ],
+    ["a layer count that the tensors do not bear out", "LAYER_MISSING", patched("llama.block_count", 4, [3])],
     ["tensors for which there is no place", "TENSOR_UNEXPECTED", patched("llama.block_count", 4, [1])],
   ])("refuses %s, and leaves no folder", async (_, wanted, change) => {
     await expect(spoiled(change)).rejects.toThrow(code(wanted));
@@ -156,7 +157,10 @@ describe("bad input", () => {
   });
 
   it("refuses a folder in the file's place, and a tensor of another shape", async () => {
-    await expect(importGguf(folder, join(folder, "new"))).rejects.toThrow(code("GGUF_INVALID"));
+    await mkdir(join(folder, "a folder.gguf"));
+    await expect(importGguf(join(folder, "a folder.gguf"), join(folder, "new"))).rejects.toThrow(
+      code("FILE_IS_FOLDER"),
+    );
     // The key's 4 bytes of type follow, then the value: 4 key/value heads in place of 2.
     await expect(spoiled(patched("llama.attention.head_count_kv", 4, [4]))).rejects.toThrow(
       code("TENSOR_SHAPE"),

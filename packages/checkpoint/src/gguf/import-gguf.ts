@@ -1,7 +1,7 @@
 import { type DType, LayerfoldError, type RunContext } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
 import { checkLayerCount } from "../check-tensors.js";
-import { architectureOf } from "../families.js";
+import { architectureOf, familyOf } from "../families.js";
 import { type WrittenCheckpoint, writeCheckpoint } from "../write-checkpoint.js";
 import { configOfGguf } from "./config-of-gguf.js";
 import { readGguf } from "./read-gguf.js";
@@ -10,7 +10,7 @@ import { tensorsOfGguf } from "./tensors-of-gguf.js";
 import { tokenizerOfGguf } from "./tokenizer-of-gguf.js";
 
 /** How llama.cpp names the tensors of a layer. */
-const ggufLayers = { basePrefix: "", layerPrefix: "blk.", layerCountField: "num_hidden_layers" };
+const ggufLayers = { basePrefix: "", layerPrefix: "blk." };
 
 export interface ImportGgufOptions {
   /** Element type to write; float32, the default, keeps every dequantised bit. */
@@ -36,7 +36,8 @@ export async function importGguf(
   const gguf = await readGguf(file);
   try {
     const { config, architecture } = await configOfGguf(gguf, file, ctx.report);
-    checkLayerCount(ggufLayers, config, gguf.tensors.keys(), file);
+    const { layerCountField } = familyOf(config);
+    checkLayerCount({ ...ggufLayers, layerCountField }, config, gguf.tensors.keys(), file);
     const tensors = tensorsOfGguf(gguf, architecture, architectureOf(config), dtype, file);
     const tokenizer = tokenizerOfGguf(gguf.metadata, Number(config.vocab_size), file);
     const { bos_token_id, eos_token_id, pad_token_id } = config;

@@ -24,7 +24,7 @@ export interface GgufFile {
 
 /**
  * Opens a GGUF file.
- * @throws FILE_MISSING, GGUF_INVALID (magic, version, header), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
+ * @throws FILE_MISSING, FILE_IS_FOLDER, GGUF_INVALID (magic, version, header), GGUF_TYPE_UNKNOWN, GGUF_TRUNCATED (a tensor beyond the file's end)
  */
 export async function readGguf(file: string): Promise<GgufFile> {
   const handle = await requireRegularFile(file)
@@ -59,7 +59,7 @@ export async function readGguf(file: string): Promise<GgufFile> {
     };
   } catch (error) {
     await handle.close();
-    throw error;
+    throw fileError(error, file);
   }
 }
 

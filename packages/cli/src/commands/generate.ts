@@ -1,5 +1,5 @@
 import { endTokens, promptIds } from "@layerfold/checkpoint";
-import { LayerfoldError } from "@layerfold/core";
+import { type Architecture, LayerfoldError } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
 import { openModel } from "@layerfold/pipeline";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
@@ -21,6 +21,23 @@ function temperature(text: string): number {
   if (!(value >= 0) || !Number.isFinite(value))
     throw new InvalidArgumentError("wanted a number of at least 0.");
   return value;
+}
+
+/** Tokens that can be made behind a prompt: as many as are asked for, or as the context has room for. @throws PROMPT_TOO_LONG */
+function roomFor(
+  asked: number,
+  promptLength: number,
+  { maxPositionEmbeddings: context }: Pick<Architecture, "maxPositionEmbeddings">,
+): number {
+  if (promptLength > context) {
+    throw new LayerfoldError("PROMPT_TOO_LONG", "the prompt is longer than the model's context", {
+      wanted: `at most ${context} tokens`,
+      got: `${promptLength}`,
+      where: "--prompt",
+    });
+  }
+  // The last token is only given out.
+  return Math.min(asked, context - promptLength + 1);
 }
 
 export function generateCommand(signal: AbortSignal): Command {
@@ -68,9 +85,10 @@ export function generateCommand(signal: AbortSignal): Command {
             message: "the prompt begins with the begin token itself; it is not given a second time",
           });
         }
+        const maxNewTokens = roomFor(options.maxNewTokens, ids.length, checkpoint.architecture);
         const out: number[] = [];
         for await (const id of generator.generate(ids, {
-          maxNewTokens: options.maxNewTokens,
+          maxNewTokens,
           temperature: options.temperature,
           rng: run.ctx.rng,
           stopTokens: await endTokens(checkpoint, tokenizer),
@@ -81,8 +99,16 @@ export function generateCommand(signal: AbortSignal): Command {
             type: "progress",
             stage: "generate",
             done: out.length,
-            total: options.maxNewTokens,
+            total: maxNewTokens,
             unit: "tokens",
+          });
+        }
+        if (out.length === maxNewTokens && maxNewTokens < options.maxNewTokens) {
+          run.ctx.report?.({
+            type: "diagnostic",
+            severity: "warning",
+            code: "CONTEXT_FULL",
+            message: `the model's context is full after ${maxNewTokens} of ${options.maxNewTokens} tokens; the text ends there`,
           });
         }
         const text = tokenizer.decode(out, { skipSpecialTokens: true });

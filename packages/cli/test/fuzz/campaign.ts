@@ -37,6 +37,8 @@ export interface Campaign {
 
 /** Inputs per seed: the next seed begins at a new place. */
 const runsPerSeed = 500;
+/** Inputs that end the process cost a deadline each, and a new process: after so many a target has shown enough. */
+const mostEnded = 3;
 /** Attempts to make a failing input smaller, and the time for them in milliseconds. */
 const shrinking = { attempts: 150, milliseconds: 15_000 };
 
@@ -52,7 +54,7 @@ export async function fuzz(
 ): Promise<Campaign> {
   const scratch = await mkdtemp(join(tmpdir(), "layerfold-fuzz-"));
   try {
-    const made = await reader.ask({ target, folder: scratch }, 20);
+    const made = await reader.ask({ target, folder: scratch });
     if (made.kind !== "made") throw new Error(`${target}: no well-formed files: ${JSON.stringify(made)}`);
     const starts: { folder: string; files: Files; changing: readonly string[] }[] = [];
     for (const [i, changing] of made.changing.entries()) {
@@ -73,19 +75,22 @@ export async function fuzz(
     const campaign = { tried: 0, answers: new Map<string, number>(), findings: [] as Finding[] };
     const found = new Set<string>();
     const { runs = Number.POSITIVE_INFINITY, until = Number.POSITIVE_INFINITY } = budget;
-    for (let seed = budget.seed; campaign.tried < runs && Date.now() < until; seed++) {
+    let ended = 0;
+    for (let seed = budget.seed; campaign.tried < runs && Date.now() < until && ended < mostEnded; seed++) {
       let failing: Extract<Answer, { kind: "failure" }> | undefined;
       let attemptsLeft = shrinking.attempts;
       let shrinkUntil = 0;
       const property = fc.asyncProperty(input, async (input) => {
         if (failing && (attemptsLeft-- <= 0 || Date.now() > shrinkUntil)) return true;
-        if (!failing && Date.now() > until) return true;
+        if (!failing && (Date.now() > until || ended >= mostEnded)) return true;
         const answer = await attempt(input);
         if (!failing) campaign.tried++;
         const name = answer.kind === "refusal" ? answer.code : answer.kind;
         campaign.answers.set(name, (campaign.answers.get(name) ?? 0) + 1);
+        const hasEnded = answer.kind === "failure" && answer.ended === true;
+        if (hasEnded) ended++;
         if (answer.kind !== "failure" || found.has(answer.what)) return true;
-        if (!failing) shrinkUntil = Date.now() + shrinking.milliseconds;
+        if (!failing) shrinkUntil = hasEnded ? 0 : Date.now() + shrinking.milliseconds;
         else if (failing.what !== answer.what) return true;
         failing = answer;
         return false;
@@ -96,7 +101,9 @@ export async function fuzz(
         numRuns,
         ...(budget.path !== undefined && { path: budget.path, endOnFailure: true, numRuns: 1 }),
       });
-      if (details.failed && failing) {
+      if (details.failed) {
+        // The harness itself failed.
+        if (!failing) throw details.errorInstance;
         found.add(failing.what);
         const [smallest] = details.counterexample!;
         const path = details.counterexamplePath!;
@@ -113,19 +120,19 @@ export async function fuzz(
   }
 }
 
-/** Reads the input; what ended the process is tried again in a fresh one, with more time, before it is believed. */
+/** Reads the input; what ended the process is tried again in a fresh one before it is believed. */
 async function read(reader: ReaderProcess, target: string, scratch: string): Promise<Answer> {
-  const [folder, out] = [join(scratch, "input"), join(scratch, "out")];
-  for (let patience = 1; ; patience++) {
-    await rm(out, { recursive: true, force: true });
-    const answer = await reader.ask({ target, folder, out }, patience);
-    if (answer.kind === "failure" && answer.ended && patience < 2) continue;
-    const names = await readdir(scratch);
-    const strange = names.find((name) => !["starts", "input", "out"].includes(name));
-    if (strange === undefined || answer.kind === "failure") return answer;
-    await rm(join(scratch, strange), { recursive: true });
-    return { kind: "failure", what: "something was written outside its folder", detail: strange };
-  }
+  const question = { target, folder: join(scratch, "input"), out: join(scratch, "out") };
+  const ask = async () => {
+    await rm(question.out, { recursive: true, force: true });
+    return reader.ask(question);
+  };
+  let answer = await ask();
+  if (answer.kind === "failure" && answer.ended) answer = await ask();
+  const strange = (await readdir(scratch)).find((name) => !["starts", "input", "out"].includes(name));
+  if (strange === undefined || answer.kind === "failure") return answer;
+  await rm(join(scratch, strange), { recursive: true });
+  return { kind: "failure", what: "something was written outside its folder", detail: strange };
 }
 
 /** Makes a folder of a start's files and the changed ones. */

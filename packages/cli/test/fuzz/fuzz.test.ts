@@ -10,7 +10,9 @@ const failures = process.env.LAYERFOLD_FUZZ_FAILURES ?? join(tmpdir(), "layerfol
 
 /** Inputs for each target; those that open a session of ONNX Runtime for every input get fewer. */
 const runs = (id: string) =>
-  ["config", "weights", "quantized", "chat-template", "onnx", "hub", "gguf"].includes(id) ? 60 : 200;
+  ["config", "weights", "quantized", "chat-template", "onnx", "hub", "gguf", "unfinished-layers"].includes(id)
+    ? 60
+    : 200;
 
 describe("changed files", () => {
   const reader = new ReaderProcess({ deadline: 10_000, memory: 2 ** 31 });
@@ -41,19 +43,18 @@ describe("the harness", () => {
   });
 
   it.each([
-    ["several-lines", "PROBE: a message of several lines"],
     ["hangs", "no answer"],
     ["hoards", "too much memory"],
     ["stray", "nobody waited for Error"],
     ["dies", "the process died (3)"],
     ["escapes", "something was written outside its folder"],
   ])("sees a reader that %s", async (id, what) => {
-    const { findings } = await fuzz(id, reader, { seed: 1, runs: 5 }, await make());
+    const { findings } = await fuzz(id, reader, { seed: 1, runs: 2 }, await make());
     expect(findings).toEqual([expect.objectContaining({ what: expect.stringContaining(what) })]);
   });
 
   it("makes a failing input smaller, keeps it, and finds it again by its line", async () => {
-    const { findings } = await fuzz("uncoded", reader, { seed: 1, runs: 1_000 }, await make());
+    const { findings } = await fuzz("uncoded", reader, { seed: 1, runs: 400 }, await make());
     expect(findings).toHaveLength(1);
     const [found] = findings;
     expect(found.what).toContain("TypeError");

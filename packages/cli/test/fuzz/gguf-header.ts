@@ -79,11 +79,14 @@ export function writeGgufHeader(header: GgufHeader): Uint8Array {
     }
     parts.push(part);
   };
+  // What is neither text nor number may be nested too deeply for either to be made of it.
   const string = (value: unknown) => {
-    const bytes = Buffer.from(typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
+    const bytes = Buffer.from(typeof value === "string" ? value : "{}");
     number(bytes.length, 10);
     parts.push(bytes);
   };
+  const numeric = (value: unknown) =>
+    typeof value === "number" || typeof value === "boolean" ? Number(value) : Number.NaN;
   const typeOf = (value: unknown): number => {
     if (Array.isArray(value)) return list;
     if (typeof value === "boolean") return 7;
@@ -103,8 +106,8 @@ export function writeGgufHeader(header: GgufHeader): Uint8Array {
       const inner = types.size === 1 ? [...types][0] : (items ?? text);
       number(inner, 4);
       number(all.length, 10);
-      for (const item of all) put(inner === list && !Array.isArray(item) ? [] : item, inner);
-    } else number(Number(value), type);
+      for (const item of all) put(inner === list ? [] : item, inner);
+    } else number(numeric(value), type);
   };
   const tensors = Array.isArray(header.tensors) ? header.tensors : [];
   const values = Object.entries(header.metadata ?? {});
@@ -123,9 +126,9 @@ export function writeGgufHeader(header: GgufHeader): Uint8Array {
     const sizes = Array.isArray(shape) ? shape : [shape];
     string(name);
     number(sizes.length, 4);
-    for (const size of sizes) number(Number(size), 10);
-    number(Number(type), 4);
-    number(Number(offset), 10);
+    for (const size of sizes) number(numeric(size), 10);
+    number(numeric(type), 4);
+    number(numeric(offset), 10);
   }
   const length = parts.reduce((sum, part) => sum + part.length, 0);
   return Buffer.concat([...parts, Buffer.alloc((32 - (length % 32)) % 32), header.data]);

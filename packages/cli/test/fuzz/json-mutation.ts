@@ -38,7 +38,7 @@ export const hostileNames = [
   ".",
   "..",
   "../x",
-  "../../../../../../x",
+  "../../x",
   "/",
   "/dev/null",
   "C:\\x",

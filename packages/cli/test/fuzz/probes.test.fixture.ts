@@ -19,9 +19,6 @@ export const probes: readonly FuzzTarget[] = [
     if (JSON.parse(untouched).n === 7 && text.includes("__proto__"))
       throw new TypeError("x is not a function");
   }),
-  probe("several-lines", async (text) => {
-    if (text !== untouched) throw new LayerfoldError("PROBE", "one\ntwo");
-  }),
   probe("hangs", async (text) => {
     while (text !== untouched);
   }),

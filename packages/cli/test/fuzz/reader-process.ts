@@ -22,13 +22,16 @@ export type Answer =
   | { readonly kind: "failure"; readonly what: string; readonly detail: string; readonly ended?: boolean };
 
 export interface Limits {
-  /** Milliseconds that an input may take. */
+  /** Milliseconds of work that an input may take; where nothing is done but waiting, ten times as many. */
   readonly deadline: number;
   /** Bytes that the process may hold, its own 250 MB included. */
   readonly memory: number;
 }
 
 const packages = fileURLToPath(new URL("../../../", import.meta.url));
+
+/** Milliseconds for what is no input: to start, and to make well-formed files. */
+const startLimit = 240_000;
 
 /** Sources, not builds: as the tests have it. */
 const alias = Object.fromEntries(
@@ -57,10 +60,10 @@ export class ReaderProcess {
     return this.#targets;
   }
 
-  /** @param patience - factor on the deadline */
-  async ask(question: Question, patience = 1): Promise<Answer> {
+  async ask(question: Question): Promise<Answer> {
     const child = (this.#child ??= await this.#start());
-    return this.#answer(child, this.#limits.deadline * patience, () => child.send(question));
+    const patience = question.out === undefined ? startLimit : 10 * this.#limits.deadline;
+    return this.#answer(child, patience, () => child.send(question));
   }
 
   close(): void {
@@ -78,10 +81,12 @@ export class ReaderProcess {
       jiti,
       [
         fileURLToPath(new URL("./reader.ts", import.meta.url)),
+        `${this.#limits.deadline}`,
         `${this.#limits.memory}`,
         this.#probes ? "probes" : "",
       ],
       {
+        execArgv: [],
         stdio: ["ignore", "ignore", "pipe", "ipc"],
         env: { ...process.env, JITI_ALIAS: JSON.stringify(alias), NODE_OPTIONS: "--max-old-space-size=1024" },
       },
@@ -90,7 +95,7 @@ export class ReaderProcess {
     child.stderr!.on("data", (text) => {
       this.#complaints = `${this.#complaints}${text}`.slice(-4_000);
     });
-    const answer = await this.#answer(child, 120_000, () => {});
+    const answer = await this.#answer(child, startLimit, () => {});
     if (answer.kind !== "ready") throw new Error(`the reader does not start: ${JSON.stringify(answer)}`);
     this.#targets = answer.targets;
     return child;
@@ -117,8 +122,12 @@ export class ReaderProcess {
       );
       child.once("message", (answer: Answer) => done(answer, false));
       child.once("close", (code, signal) => {
-        const memory = /more memory than is allowed|heap out of memory/.test(this.#complaints);
-        const what = memory ? "too much memory" : `the process died (${signal ?? code})`;
+        const told = (words: RegExp) => words.test(this.#complaints);
+        const what = told(/more time than is allowed/)
+          ? "no answer"
+          : told(/more memory than is allowed|heap out of memory/)
+            ? "too much memory"
+            : `the process died (${signal ?? code})`;
         done({ kind: "failure", what, detail: this.#complaints.slice(-1_000), ended: true }, true);
       });
       ask();

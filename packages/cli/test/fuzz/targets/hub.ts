@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { basename, join } from "node:path";
@@ -55,15 +55,36 @@ export const hub: FuzzTarget = {
         hubUrl: `http://127.0.0.1:${port}`,
         cacheDirectory: join(out, "cache"),
         accessToken: "hf_secret",
+        // Seconds: a server that never answers is one of the inputs.
+        retryDelay: 0.001,
+        idleTimeout: 1,
+        attempts: 3,
       };
       const snapshot = await pullModel("org/tiny", settings);
       await (await openCheckpoint(snapshot)).close();
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
+      await checkCache(out);
     }
   },
 };
+
+/** Whatever a server says, only the repository's own folders come into being. */
+async function checkCache(out: string): Promise<void> {
+  const places: [folder: string, own: RegExp][] = [
+    [out, /^cache$/],
+    [join(out, "cache"), /^models--org--tiny$/],
+    [join(out, "cache", "models--org--tiny"), /^(blobs|refs|snapshots)$/],
+    [join(out, "cache", "models--org--tiny", "snapshots"), /^[0-9a-f]{40}$/],
+    [join(out, "cache", "models--org--tiny", "blobs"), /^[0-9a-f]+(\.incomplete)?$/],
+  ];
+  for (const [folder, own] of places) {
+    const strange = (await readdir(folder).catch(() => [])).find((name) => !own.test(name));
+    if (strange !== undefined)
+      throw new Error(`the cache holds what it should not: ${join(folder, strange)}`);
+  }
+}
 
 async function answerTo(folder: string, address: string, range: string | undefined) {
   const json = async (name: string) => JSON.parse(await readFile(join(folder, name), "utf8"));
