@@ -14,6 +14,7 @@ import { mergeCommand } from "./commands/merge.js";
 import { planCommand } from "./commands/plan.js";
 import { pullCommand } from "./commands/pull.js";
 import { dequantizeCommand, quantizeCommand } from "./commands/quantize.js";
+import { initCommand, recipeCommand, validateCommand } from "./commands/recipe.js";
 import { similarityCommand } from "./commands/similarity.js";
 import { traceCommand } from "./commands/trace.js";
 
@@ -34,6 +35,9 @@ export function createProgram(signal: AbortSignal): Command {
     mergeCommand,
     evalCommand,
     ablateCommand,
+    recipeCommand,
+    validateCommand,
+    initCommand,
     generateCommand,
     quantizeCommand,
     dequantizeCommand,

@@ -42,37 +42,35 @@ export { checkOutputFiles, writeOutputFiles } from "./output-files.js";
 export { type CommandInputs, inputPaths, jsonText, outputOf } from "./outputs.js";
 export { type PluginReference, referenceOf } from "./plugin-reference.js";
 export { foldParts, type PresetParts, presetParts, type ReplacedParts, withParts } from "./preset-parts.js";
+export { readAblationRecipe } from "./recipe/ablation-recipe.js";
+export { type RecipeSource, readRecipe } from "./recipe/read-recipe.js";
+export { type Part, type Recipe, recipeJsonSchema } from "./recipe/recipe-schema.js";
+export { recipeTemplate } from "./recipe/recipe-template.js";
+export { validateRecipe } from "./recipe/validate-recipe.js";
 export { knownIds, makePlugin, pluginFacts } from "./registry.js";
 export { repairChoices } from "./repair-choices.js";
 export type { ResultRow } from "./results.js";
-export { createRun, modelFolder, type Run, type RunOptions } from "./run.js";
-export { type Ablation, ablate, readRecipe } from "./stages/ablate.js";
+export { asRun, createRun, modelFolder, type Run, type RunOptions } from "./run.js";
+export { type Ablation, ablate } from "./stages/ablate.js";
 export { type CaptureRequest, capture } from "./stages/capture.js";
-export { type CompressRequest, type CompressResult, compress, compressPlans } from "./stages/compress.js";
+export { type CompareLayersRequest, compareBlocks, compareLayers } from "./stages/compare-layers.js";
+export {
+  type CompressRequest,
+  type CompressResult,
+  compress,
+  compressPlans,
+} from "./stages/compress.js";
 export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
 export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
 export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";
 export { type MeasuredFold, measuredFold } from "./stages/measured-fold.js";
+export type { QualityPlan, QualityRow, QualityTable } from "./grid/render-quality.js";
 export { calibratedModel, openWorkbench, type WorkbenchRequest } from "./stages/open-workbench.js";
 export { type PlanRequest, type PlanResult, plan } from "./stages/plan.js";
 export { plannerFromFile, readPlan } from "./stages/plan-file.js";
-export {
-  type QualityPlan,
-  type QualityRow,
-  type QualityTable,
-  type QualityTableRequest,
-  qualityTable,
-} from "./stages/quality-table.js";
 export { type QuantizeRequest, type QuantizeResult, quantize, quantizeInputs } from "./stages/quantize.js";
-export {
-  blockSimilarityFiles,
-  type Comparison,
-  loadSimilarity,
-  makeComparison,
-  similarityFileNames,
-  similarityFiles,
-  uncertaintyOf,
-} from "./stages/similarity.js";
+export { type RecipeResult, type RunRecipeOptions, runRecipe } from "./stages/run-recipe.js";
+export { type BlockSimilarityFile, type Comparison, type SimilarityFile } from "./stages/similarity.js";
 export {
   captureOf,
   type Fold,

@@ -9,6 +9,7 @@ import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
 import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
 import type { TextSource } from "./inputs/text-source.js";
 import { jsonText } from "./outputs.js";
+import type { Recipe } from "./recipe/recipe-schema.js";
 import type { Run } from "./run.js";
 import { version } from "./version.js";
 
@@ -16,7 +17,9 @@ import { version } from "./version.js";
 export interface Manifest {
   readonly layerfold: string;
   readonly command: string;
-  readonly arguments: Readonly<Record<string, unknown>>;
+  readonly arguments?: Readonly<Record<string, unknown>>;
+  /** Of what runs recipes, in the stead of arguments: `layerfold run manifest.json` runs it again. Paths are relative to the manifest. */
+  readonly recipe?: Recipe;
   readonly seed: number;
   /** Absent where a run saw only what another had captured of it. */
   readonly model?: FileFact;
@@ -109,25 +112,27 @@ export async function modelFact(
 export interface RunFacts {
   readonly command: string;
   /** As they were given; those that change no result are left out. */
-  readonly arguments: object;
+  readonly arguments?: object;
+  readonly recipe?: Recipe;
   readonly model?: FileFact;
   readonly data?: Manifest["data"];
   readonly plugins?: readonly PluginFact[];
 }
 
 export function manifestOf(
-  { command, arguments: given, model, data = {}, plugins = [] }: RunFacts,
+  { command, arguments: given, recipe, model, data = {}, plugins = [] }: RunFacts,
   { seed }: Pick<Run, "seed">,
 ): Manifest {
   const silent = [
     ...["json", "quiet", "seed", "out", "force", "dryRun", "writeActivationScales"],
     ...["work", "keepWork"],
   ];
-  const telling = Object.entries(given).filter(([name]) => !silent.includes(name));
+  const telling = Object.entries(given ?? {}).filter(([name]) => !silent.includes(name));
   return {
     layerfold: version,
     command,
-    arguments: Object.fromEntries(telling),
+    ...(given && { arguments: Object.fromEntries(telling) }),
+    ...(recipe && { recipe }),
     seed,
     model,
     data,

@@ -1,55 +1,59 @@
-import type { MergeStrategy, Planner, Repair } from "@layerfold/core";
+import type { Embedding, MergeStrategy, Planner, Repair, SimilarityMeasure } from "@layerfold/core";
 import type { Preset, RepairPart } from "@layerfold/merge";
 import { judgesBy } from "./evidence/judges-by.js";
+import { type PartMaker, partMaker, partName } from "./make-part.js";
 import type { PluginFact } from "./manifest.js";
-import { makePlugin, pluginFact } from "./registry.js";
+import type { Part } from "./recipe/recipe-schema.js";
+import { pluginFact } from "./registry.js";
 import type { Run } from "./run.js";
 import { isPlanFile, plannerFromFile } from "./stages/plan-file.js";
-import { type Comparison, makeComparison } from "./stages/similarity.js";
+import { type Comparison, comparisonOf } from "./stages/similarity.js";
 
 /** Parts named in a preset's stead. */
 export interface ReplacedParts {
   /** Or a plan, FILE.json. */
-  readonly planner?: string;
-  readonly strategy?: string;
+  readonly planner?: Part<Planner>;
+  readonly strategy?: Part<MergeStrategy>;
   /** `none`: the preset's is left out. */
-  readonly repair?: string;
-  readonly measure?: string;
-  readonly embedding?: string;
+  readonly repair?: Part<Repair>;
+  readonly measure?: Part<SimilarityMeasure>;
+  readonly embedding?: Part<Embedding>;
 }
 
-/** The preset with other parts, which start from their own defaults; its id tells so: `layerfold+random`. */
-export function withParts(preset: Preset, replaced: ReplacedParts): Preset {
+/** A method: what a preset says, and whatever else may be named in its parts' stead. */
+export interface Method extends Pick<Preset, "id" | "recallWeight"> {
+  readonly planner: Part<Planner>;
+  readonly strategy: Part<MergeStrategy>;
+  readonly repair?: Part<Repair> | RepairPart;
+  readonly measure?: Part<SimilarityMeasure>;
+  readonly embedding?: Part<Embedding>;
+}
+
+/** The method with other parts, which start from their own defaults; its id tells so: `layerfold+random`. */
+export function withParts(method: Method, replaced: ReplacedParts): Method {
   const { repair, ...others } = replaced;
-  const named = Object.entries(others).flatMap(([kind, id]) => (id === undefined ? [] : [[kind, { id }]]));
-  const { repair: own, ...rest } = preset;
-  const kept = repair === undefined ? own : repair === "none" ? undefined : { id: repair };
-  const names = Object.values(replaced).filter((name) => name !== undefined);
+  const named = Object.entries(others).filter(([, part]) => part !== undefined);
+  const { repair: own, ...rest } = method;
+  const kept = repair === undefined ? own : repair === "none" ? undefined : repair;
+  const parts = Object.values(replaced).filter((part) => part !== undefined);
   return {
     ...rest,
     ...Object.fromEntries(named),
     ...(kept && { repair: kept }),
-    id: [preset.id, ...names.map((name) => name.split(/[\\/]/).at(-1))].join("+"),
+    id: [method.id, ...parts.map(partName)].join("+"),
   };
 }
 
 /** The strategy and repair of these names, their options overruled by `--set`. */
 export async function foldParts(
-  { strategy, repair }: Pick<Preset, "strategy" | "repair">,
+  { strategy, repair }: Pick<Method, "strategy" | "repair">,
   run: Run,
+  make: PartMaker = partMaker(run.settings.of),
 ): Promise<{ readonly strategy: MergeStrategy; readonly repair?: Repair }> {
   return {
-    strategy: await makePlugin<MergeStrategy>("strategy", strategy.id, {
-      ...strategy.options,
-      ...run.settings.of("strategy"),
-    }),
-    repair: repair && (await makeRepair(repair, run)),
+    strategy: await make<MergeStrategy>("strategy", strategy),
+    ...(repair && { repair: await make<Repair>("repair", repair) }),
   };
-}
-
-/** @param others - options that overrule those of the preset and of `--set repair.OPTION` */
-function makeRepair({ id, options }: RepairPart, run: Run, others?: RepairPart["trial"]): Promise<Repair> {
-  return makePlugin<Repair>("repair", id, { ...options, ...run.settings.of("repair"), ...others });
 }
 
 export interface PresetParts {
@@ -61,24 +65,36 @@ export interface PresetParts {
   readonly comparison: Comparison;
 }
 
-/** The plug-ins that a preset names. */
-export async function presetParts(preset: Preset, run: Run): Promise<PresetParts> {
-  const { id, options } = preset.planner;
-  const planner = isPlanFile(id)
-    ? await plannerFromFile(id)
-    : await makePlugin<Planner>("planner", id, { ...options, ...run.settings.of("planner") });
+/** The plug-ins that a method names. */
+export async function presetParts(
+  method: Method,
+  run: Run,
+  make: PartMaker = partMaker(run.settings.of),
+): Promise<PresetParts> {
+  const { planner: named, measure = "npib", embedding } = method;
+  const planner =
+    typeof named !== "function" && isPlanFile(partId(named))
+      ? await plannerFromFile(partId(named))
+      : await make<Planner>("planner", named);
   return {
     planner,
-    ...(await foldParts(preset, run)),
-    trial: judgesBy(planner) === "repair" ? await trialRepair(preset, run) : undefined,
-    comparison: await makeComparison(preset.measure?.id ?? "npib", preset.embedding?.id, run),
+    ...(await foldParts(method, run, make)),
+    trial: judgesBy(planner) === "repair" ? await trialRepair(method, run, make) : undefined,
+    comparison: await comparisonOf(measure, embedding, make),
   };
 }
 
-async function trialRepair({ repair }: Preset, run: Run): Promise<Repair | undefined> {
+const partId = (part: Part) => (typeof part === "string" ? part : part.id);
+
+async function trialRepair(
+  { repair }: Pick<Method, "repair">,
+  run: Run,
+  make: PartMaker,
+): Promise<Repair | undefined> {
   if (!repair) return undefined;
-  const others = { ...repair.trial, ...run.settings.of("trial") };
-  return Object.keys(others).length > 0 ? makeRepair(repair, run, others) : undefined;
+  const own = typeof repair === "object" && "trial" in repair ? repair.trial : undefined;
+  const others = { ...own, ...run.settings.of("trial") };
+  return Object.keys(others).length > 0 ? make<Repair>("repair", repair, others) : undefined;
 }
 
 /** What a manifest says of a repair that plans are tried with. */

@@ -76,6 +76,11 @@ export function pluginFacts(...plugins: readonly (Plugin | undefined)[]): Plugin
   return plugins.flatMap((plugin) => (plugin ? [pluginFact(plugin)] : []));
 }
 
+/** Whether what stands for a plug-in is a path to a module. */
+export function isModulePath(name: string): boolean {
+  return /^[./~]|^[A-Za-z]:\\|\.[cm]?[jt]s$/.test(name);
+}
+
 /**
  * Makes a plug-in by its id, or from a user's module (`./measure.js`, `./measure.ts`) whose default export is a factory or a plug-in.
  *
@@ -87,7 +92,7 @@ export async function makePlugin<P extends Plugin>(
   name: string,
   options: Record<string, unknown>,
 ): Promise<P> {
-  if (/^[./~]|^[A-Za-z]:\\|\.[cm]?[jt]s$/.test(name)) return pluginFromModule<P>(kind, name, options);
+  if (isModulePath(name)) return pluginFromModule<P>(kind, name, options);
   return makeBuiltIn(kind, name, options);
 }
 
@@ -115,6 +120,33 @@ const methods: Readonly<Record<string, readonly string[]>> = {
   repair: ["fit"],
 };
 
+/**
+ * Holds what somebody made against what a plug-in of a kind must have.
+ * @throws PLUGIN_MODULE
+ */
+export function requirePlugin(
+  kind: string,
+  made: Readonly<Record<string, unknown>> | null | undefined,
+  { what, where }: { readonly what: string; readonly where: string },
+): void {
+  if (made?.kind !== kind || typeof made.id !== "string") {
+    const got = made === undefined ? "nothing" : typeof made;
+    throw new LayerfoldError("PLUGIN_MODULE", `${what} is no ${kind}`, {
+      wanted: `a plug-in or a factory of plug-ins with kind "${kind}" and an id`,
+      got: made?.kind === undefined ? got : made.kind === kind ? "no id" : `kind "${String(made.kind)}"`,
+      where,
+    });
+  }
+  const missing = methods[kind]?.filter((name) => typeof made[name] !== "function") ?? [];
+  if (missing.length > 0 || typeof made.options !== "object" || made.options === null) {
+    throw new LayerfoldError("PLUGIN_MODULE", `${what} lacks what a ${kind} must have`, {
+      wanted: ["options", ...(methods[kind] ?? []).map((name) => `${name}()`)].join(", "),
+      got: Object.keys(made).join(", "),
+      where,
+    });
+  }
+}
+
 async function pluginFromModule<P extends Plugin>(
   kind: string,
   path: string,
@@ -130,22 +162,14 @@ async function pluginFromModule<P extends Plugin>(
     if (isLayerfoldError(error)) throw error;
     throw moduleError(`the module's default export fails: ${firstLine(error)}`, file, error);
   }
-  if (made?.kind !== kind || typeof made.id !== "string") {
-    const got = exported === undefined ? "no default export" : typeof made;
+  if (exported === undefined) {
     throw new LayerfoldError("PLUGIN_MODULE", `the module's default export is no ${kind}`, {
       wanted: `a plug-in or a factory of plug-ins with kind "${kind}" and an id`,
-      got: made?.kind === undefined ? got : made.kind === kind ? "no id" : `kind "${String(made.kind)}"`,
+      got: "no default export",
       where: file,
     });
   }
-  const missing = methods[kind]?.filter((name) => typeof made[name] !== "function") ?? [];
-  if (missing.length > 0 || typeof made.options !== "object" || made.options === null) {
-    throw new LayerfoldError("PLUGIN_MODULE", `the module's ${kind} lacks what a ${kind} must have`, {
-      wanted: ["options", ...(methods[kind] ?? []).map((name) => `${name}()`)].join(", "),
-      got: Object.keys(made).join(", "),
-      where: file,
-    });
-  }
+  requirePlugin(kind, made, { what: "the module's default export", where: file });
   const plugin = namedInErrors(made as unknown as P, file);
   modules.set(plugin, { fact: await dataFact(file), file });
   return plugin;

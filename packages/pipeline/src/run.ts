@@ -54,3 +54,8 @@ export async function modelFolder(model: string, { ctx }: Pick<Run, "ctx">): Pro
     ? pullModel(model.slice("hf:".length), hubSettings(process.env), ctx)
     : model;
 }
+
+/** A run as it is, or made of options. */
+export function asRun(given: RunOptions | Run = {}): Run {
+  return "ctx" in given ? given : createRun(given);
+}

@@ -1,13 +1,7 @@
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
-import { preset, presetIds } from "@layerfold/merge";
-import {
-  type CompressRequest,
-  compress,
-  compressPlans,
-  type ReplacedParts,
-  withParts,
-} from "@layerfold/pipeline";
+import { presetIds } from "@layerfold/merge";
+import { type CompressRequest, compress, compressPlans } from "@layerfold/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
 import { command, integer, several } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
@@ -21,9 +15,14 @@ import {
 } from "./calibration-flags.js";
 import { embeddingBits } from "./quantize.js";
 
-interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags, ReplacedParts {
+interface CompressOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
   readonly layers: number[];
   readonly method: string;
+  readonly planner?: string;
+  readonly strategy?: string;
+  readonly repair?: string;
+  readonly measure?: string;
+  readonly embedding?: string;
   readonly evaluate?: readonly string[];
   readonly questions?: string;
   readonly task?: readonly string[];
@@ -112,8 +111,7 @@ export function compressCommand(signal: AbortSignal): Command {
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
-    .action(async (model: string, { then: quantizations, ...given }: CompressOptions) => {
-      const { planner, strategy, repair, measure, embedding, ...options } = given;
+    .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
       if (options.embeddingBits && !quantizations) {
         throw new LayerfoldError("OPTION_INVALID", "nothing is quantised whose embedding could be rounded", {
           wanted: "--then SCHEME",
@@ -126,7 +124,6 @@ export function compressCommand(signal: AbortSignal): Command {
         tasks: options.task,
         model,
         quantizations,
-        preset: withParts(preset(options.method), { planner, strategy, repair, measure, embedding }),
         calibrationTokens: options.calibrationTokens ?? options.maxTokens,
       };
       if (options.dryRun) {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { checkpoint, data } from "@layerfold/foldling";
-import { preset, presetIds } from "@layerfold/merge";
+import { presetIds } from "@layerfold/merge";
 import { compress } from "@layerfold/pipeline";
 import type { Command } from "commander";
 import { command } from "../command.js";
@@ -25,7 +25,7 @@ export function demoCommand(signal: AbortSignal): Command {
         {
           model: checkpoint,
           layers: [14, 12, 10, 9],
-          preset: preset(options.method),
+          method: options.method,
           calibration: join(data, "calibration.jsonl"),
           evaluate: [join(data, "validation.jsonl")],
           questions: join(data, "questions-test.jsonl"),

@@ -43,8 +43,7 @@ export function mergeCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: MergeOptions) => {
       const run = createCommandRun(options, signal);
       const out = outputOf(options);
-      const strategy = { id: options.strategy };
-      const repair = options.repair === undefined ? undefined : { id: options.repair };
+      const { strategy, repair } = options;
       if (out === undefined) {
         const parts = await foldParts({ strategy, ...(repair && { repair }) }, run);
         run.settings.assertUsed();

@@ -76,8 +76,8 @@ export function planCommand(signal: AbortSignal): Command {
         {
           ...options,
           model,
-          strategy: { id: strategy },
-          repair: repair === undefined ? undefined : { id: repair },
+          strategy,
+          repair,
         },
         run,
       );

@@ -1,16 +1,4 @@
-import { join } from "node:path";
-import { loadActivations } from "@layerfold/capture";
-import {
-  blockSimilarityFiles,
-  checkOutputFiles,
-  dataFact,
-  makeComparison,
-  pluginFacts,
-  similarityFileNames,
-  similarityFiles,
-  uncertaintyOf,
-  writeOutputFiles,
-} from "@layerfold/pipeline";
+import { compareBlocks, compareLayers } from "@layerfold/pipeline";
 import type { Command } from "commander";
 import { command, integer } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
@@ -47,34 +35,16 @@ export function similarityCommand(signal: AbortSignal): Command {
     .requiredOption("--out <file>", "JSON file to write; .csv and .svg stand beside it")
     .action(async (capture: string, options: SimilarityOptions) => {
       const run = createCommandRun(options, signal);
-      const comparison = await makeComparison(options.measure, options.embedding, run);
-      run.settings.assertUsed();
-      await checkOutputFiles(similarityFileNames(options.out, options.block !== undefined), {
-        command: "similarity",
-        inputs: [capture],
-      });
-      const { activations } = await loadActivations(capture);
-      const facts = {
-        command: "similarity",
-        arguments: options,
-        data: { capture: await dataFact(join(capture, "activations.json")) },
-        plugins: pluginFacts(comparison.measure, comparison.embedding),
-      };
-      if (options.block !== undefined) {
-        const { block, out } = options;
-        const values = await comparison.compareBlocks(activations.layers, block, run.ctx);
-        const { content: written, files } = blockSimilarityFiles(out, values, block, comparison);
-        await writeOutputFiles(files, facts, run);
-        run.terminal.result(written, `${values.length} blocks of ${block}, ${written.measure.id} → ${out}`);
+      const { measure, embedding, permutations, subsamples, block, out } = options;
+      const request = { capture, measure, embedding, permutations, subsamples, out };
+      if (block !== undefined) {
+        const written = await compareBlocks({ ...request, block }, run);
+        const count = written.values.length;
+        run.terminal.result(written, `${count} blocks of ${block}, ${written.measure.id} → ${out}`);
         return;
       }
-      const similarity = await comparison.compare(activations.layers, run.ctx);
-      const uncertainty = await uncertaintyOf(comparison, activations.layers, options, run.ctx);
-      const { content: written, files } = similarityFiles(options.out, similarity, comparison, uncertainty);
-      await writeOutputFiles(files, facts, run);
-      run.terminal.result(
-        written,
-        `${written.layerCount} × ${written.layerCount} ${written.measure.id} → ${options.out}`,
-      );
+      const written = await compareLayers(request, run);
+      const { layerCount } = written;
+      run.terminal.result(written, `${layerCount} × ${layerCount} ${written.measure.id} → ${out}`);
     });
 }

@@ -1,4 +1,3 @@
-import { basename } from "node:path";
 import type { Question, Tokenizer, TokenSequences } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { type Benchmark, benchmarkTexts, choicePrompt } from "@layerfold/evaluate";
@@ -10,7 +9,7 @@ import {
   readSequences,
   type WindowOptions,
 } from "../inputs/open-model.js";
-import { fileSource, sourceName } from "../inputs/text-source.js";
+import { fileSource, shortName, sourceName } from "../inputs/text-source.js";
 import { questionWindow } from "../inputs/window.js";
 import { type DataFact, textFact } from "../manifest.js";
 import type { Run } from "../run.js";
@@ -185,10 +184,4 @@ export function separateCalibration(
       ),
     unseen: found.filter(({ shared }) => shared === 0).map(({ name }) => name),
   };
-}
-
-/** A text's file without its folders. */
-function shortName(text: string): string {
-  const source = fileSource(text);
-  return sourceName({ ...source, file: basename(source.file) });
 }

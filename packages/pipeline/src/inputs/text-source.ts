@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { basename } from "node:path";
 import { rangeName, type TextRange } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
@@ -20,8 +21,11 @@ const taskNames = benchmarkIds.flatMap((id) => [id, `${id}+wrong`]);
 
 const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
 
-/** @throws TEXT_SOURCE naming what cannot be read */
-export function parseTextSource(text: string): TextSource {
+/**
+ * @param exists - whether there is such a file; default: as the path says from here
+ * @throws TEXT_SOURCE naming what cannot be read
+ */
+export function parseTextSource(text: string, exists: (file: string) => boolean = existsSync): TextSource {
   const whole = text.trim();
   const task = taskNames.find((id) => whole.startsWith(`${id}:`));
   const [, file, from, to, share] =
@@ -29,7 +33,7 @@ export function parseTextSource(text: string): TextSource {
   const range: TextRange | undefined =
     from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
   // Brackets belong to a name where there is such a file.
-  const strange = file === undefined || (/[[\]]/.test(file) && !existsSync(file));
+  const strange = file === undefined || (/[[\]]/.test(file) && !exists(file));
   if (strange || (range?.to !== undefined && range.to <= range.from)) {
     throw new LayerfoldError("TEXT_SOURCE", "cannot read the name of a text", {
       wanted: "FILE that is there, or FILE[FROM:TO] with TO beyond FROM",
@@ -64,7 +68,7 @@ export function fileSource(text: string): TextSource & { readonly file: string }
  * @throws TEXT_SOURCE
  */
 export function parseCalibration(text: string): (TextSource & { readonly share: number })[] {
-  const sources = text.split(",").map(parseTextSource);
+  const sources = text.split(",").map((part) => parseTextSource(part));
   const given = sources.filter(({ share }) => share !== undefined).length;
   const total = sources.reduce((sum, { share = 1 }) => sum + share, 0);
   if ((given > 0 && given < sources.length) || sources.some(({ share = 1 }) => share === 0)) {
@@ -79,6 +83,12 @@ export function parseCalibration(text: string): (TextSource & { readonly share: 
 /** As a person would name it: `wiki.txt[0:16384]`, `piqa:rows.jsonl`, or `self`. */
 export function sourceName({ file, task, range }: TextSource): string {
   return `${task === undefined ? "" : `${task}:`}${file ?? "self"}${range ? rangeName(range) : ""}`;
+}
+
+/** A text's file without its folders. */
+export function shortName(text: string): string {
+  const source = fileSource(text);
+  return sourceName({ ...source, file: basename(source.file) });
 }
 
 /** The rows that a source names. @throws TEXT_RANGE when there are no such rows */

@@ -26,7 +26,7 @@ import { eachBatch, openModelCheckpoint } from "../inputs/open-model.js";
 import { readTokenRows } from "../inputs/token-rows.js";
 import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } from "../manifest.js";
 import { inputPaths } from "../outputs.js";
-import type { Run } from "../run.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 import type { TaskRunner } from "../task-runner.js";
 import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
@@ -44,7 +44,8 @@ export interface CaptureRequest extends CalibrationOptions {
   readonly tokenizer?: string;
   /** As `parsePooling` reads it; default `last`. */
   readonly pooling?: string;
-  readonly out: string;
+  /** Folder to write; absent: nothing is. */
+  readonly out?: string;
   readonly force?: boolean;
 }
 
@@ -52,12 +53,16 @@ export interface CaptureRequest extends CalibrationOptions {
  * Runs a text through a model and keeps what every layer leaves in the residual stream.
  * @throws CALIBRATION_MISSING, POOLING_UNKNOWN, and what reading the model and the text throws
  */
-export async function capture(request: CaptureRequest, run: Run): Promise<Activations> {
+export async function capture(
+  request: CaptureRequest,
+  options: RunOptions | Run = {},
+): Promise<Activations> {
+  const run = asRun(options);
   run.settings.assertUsed();
   const pooling = parsePooling(request.pooling ?? "last");
   const { calibration, input, tokenizer, out, force } = request;
   const inputs = inputPaths({ models: [request.model], texts: [calibration], files: [input, tokenizer] });
-  await checkOutputFolder(out, { force, inputs });
+  if (out !== undefined) await checkOutputFolder(out, { force, inputs });
   if ((calibration === undefined) === (input === undefined)) {
     throw new LayerfoldError("CALIBRATION_MISSING", "nothing to run through the model", {
       wanted: "either --calibration FILE or --input FILE",
@@ -73,6 +78,7 @@ export async function capture(request: CaptureRequest, run: Run): Promise<Activa
         : await givenTokens(input, target);
     const totalTokens = sequences.reduce((sum, ids) => sum + ids.length, 0);
     const activations = await captureActivations(target.source, batches, { pooling, totalTokens }, run.ctx);
+    if (out === undefined) return activations;
     const model = await target.fingerprint();
     await saveActivations(
       out,

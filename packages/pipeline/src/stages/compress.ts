@@ -1,79 +1,65 @@
-import { join } from "node:path";
-import type { Checkpoint, Question, Tokenizer } from "@layerfold/checkpoint";
-import {
-  type Architecture,
-  dropControl,
-  isLayerfoldError,
-  keptLayer,
-  LayerfoldError,
-  type Matrix,
-  type MergePlan,
+import type {
+  Architecture,
+  Embedding,
+  MergePlan,
+  MergeStrategy,
+  Planner,
+  Repair,
+  SimilarityMeasure,
 } from "@layerfold/core";
-import { checkOutputFolder, writeWholeFile } from "@layerfold/disk";
-import { checkRepair, checkTarget, compatibleLayers, drop, layerFacts, type Preset } from "@layerfold/merge";
-import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
-import { renderReport } from "@layerfold/report";
-import { describeTrials, sizedCalibration } from "../calibration/calibration-size.js";
-import { answerFacts, describeCalibration, readAnswers } from "../calibration/read-calibration.js";
-import {
-  type EvaluationRequest,
-  type EvaluationSet,
-  evaluationFacts,
-  readEvaluationSet,
-} from "../evaluation/evaluation-set.js";
-import type { WeighedAnswers } from "../evidence/judged-text.js";
-import { seesActivations } from "../evidence/judges-by.js";
-import { spreadSequences } from "../evidence/spread-sequences.js";
-import { openModel } from "../inputs/open-model.js";
-import { judgedCells } from "../judged-cells.js";
-import { type Manifest, manifestOf, modelFact, modelName } from "../manifest.js";
-import { inputPaths, writeJson } from "../outputs.js";
-import { type PresetParts, presetParts, trialFacts } from "../preset-parts.js";
-import { pluginFacts } from "../registry.js";
-import { repairChoices } from "../repair-choices.js";
+import type { Preset } from "@layerfold/merge";
+import { resultRows } from "../grid/render-results.js";
+import { gridPlans, runGrid } from "../grid/run-grid.js";
+import { type RecipeSource, recipeInCode } from "../recipe/read-recipe.js";
+import type { Part, Recipe } from "../recipe/recipe-schema.js";
 import type { ResultRow } from "../results.js";
-import type { Run } from "../run.js";
-import { runTask, type TaskRunner } from "../task-runner.js";
-import { givenText } from "../tasks/given-text.js";
-import { quantizeTask } from "../tasks/quantize.js";
-import { makeScheme } from "../tasks/quantize-model.js";
-import { matrixOf } from "../tasks/similarity.js";
-import type { ModelInput } from "../tasks/stored-model.js";
-import { withTasks } from "../work-folder.js";
-import { measureModel, type Quality } from "./measure.js";
-import { measuredFold } from "./measured-fold.js";
-import { openWorkbench } from "./open-workbench.js";
-import { isPlanFile } from "./plan-file.js";
-import { copyTree, putResult } from "./put-result.js";
-import { similarityFile } from "./similarity.js";
-import { captureOf, foldOf, planOf, similarityOf, type Workbench } from "./workbench.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 
+/** What `compress` makes of which model. Paths are relative to the working folder. */
 export interface CompressRequest {
+  /** Checkpoint folder, or `hf:org/name[@revision]`, which is downloaded if need be. */
   readonly model: string;
-  /** Layers that remain, one folded model each. */
+  /** Layers that remain, each from 1 to one less than the model's; one folded model each. */
   readonly layers: readonly number[];
-  readonly preset: Preset;
+  /** A preset's name (`layerfold`, `mka`, …) or a method of one's own; default `layerfold`. */
+  readonly method?: string | Preset;
+  /** In the stead of the method's: which layers fold together. Id, path to a module, or the plug-in; or a plan, FILE.json. */
+  readonly planner?: Part<Planner>;
+  /** In the stead of the method's: how layers become one. */
+  readonly strategy?: Part<MergeStrategy>;
+  /** In the stead of the method's: correction afterwards, or `none`. */
+  readonly repair?: Part<Repair>;
+  /** In the stead of the method's: how layers are compared. */
+  readonly measure?: Part<SimilarityMeasure>;
+  /** In the stead of the method's: what comes before the measure. */
+  readonly embedding?: Part<Embedding>;
+  /** Texts that the method looks at, with shares of the tokens: `a.txt:0.5,b.jsonl[200:]:0.5`, `self`, `piqa:rows.jsonl`. */
   readonly calibration?: string;
-  /** Texts: `FILE` or `FILE[from:to]` each; the single figures are the first one's. */
+  /** Texts that perplexity is measured on, `FILE` or `FILE[from:to]` each; the single figures are the first one's. */
   readonly evaluate?: readonly string[];
+  /** Multiple-choice questions, `FILE` or `FILE[from:to]`. */
   readonly questions?: string;
-  /** Public benchmarks: `NAME:FILE` or `NAME:FILE[from:to]` each. */
+  /** Public benchmarks, `NAME:FILE` or `NAME:FILE[from:to]` each. */
   readonly tasks?: readonly string[];
+  /** Tokens that the model sees at once; default 512, or its context where that is shorter. */
   readonly window?: number;
+  /** Tokens between two evaluation windows' starts; default: the window. */
   readonly stride?: number;
-  /** Of each evaluation text, from its start. */
+  /** Of each evaluation text, from its start; default: all. */
   readonly maxTokens?: number;
-  /** Of the calibration texts, spread evenly over them; `auto`: as many as the repair gains by. */
+  /** Of the calibration texts, spread evenly over them; `auto`: as many as the repair gains by; default: as many as the shares allow. */
   readonly calibrationTokens?: number | "auto";
-  /** For `self`; default 1. */
+  /** Temperature at which `self` draws its text; default 1. */
   readonly selfTemperature?: number;
-  /** Questions that planners which try plans weigh beside the text. */
+  /** Questions that planners which try plans weigh beside the text, `FILE` or `FILE[from:to]`. */
   readonly calibrationQuestions?: string;
-  /** Default 1. */
+  /** Of the answers' mean loss beside the text's; default 1. */
   readonly questionWeight?: number;
-  /** What such planners weigh the mean loss of tokens that stood in their window before; default 0. */
+  /** What such planners weigh the mean loss of tokens that stood in their window before; default the method's, else 0. */
   readonly recallWeight?: number;
+  /** Calibration tokens that plans are tried on; default 16,384. */
   readonly planningTokens?: number;
+  /** Samples of every layer: `last`, `mean`, `every:k` or `all`; default `last` of documents, `every:16` with a stream. */
   readonly pooling?: string;
   /** Schemes by which the dense model and every fold are quantised too, each from the same calibration text. */
   readonly quantizations?: readonly string[];
@@ -81,14 +67,17 @@ export interface CompressRequest {
   readonly embeddingBits?: 4 | 8;
   /** Measure although the evaluation text stands in the calibration text. */
   readonly allowOverlap?: boolean;
-  /** Absent: the folded checkpoints are measured and thrown away. */
+  /** Folder for the checkpoints, results.json, report.html and manifest.json. Absent: the folds are measured and thrown away. */
   readonly out?: string;
+  /** Replace a folder that is not empty, if layerfold wrote all that is in it. */
   readonly force?: boolean;
 }
 
 export interface CompressResult {
+  /** The dense model, then every fold beside its drop control, each with the schemes by which it was quantised. */
   readonly rows: readonly ResultRow[];
   readonly plans: readonly MergePlan[];
+  /** What the reader must know before trusting the figures. */
   readonly notes: readonly string[];
   /** Tasks that were made, and those that an earlier run or another process had done. */
   readonly tasks: { readonly made: number; readonly found: number };
@@ -96,430 +85,91 @@ export interface CompressResult {
 
 /**
  * The whole way: dense figures, capture, similarity, and for every target a plan, a fold, its drop control, and their figures. Each is a task
- * whose result lies in `OUT.work` until OUT stands, whole: after any error the same call goes on from there.
+ * whose result lies in `OUT.work` until OUT stands, whole: after any error the same call goes on from there. Cost: a search's trials and a
+ * repair's passes over the calibration text; memory of the whole model once, in float32.
+ *
+ * @param options - seed, work folder, executor, abort signal, report, options of plug-ins; or a run made of them
+ * @throws LayerfoldError by code: PRESET_UNKNOWN, PLUGIN_UNKNOWN, PLUGIN_MODULE, OPTION_UNKNOWN, OPTION_INVALID, LAYERS_OUT_OF_RANGE,
+ * GRID_TWICE, REPAIR_UNSUPPORTED, CALIBRATION_MISSING, CALIBRATION_TOO_SMALL, CALIBRATION_OVERLAPS, TEXT_SOURCE, FILE_MISSING, OUTPUT_EXISTS,
+ * OUTPUT_OVERLAPS_INPUT, OUTPUT_IN_USE, INTERRUPTED, and what reading checkpoints and texts throws
+ *
+ * @example
+ * ```ts
+ * const result = await compress({
+ *   model: "./my-model", layers: [24], method: "layerfold",
+ *   calibration: "a.txt:0.5,b.jsonl:0.5", evaluate: ["test.txt"], out: "./folded",
+ * });
+ * result.rows[1].perplexity_ratio;
+ * ```
  */
-export async function compress(request: CompressRequest, run: Run): Promise<CompressResult> {
-  const out = request.out && (await checkOutputFolder(request.out, rulesOf(request)));
-  const { checkpoint, tokenizer } = await openModel(request.model, run);
-  try {
-    const inputs = await readInputs(request, checkpoint, tokenizer, run);
-    return await withTasks(out, run, async (tasks, folder) => {
-      const prepared = await prepare(request, checkpoint, tokenizer, inputs, tasks, run);
-      const plans = await plansOf(request, prepared);
-      const { rows, checkpoints, sizes } = await rowsOf(request, prepared, plans);
-      const notes = [...prepared.notes, ...sizes];
-      if (out !== undefined) {
-        const manifest = await compressManifest(request, checkpoint, prepared, run);
-        await putResult(out, { force: request.force, folder }, run, async (finished) => {
-          for (const [name, made] of checkpoints) await copyTree(made, join(finished, name));
-          await writeResults(finished, request, manifest, prepared, { rows, plans, notes });
-        });
-      }
-      return { rows, plans, notes, tasks: tasks.counts };
-    });
-  } finally {
-    await checkpoint.close();
-  }
+export async function compress(
+  request: CompressRequest,
+  options: RunOptions | Run = {},
+): Promise<CompressResult> {
+  const { out, force } = request;
+  const { table, architecture, tasks } = await runGrid(
+    sourceOf(request),
+    { out, force, command: "compress" },
+    asRun(options),
+  );
+  const { plans, notes } = table;
+  const rows = resultRows(table, architecture.blocks.length);
+  return { rows, plans: plans.map(({ plan }) => plan), notes, tasks };
 }
 
 /** The plans alone: nothing is folded, measured or written. */
 export async function compressPlans(
   request: CompressRequest,
-  run: Run,
+  options: RunOptions | Run = {},
 ): Promise<{ readonly plans: readonly MergePlan[]; readonly architecture: Architecture }> {
-  const { checkpoint, tokenizer } = await openModel(request.model, run);
-  try {
-    const inputs = await readInputs(request, checkpoint, tokenizer, run);
-    return await withTasks(undefined, run, async (tasks) => {
-      const prepared = await prepare(
-        { ...request, out: undefined },
-        checkpoint,
-        tokenizer,
-        inputs,
-        tasks,
-        run,
-      );
-      return { plans: await plansOf(request, prepared), architecture: checkpoint.architecture };
-    });
-  } finally {
-    await checkpoint.close();
-  }
+  return gridPlans(sourceOf(request), asRun(options));
 }
 
-function rulesOf(request: CompressRequest) {
-  const { model, calibration, calibrationQuestions, evaluate = [], questions, tasks = [], preset } = request;
-  const planFile = isPlanFile(preset.planner.id) ? preset.planner.id : undefined;
-  const texts = [calibration, calibrationQuestions, ...evaluate, questions, ...tasks];
-  return { force: request.force, inputs: inputPaths({ models: [model], texts, files: [planFile] }) };
+function sourceOf(request: CompressRequest): RecipeSource {
+  const { recipe } = recipeInCode(compressRecipe(request));
+  return { recipe, locate: ([key]) => (key === "layers" ? "--layers" : undefined) };
 }
 
-/** What a run is made of, but for the calibration text, which the model may have to make up. */
-interface Inputs extends PresetParts {
-  readonly schemes: readonly QuantizationScheme[];
-  readonly evaluationSet: EvaluationSet;
-  readonly answers?: WeighedAnswers;
-}
-
-interface Prepared extends Inputs {
-  readonly bench: Workbench;
-  /** For the report, whether or not the planner looks at it. */
-  readonly similarity?: Matrix;
-  readonly notes: readonly string[];
-}
-
-function recallWeightOf({ recallWeight, preset }: CompressRequest): number | undefined {
-  return recallWeight ?? preset.recallWeight;
-}
-
-function evaluationOf(request: CompressRequest): EvaluationRequest {
-  const { evaluate, questions, tasks, window, stride, maxTokens } = request;
-  return { texts: evaluate, questions, tasks, window, stride, maxTokens };
-}
-
-/** Reads every input, so that a bad one is found before the first long computation. */
-async function readInputs(
-  request: CompressRequest,
-  checkpoint: Checkpoint,
-  tokenizer: Tokenizer,
-  run: Run,
-): Promise<Inputs> {
-  const { preset, calibration } = request;
-  const layerCount = checkpoint.architecture.blocks.length;
-  for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
-  const parts = await presetParts(preset, run);
-  const schemes = (request.quantizations ?? []).map((name) =>
-    makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run.settings.of("quantizer")),
-  );
-  run.settings.assertUsed();
-  if (parts.repair) {
-    const layers = await layerFacts(checkpoint);
-    for (const target of request.layers) {
-      const compatible = (a: number, b: number) => compatibleLayers(checkpoint.architecture, a, b);
-      // A plan in a file is known already.
-      const given = isPlanFile(preset.planner.id)
-        ? await parts.planner.plan({ layerCount, compatible }, target, run.ctx)
-        : undefined;
-      checkRepair(parts.repair, layers, given?.groups, repairChoices(parts.repair, { methods: true }));
-    }
-  }
-  const calibrated = calibration !== undefined;
-  for (const scheme of schemes) checkQuantizable(checkpoint, { scheme, calibrated });
-  const context = checkpoint.architecture.maxPositionEmbeddings;
-  const evaluationSet = await readEvaluationSet(evaluationOf(request), context, tokenizer, run);
-  const answers = request.calibrationQuestions
-    ? await readAnswers(request.calibrationQuestions, { tokenizer, context }, request, run)
-    : undefined;
-  if ((parts.planner.needs.length > 0 || parts.repair) && !calibrated) {
-    throw new LayerfoldError("CALIBRATION_MISSING", `the method ${preset.id} needs a calibration text`, {
-      wanted: "--calibration FILE",
-    });
-  }
-  return { ...parts, schemes, evaluationSet, answers };
-}
-
-/** Of the calibration text, where only the report looks at what the layers do to it: the estimators' time grows with the samples' square. */
-const picturedTokens = 16_384;
-
-/** Reads the calibration text, and makes the report's picture of the layers. */
-async function prepare(
-  request: CompressRequest,
-  checkpoint: Checkpoint,
-  tokenizer: Tokenizer,
-  inputs: Inputs,
-  tasks: TaskRunner,
-  run: Run,
-): Promise<Prepared> {
-  const { planner, comparison, evaluationSet } = inputs;
-  const { bench, separated } = await openWorkbench(request, { checkpoint, tokenizer, ...inputs }, tasks, run);
-  const { calibration } = bench;
-  const notes: string[] = [];
-  const warn = (code: string, message: string) => {
-    notes.push(message);
-    run.ctx.report?.({ type: "diagnostic", severity: "warning", code, message });
-  };
-  if (calibration) notes.push(`Calibration saw ${describeCalibration(calibration)}.`);
-  if (request.calibrationQuestions)
-    notes.push(`The planner weighed the answers of ${request.calibrationQuestions}.`);
-  if (!evaluationSet.texts.length && !evaluationSet.questions && !evaluationSet.tasks.length) {
-    warn("NOT_MEASURED", "No --evaluate text, no --questions and no --task: quality was not measured.");
-  }
-  if (separated) {
-    notes.push(...separated.excluded);
-    for (const message of separated.contaminated) warn("CONTAMINATED", message);
-    if (separated.unseen.length > 0) notes.push(`New to it: ${separated.unseen.join(", ")}.`);
-  }
-  let similarity: Matrix | undefined;
-  if (calibration && request.out !== undefined) {
-    const { sequences } = calibration;
-    const seen = seesActivations(planner) ? sequences : spreadSequences(sequences, picturedTokens);
-    const picture = runTask(tasks, similarityOf(captureOf(bench, seen), comparison, run));
-    similarity = await picture.then(matrixOf).catch((error) => {
-      if (planner.needs.includes("similarity") || !isLayerfoldError(error) || error.fault !== "input")
-        throw error;
-      warn("NOT_PICTURED", `The report has no picture of the layers' similarity: ${error.message}.`);
-      return undefined;
-    });
-  }
-  return { ...inputs, bench, similarity, notes };
-}
-
-async function plansOf(request: CompressRequest, prepared: Prepared): Promise<MergePlan[]> {
-  const { bench } = prepared;
-  const layerCount = bench.checkpoint.architecture.blocks.length;
-  const plans: MergePlan[] = [];
-  for (const target of request.layers) {
-    bench.run.ctx.report?.({
-      type: "status",
-      message: `${request.preset.id}: ${layerCount} → ${target} layers`,
-    });
-    plans.push(await planOf(bench, prepared, target, recallWeightOf(request)));
-  }
-  return plans;
-}
-
-/** A checkpoint that lies ready to be measured, or one that is made for it; without a plan the dense one. */
-interface Candidate {
-  readonly id: string;
-  readonly label: string;
-  readonly method: string;
-  readonly strategy: string | null;
-  readonly repair: string | null;
-  readonly control: string | null;
-  readonly planner: string | null;
-  readonly quantization: string | null;
-  readonly plan?: MergePlan;
-  readonly parameterRatio: number;
-  readonly bytes: number;
-  readonly quality: Quality;
-}
-
-/** All rows, and the checkpoints that are kept, by their places in OUT. */
-async function rowsOf(
-  request: CompressRequest,
-  prepared: Prepared,
-  plans: readonly MergePlan[],
-): Promise<{
-  readonly rows: readonly ResultRow[];
-  readonly checkpoints: ReadonlyMap<string, string>;
-  readonly sizes: readonly string[];
-}> {
-  const { bench, planner, strategy, repair } = prepared;
-  const { checkpoint, model, evaluationSet, tasks } = bench;
-  const { preset } = request;
-  const sizes: string[] = [];
-  const checkpoints = new Map<string, string>();
-  const candidates: Candidate[] = [];
-
-  /** The model as each scheme quantises it. */
-  const quantized = async (of: Candidate, source: ModelInput, place: string) => {
-    for (const scheme of prepared.schemes) {
-      const made = await runTask(tasks, quantizationOf(request, prepared, scheme, source));
-      if (request.out !== undefined && of.plan) checkpoints.set(join(place, scheme.name), made.directory);
-      const task = quantizationOf(request, prepared, scheme, source);
-      candidates.push({
-        ...of,
-        id: `${of.id}-${scheme.name}`,
-        label: `  then ${scheme.name}`,
-        method: `${of.method} + ${scheme.name}`,
-        quantization: scheme.name,
-        bytes: made.tensorBytes,
-        quality: await measureModel(task, evaluationSet, model, tasks),
-      });
-    }
-  };
-
-  const dense: Candidate = {
-    id: "dense",
-    label: "dense",
-    method: "dense",
-    planner: null,
-    strategy: null,
-    repair: null,
-    control: null,
-    quantization: null,
-    parameterRatio: 0,
-    bytes: Array.from(checkpoint.tensors.values()).reduce((sum, { byteLength }) => sum + byteLength, 0),
-    quality: await measureModel(model, evaluationSet, undefined, tasks),
-  };
-  candidates.push(dense);
-  await quantized(dense, model, "");
-  for (const [index, plan] of plans.entries()) {
-    const target = request.layers[index];
-    const id = `${preset.id}-${target}`;
-    const place = request.layers.length === 1 ? "" : `layers-${target}`;
-    const named = { planner: planner.id, method: preset.id, quantization: null, plan };
-    const calibration = await sizedFor(request, prepared, plan, sizes);
-    const fold = { plan, strategy, repair, calibration };
-    const keep = request.out !== undefined || prepared.schemes.length > 0;
-    const { facts, quality } = await measuredFold(bench, fold, keep);
-    const folded: Candidate = {
-      ...named,
-      id,
-      label: `${preset.id}, ${target} layers`,
-      strategy: strategy.id,
-      repair: repair?.id ?? null,
-      control: null,
-      parameterRatio: facts.parameter_ratio,
-      bytes: facts.tensor_bytes,
-      quality,
-    };
-    candidates.push(folded);
-    const task = foldOf(bench, fold);
-    if (request.out !== undefined) checkpoints.set(place, (await runTask(tasks, task)).directory);
-    await quantized(folded, task, place);
-    const control = await measuredFold(bench, { plan: dropControl(plan), strategy: drop() }, false);
-    candidates.push({
-      ...named,
-      id: `${id}-control`,
-      label: "  merely dropped",
-      strategy: "drop",
-      repair: null,
-      control: id,
-      parameterRatio: control.facts.parameter_ratio,
-      bytes: control.facts.tensor_bytes,
-      quality: control.quality,
-    });
-  }
-  const layerCount = checkpoint.architecture.blocks.length;
-  return { rows: candidates.map((candidate) => rowOf(candidate, dense, layerCount)), checkpoints, sizes };
-}
-
-/** The calibration that a fold's repair sees. */
-async function sizedFor(
-  request: CompressRequest,
-  { bench, strategy, repair }: Prepared,
-  plan: MergePlan,
-  sizes: string[],
-): Promise<Workbench["calibration"]> {
-  const { calibration, model, tasks, run } = bench;
-  if (request.calibrationTokens !== "auto" || !repair || !calibration) return calibration;
-  const fold = { plan, strategy, repair };
-  const found = await sizedCalibration(model, fold, calibration, { tasks, seed: run.seed });
-  sizes.push(`${plan.groups.length} layers, ${describeTrials(found)}`);
-  run.ctx.report?.({ type: "status", message: describeTrials(found) });
-  return found.calibration;
-}
-
-function quantizationOf(
-  { embeddingBits }: CompressRequest,
-  { bench }: Prepared,
-  scheme: QuantizationScheme,
-  model: ModelInput,
-) {
-  const { calibration, run } = bench;
-  return quantizeTask(
-    {
-      scheme: scheme.name,
-      format: embeddingBits ? "compressed-tensors" : null,
-      options: run.settings.of("quantizer"),
-      embedding_bits: embeddingBits ?? null,
-      overrides: [],
-      reused_layers: null,
-      seed: run.seed,
-    },
-    {
-      model,
-      text: calibration && givenText(calibration.sequences),
-      reuse: undefined,
-      scales: undefined,
-    },
-  );
-}
-
-function rowOf(candidate: Candidate, dense: Candidate, layerCount: number): ResultRow {
-  const { plan, parameterRatio, bytes, quality, ...facts } = candidate;
-  const { texts, ...figures } = quality;
-  const remaining = plan?.groups.length ?? layerCount;
-  return {
-    ...facts,
-    tensor_bytes: bytes,
-    size_ratio: 1 - bytes / dense.bytes,
-    removed_layers: plan ? removedLayers(plan) : [],
-    num_hidden_layers: remaining,
-    layer_ratio: 1 - remaining / layerCount,
-    parameter_ratio: parameterRatio,
-    ...figures,
-    perplexity_ratio:
-      figures.perplexity === null
-        ? null
-        : figures.perplexity / (dense.quality.perplexity ?? figures.perplexity),
-    texts: texts.map(({ text, perplexity }, i) => ({
-      text,
-      perplexity,
-      perplexity_ratio: perplexity / dense.quality.texts[i].perplexity,
-    })),
-  };
-}
-
-/** Layers of the dense model that no longer stand alone. */
-function removedLayers(plan: MergePlan): number[] {
-  return plan.groups.flatMap((group) => {
-    const kept = keptLayer(group) ?? group.layers[0];
-    return group.layers.filter((layer) => layer !== kept);
-  });
-}
-
-/** What it takes to repeat the run, and all that its results depend on. */
-async function compressManifest(
-  request: CompressRequest,
-  checkpoint: Checkpoint,
-  { bench, planner, strategy, repair, trial, schemes, comparison }: Prepared,
-  run: Run,
-): Promise<Manifest> {
-  const { model, preset, ...given } = request;
-  return manifestOf(
-    {
-      command: "compress",
-      arguments: { ...given, method: preset.id, recallWeight: recallWeightOf(request) },
-      model: await modelFact(model, checkpoint),
-      data: {
-        ...(bench.calibration && { calibration: bench.calibration.facts }),
-        ...(await answerFacts(request.calibrationQuestions)),
-        ...(await evaluationFacts(evaluationOf(request))),
+/** The recipe that a request stands for. */
+export function compressRecipe(request: CompressRequest): Recipe {
+  const { model, layers, method = "layerfold", planner, strategy, repair, measure, embedding } = request;
+  const { calibration, calibrationTokens, calibrationQuestions, window } = request;
+  const replaced = { planner, strategy, repair, measure, embedding };
+  const own = Object.fromEntries(Object.entries(replaced).filter(([, part]) => part !== undefined));
+  const judged = { texts: request.evaluate, questions: request.questions, tasks: request.tasks };
+  const recipe = {
+    model,
+    ...(calibration !== undefined && {
+      calibration: {
+        text: calibration,
+        tokens: calibrationTokens,
+        window,
+        self_temperature: request.selfTemperature,
+        questions: calibrationQuestions,
+        question_weight: request.questionWeight,
+        recall_weight: request.recallWeight,
+        planning_tokens: request.planningTokens,
+        pooling: request.pooling,
       },
-      plugins: [
-        ...pluginFacts(planner, strategy, repair),
-        ...trialFacts(trial),
-        ...pluginFacts(
-          ...schemes.flatMap(({ transforms, quantizer }) => [...transforms, quantizer]),
-          comparison.measure,
-          comparison.embedding,
-        ),
-      ],
-    },
-    run,
-  );
-}
-
-async function writeResults(
-  out: string,
-  { model, preset, layers }: CompressRequest,
-  manifest: Manifest,
-  { bench, comparison, similarity }: Prepared,
-  { rows, plans, notes }: Pick<CompressResult, "rows" | "plans" | "notes">,
-): Promise<void> {
-  const single = layers.length === 1;
-  for (const plan of plans) {
-    await writeJson(join(out, single ? "plan.json" : `plan-${plan.groups.length}.json`), plan);
-  }
-  if (similarity) await writeJson(join(out, "similarity.json"), similarityFile(similarity, comparison));
-  await writeJson(join(out, "results.json"), { rows, notes });
-  await writeJson(join(out, "manifest.json"), manifest);
-  await writeWholeFile(
-    join(out, "report.html"),
-    renderReport({
-      title: `${preset.id} on ${modelName(model)}`,
-      rows,
-      similarity: similarity && { measure: comparison.measure.id, matrix: similarity },
-      judged: judgedCells(rows),
-      plans: plans.map((plan) => ({ label: `${plan.groups.length} layers`, plan })),
-      chance: bench.evaluationSet.questions && meanChance(bench.evaluationSet.questions),
-      manifest: { ...manifest },
-      notes,
     }),
-  );
+    evaluate: {
+      ...judged,
+      window,
+      stride: request.stride,
+      max_tokens: request.maxTokens,
+      allow_overlap: request.allowOverlap,
+    },
+    methods: [methodOf(method, own)],
+    layers,
+    quantize: request.quantizations,
+    embedding_bits: request.embeddingBits,
+  };
+  return recipe as Recipe;
 }
 
-function meanChance(questions: readonly Question[]): number {
-  return questions.reduce((sum, q) => sum + 1 / q.choices.length, 0) / questions.length;
+function methodOf(method: string | Preset, own: object): unknown {
+  if (typeof method === "string") return Object.keys(own).length > 0 ? { method, ...own } : method;
+  const { id, planner, strategy, repair, measure, embedding, recallWeight } = method;
+  const parts = { planner, strategy, repair, measure, embedding, ...own };
+  return { name: id, ...parts, recall_weight: recallWeight };
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { LayerfoldError, type MergePlan } from "@layerfold/core";
+import { LayerfoldError, type MergePlan, type MergeStrategy, type Repair } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
-import { checkPlan, checkRepair, layerFacts, type PresetPart } from "@layerfold/merge";
+import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
 import { type SizedCalibration, sizedCalibration } from "../calibration/calibration-size.js";
 import {
   type Calibration,
@@ -12,9 +12,11 @@ import { openModel, openModelCheckpoint } from "../inputs/open-model.js";
 import { manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
 import { foldParts } from "../preset-parts.js";
+import { pluginsNamed } from "../recipe/manifest-recipe.js";
+import type { Part } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
 import { repairChoices } from "../repair-choices.js";
-import type { Run } from "../run.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 import { runTask } from "../task-runner.js";
 import type { StoredFold } from "../tasks/fold.js";
 import { givenModel } from "../tasks/stored-model.js";
@@ -29,10 +31,10 @@ export interface FoldRequest extends CalibrationOptions {
   readonly model: string;
   /** Or a file that holds one. */
   readonly plan: MergePlan | string;
-  /** How layers become one: an id, or a path to a module; default `weighted`. */
-  readonly strategy?: PresetPart;
+  /** How layers become one: an id, a path to a module, or the plug-in; default `weighted`. */
+  readonly strategy?: Part<MergeStrategy>;
   /** Correction afterwards; needs a calibration text. */
-  readonly repair?: PresetPart;
+  readonly repair?: Part<Repair>;
   readonly calibration?: string;
   /** Folder to write. */
   readonly out: string;
@@ -50,10 +52,11 @@ export interface FoldResult extends Omit<StoredFold, "directory"> {
  * Carries a plan out: writes the folded checkpoint, repaired where a repair is named.
  * @throws what reading the model, the plan and the texts throws; CALIBRATION_MISSING; what `foldCheckpoint` throws
  */
-export async function fold(request: FoldRequest, run: Run): Promise<FoldResult> {
+export async function fold(request: FoldRequest, options: RunOptions | Run = {}): Promise<FoldResult> {
+  const run = asRun(options);
   const { out, force, calibration: texts } = request;
   const { strategy, repair } = await foldParts(
-    { strategy: request.strategy ?? { id: "weighted" }, ...(request.repair && { repair: request.repair }) },
+    { strategy: request.strategy ?? "weighted", ...(request.repair && { repair: request.repair }) },
     run,
   );
   run.settings.assertUsed();
@@ -98,7 +101,7 @@ export async function fold(request: FoldRequest, run: Run): Promise<FoldResult> 
       const manifest = manifestOf(
         {
           command: "merge",
-          arguments: { ...given, plan },
+          arguments: pluginsNamed({ ...given, plan }),
           model: await modelFact(path, checkpoint),
           data: { ...(calibration && repair && { calibration: calibration.facts }) },
           plugins: pluginFacts(strategy, repair),

@@ -5,7 +5,7 @@ import type { RunningSummary } from "@layerfold/quantize";
 import { type EvaluationRequest, readEvaluationSet } from "../evaluation/evaluation-set.js";
 import { openEvaluated } from "../evaluation/open-evaluated.js";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
-import { modelFolder, type Run } from "../run.js";
+import { asRun, modelFolder, type Run, type RunOptions } from "../run.js";
 
 export interface MeasureRequest extends EvaluationRequest {
   /** Checkpoint folder, or `hf:org/name`; a quantised one runs on its packed codes. */
@@ -30,7 +30,11 @@ export interface Measured {
  * Perplexity on texts, accuracy on questions and on public benchmarks, of one model alone.
  * @throws NOTHING_TO_EVALUATE, and what reading the model and the texts throws
  */
-export async function measure({ model: path, ...request }: MeasureRequest, run: Run): Promise<Measured> {
+export async function measure(
+  { model: path, ...request }: MeasureRequest,
+  options: RunOptions | Run = {},
+): Promise<Measured> {
+  const run = asRun(options);
   if (!request.texts?.length && request.questions === undefined && !request.tasks?.length) {
     throw new LayerfoldError("NOTHING_TO_EVALUATE", "nothing to evaluate", {
       wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",

@@ -1,8 +1,17 @@
 import { join } from "node:path";
 import { loadActivations } from "@layerfold/capture";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
-import { type Architecture, LayerfoldError, type MergePlan, type Planner } from "@layerfold/core";
-import { checkRepair, checkTarget, layerFacts, type PresetPart } from "@layerfold/merge";
+import {
+  type Architecture,
+  type Embedding,
+  LayerfoldError,
+  type MergePlan,
+  type MergeStrategy,
+  type Planner,
+  type Repair,
+  type SimilarityMeasure,
+} from "@layerfold/core";
+import { checkRepair, checkTarget, layerFacts } from "@layerfold/merge";
 import type { Artefact } from "@layerfold/tasks";
 import {
   answerFacts,
@@ -13,17 +22,19 @@ import {
 } from "../calibration/read-calibration.js";
 import { judgesBy } from "../evidence/judges-by.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
+import { partMaker } from "../make-part.js";
 import { dataFact, modelFact, type RunFacts } from "../manifest.js";
 import { foldParts } from "../preset-parts.js";
-import { makePlugin, pluginFacts } from "../registry.js";
+import type { Part } from "../recipe/recipe-schema.js";
+import { pluginFacts } from "../registry.js";
 import { repairChoices } from "../repair-choices.js";
-import type { Run } from "../run.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 import type { StoredCapture } from "../tasks/capture.js";
 import { type StoredMatrix, storedMatrix } from "../tasks/similarity.js";
 import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
 import { calibratedModel } from "./open-workbench.js";
-import { loadSimilarity, makeComparison } from "./similarity.js";
+import { comparisonOf, loadSimilarity } from "./similarity.js";
 import { planOf } from "./workbench.js";
 
 export interface PlanRequest extends CalibrationOptions {
@@ -31,14 +42,14 @@ export interface PlanRequest extends CalibrationOptions {
   readonly model: string;
   /** Layers that remain. */
   readonly layers: number;
-  /** An id, or a path to a module. */
-  readonly planner: string;
+  /** An id, a path to a module, or the plug-in. */
+  readonly planner: Part<Planner>;
   /** How plans will be carried out, for planners that judge by it; default `drop`. */
-  readonly strategy?: PresetPart;
-  readonly repair?: PresetPart;
+  readonly strategy?: Part<MergeStrategy>;
+  readonly repair?: Part<Repair>;
   /** How layers are compared, for planners that look at it; default `npib`. */
-  readonly measure?: string;
-  readonly embedding?: string;
+  readonly measure?: Part<SimilarityMeasure>;
+  readonly embedding?: Part<Embedding>;
   /** Samples of a capture made here; default `last`. */
   readonly pooling?: string;
   readonly calibration?: string;
@@ -63,11 +74,17 @@ export interface PlanResult {
  * Decides which layers fold together. Writes nothing but finished trials, and those only where the run has a work folder of its own.
  * @throws EVIDENCE_MISSING, CAPTURE_MISMATCH, SIMILARITY_INVALID, LAYERS_OUT_OF_RANGE, and what reading the model and the texts throws
  */
-export async function plan(request: PlanRequest, run: Run): Promise<PlanResult> {
-  const planner = await makePlugin<Planner>("planner", request.planner, run.settings.of("planner"));
-  const { strategy = { id: "drop" }, repair: named } = request;
-  const { strategy: carried, repair } = await foldParts({ strategy, ...(named && { repair: named }) }, run);
-  const comparison = await makeComparison(request.measure ?? "npib", request.embedding, run);
+export async function plan(request: PlanRequest, options: RunOptions | Run = {}): Promise<PlanResult> {
+  const run = asRun(options);
+  const make = partMaker(run.settings.of);
+  const planner = await make<Planner>("planner", request.planner);
+  const { strategy = "drop", repair: named } = request;
+  const { strategy: carried, repair } = await foldParts(
+    { strategy, ...(named && { repair: named }) },
+    run,
+    make,
+  );
+  const comparison = await comparisonOf(request.measure ?? "npib", request.embedding, make);
   run.settings.assertUsed();
   const checkpoint = await openModelCheckpoint(request.model, run);
   try {

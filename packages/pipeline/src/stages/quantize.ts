@@ -14,7 +14,7 @@ import { openModelCheckpoint } from "../inputs/open-model.js";
 import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
 import { pluginFacts } from "../registry.js";
-import type { Run } from "../run.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 import { runTask } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask, type StoredQuantization } from "../tasks/quantize.js";
@@ -55,7 +55,11 @@ export interface QuantizeResult extends StoredQuantization {
  * Quantises a model's blocks into the files that GPTQ, AWQ and vLLM read.
  * @throws what reading the model and the texts throws, SCHEME_UNKNOWN, SCHEME_FORMAT, OPTION_INVALID, and what `quantizeCheckpoint` throws
  */
-export async function quantize(request: QuantizeRequest, run: Run): Promise<QuantizeResult> {
+export async function quantize(
+  request: QuantizeRequest,
+  given: RunOptions | Run = {},
+): Promise<QuantizeResult> {
+  const run = asRun(given);
   const { out, force, calibration: texts, overrides = [] } = request;
   if (request.plan !== undefined && request.reuse === undefined) {
     throw new LayerfoldError("OPTION_INVALID", "a plan says which codes of another checkpoint are reused", {

@@ -11,8 +11,10 @@ import {
 import { permutationTest, subsampleInterval } from "@layerfold/information";
 import { heatmapSvg } from "@layerfold/report";
 import { blockSimilarity, similarityMatrix } from "@layerfold/similarity";
+import { type PartMaker, partMaker } from "../make-part.js";
 import { jsonText } from "../outputs.js";
-import { makePlugin, pluginFact } from "../registry.js";
+import type { Part } from "../recipe/recipe-schema.js";
+import { pluginFact } from "../registry.js";
 import type { Run } from "../run.js";
 
 /** A measure with the embedding before it. */
@@ -25,24 +27,29 @@ export interface Comparison {
   compareBlocks(layers: readonly Matrix[], blockSize: number, ctx: RunContext): Promise<Float64Array>;
 }
 
-export async function makeComparison(
-  measureName: string,
-  embeddingName: string | undefined,
-  run: Run,
+/** Of a measure and the embedding before it, which by default is the measure's own. */
+export async function comparisonOf(
+  named: Part<SimilarityMeasure>,
+  before: Part<Embedding> | undefined,
+  make: PartMaker,
 ): Promise<Comparison> {
-  const measure = await makePlugin<SimilarityMeasure>(
-    "similarity",
-    measureName,
-    run.settings.of("similarity"),
-  );
-  const name = embeddingName ?? measure.defaultEmbedding ?? "identity";
-  const embedding = await makePlugin<Embedding>("embedding", name, run.settings.of("embedding"));
+  const measure = await make<SimilarityMeasure>("similarity", named);
+  const embedding = await make<Embedding>("embedding", before ?? measure.defaultEmbedding ?? "identity");
   return {
     measure,
     embedding,
     compare: (layers, ctx) => similarityMatrix(measure, layers, ctx, { embedding }),
     compareBlocks: (layers, size, ctx) => blockSimilarity(measure, layers, size, ctx, { embedding }),
   };
+}
+
+/** The same, options overruled by `--set`. */
+export function makeComparison(
+  measure: Part<SimilarityMeasure>,
+  embedding: Part<Embedding> | undefined,
+  run: Run,
+): Promise<Comparison> {
+  return comparisonOf(measure, embedding, partMaker(run.settings.of));
 }
 
 /** How much of a similarity matrix may be chance: one entry per pair, null on the diagonal. */
@@ -111,14 +118,12 @@ export interface BlockSimilarityFile {
   readonly values: readonly number[];
 }
 
-/** With F.csv beside F.json. */
-export function blockSimilarityFiles(
-  file: string,
+export function blockSimilarityContent(
   values: Float64Array,
   blockSize: number,
   { measure, embedding }: Comparison,
-): { readonly content: BlockSimilarityFile; readonly files: ReadonlyMap<string, string> } {
-  const content: BlockSimilarityFile = {
+): BlockSimilarityFile {
+  return {
     version: 1,
     layerCount: values.length + blockSize,
     measure: pluginFact(measure),
@@ -126,13 +131,22 @@ export function blockSimilarityFiles(
     blockSize,
     values: Array.from(values),
   };
+}
+
+/** F.json, and F.csv beside it. */
+export function blockSimilarityFiles(
+  file: string,
+  values: Float64Array,
+  blockSize: number,
+  comparison: Comparison,
+): ReadonlyMap<string, string> {
+  const content = blockSimilarityContent(values, blockSize, comparison);
   const rows = content.values.map((value, l) => `${l},${l + blockSize},${value}`);
   const [json, csv] = similarityFileNames(file, true);
-  const files = new Map([
+  return new Map([
     [json, jsonText(content)],
     [csv, `layer,later,similarity\n${rows.join("\n")}\n`],
   ]);
-  return { content, files };
 }
 
 /** A similarity matrix as it lies on disk. */
@@ -168,21 +182,20 @@ export function similarityFileNames(file: string, blocks: boolean): string[] {
   return [file, `${stem}.csv`, ...(blocks ? [] : [`${stem}.svg`])];
 }
 
-/** With F.csv and F.svg beside F.json. */
+/** F.json, and F.csv and F.svg beside it. */
 export function similarityFiles(
   file: string,
   matrix: Matrix,
   comparison: Comparison,
   uncertainty?: Uncertainty,
-): { readonly content: SimilarityFile; readonly files: ReadonlyMap<string, string> } {
+): ReadonlyMap<string, string> {
   const content = similarityFile(matrix, comparison, uncertainty);
   const [json, csv, svg] = similarityFileNames(file, false);
-  const files = new Map([
+  return new Map([
     [json, jsonText(content)],
     [csv, `${content.matrix.map((row) => row.join(",")).join("\n")}\n`],
     [svg, heatmapSvg(matrix, { title: `${comparison.measure.id} between layers` })],
   ]);
-  return { content, files };
 }
 
 /** @throws SIMILARITY_INVALID, and what `readTextFile` throws */

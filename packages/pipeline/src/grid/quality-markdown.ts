@@ -1,8 +1,8 @@
 import type { TaskQuality } from "../evaluation/task-quality.js";
 import type { Manifest } from "../manifest.js";
 import { markdownTable } from "../markdown-table.js";
-import type { Quality } from "./measure.js";
-import type { QualityPlan, QualityRow, QualityTable } from "./quality-table.js";
+import type { Quality } from "../stages/measure.js";
+import type { QualityPlan, QualityRow, QualityTable } from "./render-quality.js";
 
 /** The quality table for people, as Markdown. */
 export function qualityMarkdown(name: string, table: QualityTable, manifest: Manifest): string {

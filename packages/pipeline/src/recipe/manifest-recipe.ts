@@ -1,0 +1,29 @@
+import type { Plugin } from "@layerfold/core";
+import type { Run } from "../run.js";
+import { pathsFrom } from "./recipe-paths.js";
+import type { Recipe } from "./recipe-schema.js";
+
+/**
+ * The recipe that a run's manifest holds: seed and options are the run's, paths are relative to the manifest, and where it goes is left open. A
+ * plug-in that was handed over in code is named by its id: such a recipe runs again only in code.
+ */
+export function manifestRecipe(recipe: Recipe, folder: string, run: Pick<Run, "seed" | "settings">): Recipe {
+  const { output: _, options: __, seed: ___, ...rest } = pathsFrom(recipe, folder);
+  const options = run.settings.values;
+  const whole = { ...rest, seed: run.seed, ...(Object.keys(options).length > 0 && { options }) };
+  return pluginsNamed(whole);
+}
+
+/** JSON of a value in which plug-ins stand by id and options. */
+export function pluginsNamed<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value, (_key, part) => (isMade(part) ? named(part) : part)));
+}
+
+function isMade(value: unknown): value is Plugin {
+  const given = typeof value === "function" || (typeof value === "object" && value !== null);
+  return given && "kind" in value && "id" in value;
+}
+
+function named({ id, options }: Plugin) {
+  return options !== undefined && Object.keys(options).length > 0 ? { id, options } : id;
+}
