@@ -3,7 +3,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
-import { folderStore } from "@layerfold/tasks";
+import { openFolderStore } from "@layerfold/tasks";
 import { createRun, type RunOptions } from "./run.js";
 import { calibratedModel } from "./stages/open-workbench.js";
 import { taskRunner } from "./task-runner.js";
@@ -21,7 +21,7 @@ export async function openFoldling(options: RunOptions = {}, directory = foldlin
   const tokenizer = await openTokenizer(directory);
   const model = givenModel(directory, await checkpoint.fingerprint());
   const run = createRun(options);
-  const tasks = taskRunner(await folderStore(join(folder, "work")), run.executor, run.ctx);
+  const tasks = taskRunner(await openFolderStore(join(folder, "work")), run.executor, run.ctx);
   return {
     checkpoint,
     tokenizer,

@@ -4,7 +4,7 @@ import { contiguousData, dropPlan, type Evidence, type MergePlan, tokenBatch } f
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, weighted } from "@layerfold/merge";
 import { cosine } from "@layerfold/similarity";
-import { folderStore } from "@layerfold/tasks";
+import { openFolderStore } from "@layerfold/tasks";
 import { writeTinyLlama } from "@layerfold/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readAnswers, readCalibration } from "../calibration/read-calibration.js";
@@ -192,7 +192,7 @@ describe("asked in parallel", () => {
   let sequential: unknown[];
   const inStore = async (name: string) => {
     const run = createRun();
-    const tasks = taskRunner(await folderStore(join(opened.folder, name)), run.executor, run.ctx);
+    const tasks = taskRunner(await openFolderStore(join(opened.folder, name)), run.executor, run.ctx);
     return { tasks, evidence: evidenceOf(opened.sources, tasks), close: () => run.executor.close!() };
   };
   beforeAll(async () => {
@@ -216,7 +216,7 @@ describe("asked in parallel", () => {
     for (const question of questions(part.evidence).filter((_, i) => i % 3 === 0)) await question();
     await part.close();
     const { evidence, tasks, close } = await inStore("part");
-    const backwards = questions(evidence).reverse();
+    const backwards = [...questions(evidence)].reverse();
     const answers = await Promise.all(backwards.map((question) => question()));
     expect(answers.reverse()).toEqual(sequential);
     expect(tasks.counts.found).toBeGreaterThan(5);

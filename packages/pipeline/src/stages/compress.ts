@@ -9,7 +9,7 @@ import {
   type Matrix,
   type MergePlan,
 } from "@layerfold/core";
-import { checkOutputFolder, writeWholeFile } from "@layerfold/disk";
+import { writeWholeFile } from "@layerfold/disk";
 import { checkRepair, checkTarget, compatibleLayers, drop, layerFacts, type Preset } from "@layerfold/merge";
 import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
@@ -44,7 +44,7 @@ import { measureModel, type Quality } from "./measure.js";
 import { measuredFold } from "./measured-fold.js";
 import { openWorkbench } from "./open-workbench.js";
 import { isPlanFile } from "./plan-file.js";
-import { copyTree, putResult } from "./put-result.js";
+import { checkResultFolder, copyTree, putResult } from "./put-result.js";
 import { similarityFile } from "./similarity.js";
 import { captureOf, foldOf, planOf, similarityOf, type Workbench } from "./workbench.js";
 
@@ -99,7 +99,7 @@ export interface CompressResult {
  * whose result lies in `OUT.work` until OUT stands, whole: after any error the same call goes on from there.
  */
 export async function compress(request: CompressRequest, run: Run): Promise<CompressResult> {
-  const out = request.out && (await checkOutputFolder(request.out, rulesOf(request)));
+  const out = request.out && (await checkResultFolder(request.out, rulesOf(request), run));
   const { checkpoint, tokenizer } = await openModel(request.model, run);
   try {
     const inputs = await readInputs(request, checkpoint, tokenizer, run);

@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { LayerfoldError, type MergePlan } from "@layerfold/core";
-import { checkOutputFolder } from "@layerfold/disk";
 import { checkPlan, checkRepair, layerFacts, type PresetPart } from "@layerfold/merge";
 import { type SizedCalibration, sizedCalibration } from "../calibration/calibration-size.js";
 import {
@@ -15,13 +14,13 @@ import { foldParts } from "../preset-parts.js";
 import { pluginFacts } from "../registry.js";
 import { repairChoices } from "../repair-choices.js";
 import type { Run } from "../run.js";
-import { runTask } from "../task-runner.js";
+import { runTask, type TaskCounts } from "../task-runner.js";
 import type { StoredFold } from "../tasks/fold.js";
 import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
 import { calibratedModel } from "./open-workbench.js";
 import { readPlan } from "./plan-file.js";
-import { copyTree, putResult } from "./put-result.js";
+import { checkResultFolder, copyTree, putResult } from "./put-result.js";
 import { foldOf } from "./workbench.js";
 
 export interface FoldRequest extends CalibrationOptions {
@@ -42,6 +41,8 @@ export interface FoldRequest extends CalibrationOptions {
 export interface FoldResult extends Omit<StoredFold, "directory"> {
   readonly directory: string;
   readonly plan: MergePlan;
+  /** Tasks that were made, and those that an earlier run or another process had done. */
+  readonly tasks: TaskCounts;
   /** Where `calibrationTokens` was `auto`: how many tokens were found to be enough. */
   readonly sized?: SizedCalibration;
 }
@@ -58,10 +59,8 @@ export async function fold(request: FoldRequest, run: Run): Promise<FoldResult> 
   );
   run.settings.assertUsed();
   const files = [typeof request.plan === "string" ? request.plan : undefined];
-  await checkOutputFolder(out, {
-    force,
-    inputs: inputPaths({ models: [request.model], texts: [texts], files }),
-  });
+  const inputs = inputPaths({ models: [request.model], texts: [texts], files });
+  await checkResultFolder(out, { force, inputs }, run);
   if (repair && texts === undefined) {
     throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {
       wanted: "--calibration FILE",
@@ -109,7 +108,7 @@ export async function fold(request: FoldRequest, run: Run): Promise<FoldResult> 
         await copyTree(folded.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });
-      return { ...folded, directory: out, plan, ...(sized && { sized }) };
+      return { ...folded, directory: out, plan, tasks: tasks.counts, ...(sized && { sized }) };
     });
   } finally {
     await checkpoint.close();
