@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { LayerfoldError } from "@layerfold/core";
+import { LayerfoldError, z } from "@layerfold/core";
 import {
   fileError,
   isTemporaryName,
@@ -59,7 +59,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
     const path = placeOf(task);
     const text = await readFile(join(path, recordFile), "utf8").catch(ignoreMissing);
     if (text === undefined) return undefined;
-    const damage = await damageOf(path, text);
+    const damage = await damageOf(path, text, task.digest);
     if (typeof damage !== "string") return artefactOf(task, path, damage);
     // Removed in this moment: that is no damage.
     if (!(await stat(join(path, recordFile)).catch(ignoreMissing))) return undefined;
@@ -147,7 +147,7 @@ async function begin(root: string): Promise<void> {
 export async function checkLayout(root: string): Promise<void> {
   const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
   if (text === undefined) throw foreignStore(root, await readdir(root));
-  const found = parseRecord(text) as { layout?: unknown } | undefined;
+  const found = parseJson(text) as { readonly layout?: unknown } | null | undefined;
   if (found?.layout === layout) return;
   throw new LayerfoldError("STORE_OTHER_VERSION", "the folder for finished work is of another version", {
     wanted: `layout ${layout}`,
@@ -177,9 +177,8 @@ async function recordOf(
   { digest, kind, parameters, inputs, code, codec }: Task,
   { diagnostics, seconds }: Made<unknown>,
   written: string,
-): Promise<ArtefactRecord & { readonly noted: Readonly<Record<string, number>> }> {
+): Promise<StoredRecord> {
   const files: Record<string, ArtefactFile> = {};
-  /** When each was last changed, milliseconds since 1970. */
   const noted: Record<string, number> = {};
   for (const file of await filesUnder(join(written, codec.name))) {
     await syncFile(file);
@@ -232,19 +231,16 @@ async function sha256(file: string): Promise<string> {
 }
 
 /** @returns what is wrong with an artefact, or its record */
-async function damageOf(path: string, text: string): Promise<string | ArtefactRecord> {
-  const record = parseRecord(text) as
-    | (ArtefactRecord & { readonly noted?: Readonly<Record<string, number>> })
-    | undefined;
-  if (typeof record?.files !== "object" || !Array.isArray(record.diagnostics)) {
-    return `${recordFile} cannot be read`;
-  }
+async function damageOf(path: string, text: string, digest: string): Promise<string | ArtefactRecord> {
+  const record = parseRecord(text);
+  if (!record) return `${recordFile} cannot be read`;
+  if (record.digest !== digest) return `${recordFile} is another artefact's`;
   for (const [name, { bytes, sha256: wanted }] of Object.entries(record.files)) {
     const file = join(path, name);
     const found = await stat(file).catch(ignoreMissing);
     if (!found) return `${name} is gone`;
     if (found.size !== bytes) return `${name} has ${found.size} bytes, not ${bytes}`;
-    const untouched = found.mtimeMs === record.noted?.[name];
+    const untouched = found.mtimeMs === record.noted[name];
     if (untouched && bytes > alwaysHashed) continue;
     if ((await sha256(file)) !== wanted) return `${name} has another checksum`;
   }
@@ -252,7 +248,37 @@ async function damageOf(path: string, text: string): Promise<string | ArtefactRe
   return unknown === undefined ? record : `${unknown} was added`;
 }
 
-function parseRecord(text: string): ArtefactRecord | undefined {
+/** As `artefact.json` holds it. */
+interface StoredRecord extends ArtefactRecord {
+  /** When each file was last changed, milliseconds since 1970. */
+  readonly noted: Readonly<Record<string, number>>;
+}
+
+const recordSchema = z.object({
+  digest: z.string(),
+  kind: z.string(),
+  parameters: z.json(),
+  inputs: z.record(z.string(), z.string()),
+  code: z.string(),
+  value: z.string(),
+  files: z.record(z.string(), z.object({ bytes: z.number(), sha256: z.string() })),
+  noted: z.record(z.string(), z.number()),
+  diagnostics: z.array(
+    z.looseObject({
+      type: z.literal("diagnostic"),
+      severity: z.enum(["info", "warning"]),
+      code: z.string(),
+      message: z.string(),
+    }),
+  ),
+  seconds: z.number(),
+});
+
+function parseRecord(text: string): StoredRecord | undefined {
+  return recordSchema.safeParse(parseJson(text)).data as StoredRecord | undefined;
+}
+
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
