@@ -534,9 +534,11 @@ it("ablate measures identical folds once, and goes on where it stopped", async (
   // last-first under two measures, lowest-influence once; two strategies each. A drop plan is the same model under both strategies' names.
   expect(result.cells).toHaveLength(6);
   expect(result.distinct).toBeLessThanOrEqual(6);
-  expect(result.resumed).toBe(0);
+  expect(result.tasks.found).toBe(0);
   const again = await json("ablate", recipe, "--out", at("grid"));
-  expect(again.result.resumed).toBe(result.distinct);
+  // Nothing is made again: neither a plan nor a fold nor a figure.
+  expect(again.result.tasks.made).toBe(0);
+  expect(again.result.tasks.found).toBeGreaterThan(result.distinct);
   expect(again.result.cells).toEqual(result.cells);
   expect(readdirSync(at("grid"))).toEqual(
     expect.arrayContaining(["ablation.csv", "ablation.md", "ablation.json", "manifest.json", "report.html"]),

@@ -10,5 +10,5 @@ export {
 } from "./output-folder.js";
 export { isWithin, makeFolder, realPath } from "./real-path.js";
 export { requireRegularFile } from "./regular-file.js";
-export { errorOfPath, scratchFolder, sweepLeftovers, temporaryBeside } from "./temporary.js";
+export { errorOfPath, isTemporaryName, scratchFolder, sweepLeftovers, temporaryBeside } from "./temporary.js";
 export { type FileContent, syncFile, syncFolder, writeWholeFile } from "./write-file.js";

@@ -12,6 +12,11 @@ import { makeFolder } from "./real-path.js";
  */
 const pattern = /^\.?(.+)\.layerfold-([0-9a-f]{8})-(\d+)-(\d+)-[0-9a-f]{12}\.(tmp|old)$/;
 
+/** Whether a name in a folder is one that `temporaryBeside` gave. */
+export function isTemporaryName(name: string): boolean {
+  return pattern.test(name);
+}
+
 /** A new temporary name beside a path, which may be renamed to the path. */
 export function temporaryBeside(path: string, kind: "tmp" | "old" = "tmp"): string {
   const owner = [hostTag(), process.pid, startOf(process.pid) ?? 0, randomBytes(6).toString("hex")].join("-");

@@ -43,11 +43,15 @@ function handedOver<P extends Plugin>(
   const made = typeof part === "function" ? part(options) : part;
   requirePlugin(kind, made, { what: `what was given as ${kind}`, where: kind });
   if (typeof part !== "function" && Object.keys(options).length > 0) {
-    throw new LayerfoldError("OPTION_UNKNOWN", `the ${kind} ${made.id} was handed over with options of its own`, {
-      wanted: "its factory, or options given when it is made",
-      got: Object.keys(options).join(", "),
-      where: kind,
-    });
+    throw new LayerfoldError(
+      "OPTION_UNKNOWN",
+      `the ${kind} ${made.id} was handed over with options of its own`,
+      {
+        wanted: "its factory, or options given when it is made",
+        got: Object.keys(options).join(", "),
+        where: kind,
+      },
+    );
   }
   return made as P;
 }

@@ -4,7 +4,7 @@ import { presetParts, trialFacts, withParts } from "./preset-parts.js";
 import { createRun } from "./run.js";
 
 const partsOf = (of: Parameters<typeof presetParts>[0], set: readonly string[] = []) =>
-  presetParts(of, createRun({ quiet: true, set: [...set] }));
+  presetParts(of, createRun({ set }));
 
 it("plans are tried with the repair's options, the preset's for trials, and those set for trials, the last first", async () => {
   const learn = preset("layerfold-learn");
@@ -28,7 +28,7 @@ it("there is no trial of its own where nothing differs, the planner looks at no 
 });
 
 it("refuses options for trials that the planner does not make", async () => {
-  const run = createRun({ quiet: true, set: ["trial.heads=none"] });
+  const run = createRun({ set: ["trial.heads=none"] });
   await presetParts(preset("sleb"), run);
   expect(() => run.settings.assertUsed()).toThrow(expect.objectContaining({ code: "OPTION_UNKNOWN" }));
 });

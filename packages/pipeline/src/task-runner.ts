@@ -1,18 +1,30 @@
 import type { RunContext } from "@layerfold/core";
-import type { Executor, Task, TaskStore } from "@layerfold/tasks";
+import type { Executor, OpenedStore, Task, TaskStore } from "@layerfold/tasks";
+
+export interface TaskCounts {
+  readonly made: number;
+  readonly found: number;
+}
 
 /** Runs tasks in one store by one executor, and counts them. */
 export interface TaskRunner {
   /** @returns the tasks' values, in order; see `Executor.run` */
   run<T>(tasks: readonly Task<T>[]): Promise<T[]>;
-  /** Lets go of what a task left, if nobody needs it any more. */
+  /** Lets go of what a task left, unless it is to be kept, or somebody else is at work in the store and may look at it. */
   remove(task: Task): Promise<void>;
+  /** What the task left stays, whoever lets go of it. */
+  keep(task: Task): void;
   /** Tasks so far that were made, and that were found done. */
-  readonly counts: { readonly made: number; readonly found: number };
+  readonly counts: TaskCounts;
   readonly store: TaskStore;
 }
 
-export function taskRunner(store: TaskStore, executor: Executor, ctx: RunContext): TaskRunner {
+export function taskRunner(
+  { store, alone }: Pick<OpenedStore, "store" | "alone">,
+  executor: Executor,
+  ctx: RunContext,
+): TaskRunner {
+  const kept = new Set<string>();
   const made = new Set<string>();
   const found = new Set<string>();
   return {
@@ -28,7 +40,12 @@ export function taskRunner(store: TaskStore, executor: Executor, ctx: RunContext
           else if (!made.has(digest)) found.add(digest);
         },
       }),
-    remove: (task) => store.remove(task),
+    async remove(task) {
+      if (!kept.has(task.digest) && (await alone())) await store.remove(task);
+    },
+    keep({ digest }) {
+      kept.add(digest);
+    },
     get counts() {
       return { made: made.size, found: found.size };
     },

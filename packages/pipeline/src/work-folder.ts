@@ -1,17 +1,17 @@
-import { readdir, rm, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
-import { fileError, scratchFolder } from "@layerfold/disk";
-import { folderStore, type TaskStore } from "@layerfold/tasks";
+import { resolve } from "node:path";
+import { isLayerfoldError } from "@layerfold/core";
+import { realPath, scratchFolder } from "@layerfold/disk";
+import { type OpenedStore, openFolderStore, removeFolderStore } from "@layerfold/tasks";
 import type { Run } from "./run.js";
 import { type TaskRunner, taskRunner } from "./task-runner.js";
 
 /**
  * Does work whose tasks are kept in a folder: the run's own (`work`), else `OUT.work`, else one for temporary files. `OUT.work` goes once all
- * is done; after an error it stays, and the same work finds in it what was finished.
+ * is done, unless another process is still at work in it; after an error it stays, and the same work finds in it what was finished.
  *
  * @param out - what the work leaves; absent: nothing is kept
  * @param options.quiet - the tasks themselves are not heard
+ * @throws what `work` throws; STORE_FOREIGN where something else stands in the folder's place
  */
 export async function withTasks<T>(
   out: string | undefined,
@@ -19,44 +19,56 @@ export async function withTasks<T>(
   work: (tasks: TaskRunner, folder: string) => Promise<T>,
   { quiet = false }: { readonly quiet?: boolean } = {},
 ): Promise<T> {
-  const shared = run.work;
-  const temporary = shared === undefined && out === undefined;
-  const { folder, store } = temporary
-    ? await newStore(await scratchFolder("layerfold-work"))
-    : await openStore(resolve(shared ?? `${out}.work`), run);
-  const runner = taskRunner(store, run.executor, quiet ? { ...run.ctx, report: undefined } : run.ctx);
+  const place = await workFolder(out, run);
+  const opened =
+    place === undefined
+      ? await openFolderStore(await scratchFolder("layerfold-work"))
+      : await openStore(place, run);
+  const { folder } = opened;
+  const runner = taskRunner(opened, run.executor, quiet ? { ...run.ctx, report: undefined } : run.ctx);
   let done = false;
   try {
     const result = await work(runner, folder);
     done = true;
     return result;
   } catch (error) {
-    if (!temporary) {
+    const finished = runner.counts.made + runner.counts.found;
+    if (place !== undefined && finished > 0) {
       run.ctx.report?.({
         type: "status",
-        message: `What is finished lies in ${folder} (${runner.counts.made + runner.counts.found} tasks); the same command goes on from there, \`layerfold clean ${folder}\` frees it.`,
+        message: `What is finished lies in ${folder} (${finished} tasks); the same command goes on from there, \`layerfold clean ${folder}\` frees it.`,
       });
     }
     throw error;
   } finally {
     await run.executor.close?.();
-    if (temporary || (done && shared === undefined && !run.keepWork)) await removeStore(folder);
+    const spent = done && run.work === undefined && !run.keepWork;
+    const left = await opened.leave({ remove: place === undefined || spent || (await opened.isEmpty()) });
+    if (spent && left === "foreign") {
+      run.ctx.report?.({
+        type: "diagnostic",
+        severity: "warning",
+        code: "WORK_KEPT",
+        message: `${folder} holds what layerfold did not write, and stays`,
+      });
+    }
   }
 }
 
-async function newStore(folder: string): Promise<{ folder: string; store: TaskStore }> {
-  return { folder, store: await folderStore(folder) };
+/** Where a run's finished work is kept: a folder of its own choice, or beside what it writes; nowhere where it writes nothing. */
+export async function workFolder(
+  out: string | undefined,
+  { work }: Pick<Run, "work">,
+): Promise<string | undefined> {
+  if (work !== undefined) return resolve(work);
+  return out === undefined ? undefined : `${await realPath(out)}.work`;
 }
 
 /** Where a folder of another version lies in the way, the next name is taken: nothing of its is touched. */
-async function openStore(
-  folder: string,
-  run: Run,
-  attempt = 1,
-): Promise<{ folder: string; store: TaskStore }> {
+async function openStore(folder: string, run: Run, attempt = 1): Promise<OpenedStore> {
   const path = attempt === 1 ? folder : `${folder}-${attempt}`;
   try {
-    return await newStore(path);
+    return await openFolderStore(path);
   } catch (error) {
     if (!isLayerfoldError(error, "STORE_OTHER_VERSION") || attempt >= 100) throw error;
     run.ctx.report?.({
@@ -71,31 +83,9 @@ async function openStore(
 
 /**
  * Removes a folder of finished work, and nothing else.
- * @throws FILE_MISSING, STORE_FOREIGN where it is none, STORE_IN_USE while a task is being made in it
+ * @throws FILE_MISSING; STORE_FOREIGN where it is none, or holds what no work folder does; STORE_OTHER_VERSION; STORE_IN_USE while somebody is at
+ * work in it
  */
-export async function removeStore(
-  folder: string,
-): Promise<{ readonly tasks: number; readonly bytes: number }> {
-  await stat(folder).catch((error) => {
-    throw fileError(error, folder);
-  });
-  const store = await folderStore(folder);
-  const leases = await readdir(join(folder, "leases")).catch(() => []);
-  const [digest] = leases.map((name) => name.slice(0, name.lastIndexOf(".")));
-  // A lease that can be had is a dead process's.
-  const lease = digest === undefined ? undefined : await store.lease(digest);
-  if (digest !== undefined && !lease) {
-    throw new LayerfoldError("STORE_IN_USE", "another process is at work there", {
-      where: folder,
-      fault: "environment",
-    });
-  }
-  let [tasks, bytes] = [0, 0];
-  for await (const { files } of store.list()) {
-    tasks++;
-    for (const file of Object.values(files)) bytes += file.bytes;
-  }
-  await lease?.release();
-  await rm(folder, { recursive: true, force: true });
-  return { tasks, bytes };
+export function removeStore(folder: string): Promise<{ readonly tasks: number; readonly bytes: number }> {
+  return removeFolderStore(folder);
 }

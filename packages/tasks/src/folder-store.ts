@@ -3,15 +3,23 @@ import { createReadStream } from "node:fs";
 import { mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { LayerfoldError } from "@layerfold/core";
-import { fileError, makeFolder, scratchFolder, syncFile, syncFolder, writeWholeFile } from "@layerfold/disk";
+import { LayerfoldError, z } from "@layerfold/core";
+import {
+  fileError,
+  isTemporaryName,
+  makeFolder,
+  scratchFolder,
+  syncFile,
+  syncFolder,
+  writeWholeFile,
+} from "@layerfold/disk";
 import { folderLeases, type LeaseOptions } from "./lease.js";
 import { type Artefact, inputDigest, type Task } from "./task.js";
 import type { ArtefactFile, ArtefactRecord, Made, TaskStore } from "./task-store.js";
 
 /** Of the folder's layout; another one is another store. */
 const layout = 1;
-const markFile = "layerfold-store.json";
+export const markFile = "layerfold-store.json";
 const recordFile = "artefact.json";
 
 /** Larger files are hashed again only where size or time of change are no longer those that were noted. */
@@ -51,8 +59,10 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
     const path = placeOf(task);
     const text = await readFile(join(path, recordFile), "utf8").catch(ignoreMissing);
     if (text === undefined) return undefined;
-    const damage = await damageOf(path, text);
+    const damage = await damageOf(path, text, task.digest);
     if (typeof damage !== "string") return artefactOf(task, path, damage);
+    // Removed in this moment: that is no damage.
+    if (!(await stat(join(path, recordFile)).catch(ignoreMissing))) return undefined;
     report?.({
       type: "diagnostic",
       severity: "warning",
@@ -90,10 +100,15 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
         await rm(aside, { recursive: true, force: true });
       }
     },
-    lease: leases,
+    lease: (digest) =>
+      leases(digest).catch((error) => {
+        throw fileError(error, root);
+      }),
     async scratch({ digest }) {
       const path = join(root, "scratch", digest);
-      await makeFolder(path);
+      await makeFolder(path).catch((error) => {
+        throw fileError(error, path);
+      });
       return path;
     },
     async *list() {
@@ -111,27 +126,40 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
 }
 
 async function begin(root: string): Promise<void> {
-  await makeFolder(root).catch((error) => {
-    throw fileError(error, root);
-  });
-  const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
-  if (text === undefined) {
-    const names = (await readdir(root)).filter((name) => !name.startsWith("."));
-    if (names.length > 0) {
-      throw new LayerfoldError("STORE_FOREIGN", "the folder for finished work holds something else", {
-        wanted: "an empty folder, or one of layerfold's",
-        got: names.slice(0, 3).join(", "),
-        where: root,
-      });
+  const mark = join(root, markFile);
+  try {
+    await makeFolder(root);
+    const there = await readdir(root);
+    // Another process may have begun in between: the mark is looked for after the names.
+    if (!(await readFile(mark, "utf8").catch(ignoreMissing))) {
+      const names = there.filter((name) => name !== markFile && !isTemporaryName(name));
+      if (names.length > 0) throw foreignStore(root, names);
+      await writeWholeFile(mark, `${JSON.stringify({ layout })}\n`);
     }
-    await writeWholeFile(join(root, markFile), `${JSON.stringify({ layout })}\n`);
-    return;
+    await checkLayout(root);
+    await makeFolder(join(root, "leases"));
+  } catch (error) {
+    throw fileError(error, root);
   }
-  const found = parseRecord(text) as { layout?: unknown } | undefined;
+}
+
+/** @throws STORE_FOREIGN where a folder is no store, STORE_OTHER_VERSION where it is one of another layout */
+export async function checkLayout(root: string): Promise<void> {
+  const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
+  if (text === undefined) throw foreignStore(root, await readdir(root));
+  const found = parseJson(text) as { readonly layout?: unknown } | null | undefined;
   if (found?.layout === layout) return;
   throw new LayerfoldError("STORE_OTHER_VERSION", "the folder for finished work is of another version", {
     wanted: `layout ${layout}`,
     got: `${found?.layout}`,
+    where: root,
+  });
+}
+
+export function foreignStore(root: string, names: readonly string[]): LayerfoldError {
+  return new LayerfoldError("STORE_FOREIGN", "the folder for finished work holds something else", {
+    wanted: "an empty folder, or one of layerfold's",
+    got: names.slice(0, 3).join(", ") || "an empty folder",
     where: root,
   });
 }
@@ -149,9 +177,8 @@ async function recordOf(
   { digest, kind, parameters, inputs, code, codec }: Task,
   { diagnostics, seconds }: Made<unknown>,
   written: string,
-): Promise<ArtefactRecord & { readonly noted: Readonly<Record<string, number>> }> {
+): Promise<StoredRecord> {
   const files: Record<string, ArtefactFile> = {};
-  /** When each was last changed, milliseconds since 1970. */
   const noted: Record<string, number> = {};
   for (const file of await filesUnder(join(written, codec.name))) {
     await syncFile(file);
@@ -186,6 +213,17 @@ async function filesUnder(path: string): Promise<string[]> {
   return files;
 }
 
+/** Every file in a folder by its path from there, with `/`. */
+async function namesUnder(folder: string, prefix: string): Promise<string[]> {
+  const names: string[] = [];
+  for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
+    const name = `${prefix}${entry.name}`;
+    if (entry.isDirectory()) names.push(...(await namesUnder(folder, `${name}/`)));
+    else names.push(name);
+  }
+  return names;
+}
+
 async function sha256(file: string): Promise<string> {
   const hash = createHash("sha256");
   await pipeline(createReadStream(file), hash);
@@ -193,26 +231,54 @@ async function sha256(file: string): Promise<string> {
 }
 
 /** @returns what is wrong with an artefact, or its record */
-async function damageOf(path: string, text: string): Promise<string | ArtefactRecord> {
-  const record = parseRecord(text) as
-    | (ArtefactRecord & { readonly noted?: Readonly<Record<string, number>> })
-    | undefined;
-  if (typeof record?.files !== "object" || !Array.isArray(record.diagnostics)) {
-    return `${recordFile} cannot be read`;
-  }
+async function damageOf(path: string, text: string, digest: string): Promise<string | ArtefactRecord> {
+  const record = parseRecord(text);
+  if (!record) return `${recordFile} cannot be read`;
+  if (record.digest !== digest) return `${recordFile} is another artefact's`;
   for (const [name, { bytes, sha256: wanted }] of Object.entries(record.files)) {
     const file = join(path, name);
     const found = await stat(file).catch(ignoreMissing);
     if (!found) return `${name} is gone`;
     if (found.size !== bytes) return `${name} has ${found.size} bytes, not ${bytes}`;
-    const untouched = found.mtimeMs === record.noted?.[name];
+    const untouched = found.mtimeMs === record.noted[name];
     if (untouched && bytes > alwaysHashed) continue;
     if ((await sha256(file)) !== wanted) return `${name} has another checksum`;
   }
-  return record;
+  const unknown = (await namesUnder(path, "")).find((name) => name !== recordFile && !(name in record.files));
+  return unknown === undefined ? record : `${unknown} was added`;
 }
 
-function parseRecord(text: string): ArtefactRecord | undefined {
+/** As `artefact.json` holds it. */
+interface StoredRecord extends ArtefactRecord {
+  /** When each file was last changed, milliseconds since 1970. */
+  readonly noted: Readonly<Record<string, number>>;
+}
+
+const recordSchema = z.object({
+  digest: z.string(),
+  kind: z.string(),
+  parameters: z.json(),
+  inputs: z.record(z.string(), z.string()),
+  code: z.string(),
+  value: z.string(),
+  files: z.record(z.string(), z.object({ bytes: z.number(), sha256: z.string() })),
+  noted: z.record(z.string(), z.number()),
+  diagnostics: z.array(
+    z.looseObject({
+      type: z.literal("diagnostic"),
+      severity: z.enum(["info", "warning"]),
+      code: z.string(),
+      message: z.string(),
+    }),
+  ),
+  seconds: z.number(),
+});
+
+function parseRecord(text: string): StoredRecord | undefined {
+  return recordSchema.safeParse(parseJson(text)).data as StoredRecord | undefined;
+}
+
+function parseJson(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

@@ -5,6 +5,7 @@ export { folderStore } from "./folder-store.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
 export { type LocalExecutorOptions, localExecutor } from "./local-executor.js";
+export { type OpenedStore, openFolderStore, removeFolderStore } from "./opened-store.js";
 export {
   type Artefact,
   type Closable,

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, readlink, rm, stat, utimes } from "node:fs/promises";
+import { link, readdir, readFile, readlink, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { temporaryBeside } from "@layerfold/disk";
 import type { Lease } from "./task-store.js";
 
 export interface LeaseOptions {
@@ -26,6 +27,7 @@ interface Holder {
  * The greatest N holds. Who takes over from a dead process creates N + 1, which only one can; nobody renames or rewrites another's file, so
  * no order of events gives two holders of the same N. A process of this host that is gone is known at once; of another host, one waits until
  * the sign of life has not changed for `staleSeconds` of one's own clock.
+ * @param folder - must be there: were it made here, a store that somebody removes would come to life again
  */
 export function folderLeases(
   folder: string,
@@ -51,23 +53,24 @@ export function folderLeases(
       watched.set(file, { mtimeMs, since: now });
       return false;
     }
-    return now - before.since > staleSeconds * 1000;
+    // One that was never written to the end, by a process that was killed at that.
+    const limit = holder ? staleSeconds : Math.min(staleSeconds, 2 * heartbeatSeconds);
+    return now - before.since > limit * 1000;
   };
 
   return async (digest) => {
-    await mkdir(folder, { recursive: true });
     const present = await generations(folder, digest);
     const last = present.at(-1) ?? 0;
     if (last > 0 && !(await isStale(join(folder, `${digest}.${last}`)))) return undefined;
     watched.delete(join(folder, `${digest}.${last}`));
     const own = last + 1;
     const file = join(folder, `${digest}.${own}`);
-    if (!(await createExclusively(file))) return undefined;
-    return held(folder, digest, own, heartbeatSeconds);
+    const token = await createExclusively(file);
+    return token === undefined ? undefined : held(folder, digest, own, token, heartbeatSeconds);
   };
 }
 
-function held(folder: string, digest: string, own: number, heartbeatSeconds: number): Lease {
+function held(folder: string, digest: string, own: number, token: string, heartbeatSeconds: number): Lease {
   const file = join(folder, `${digest}.${own}`);
   const beat = setInterval(() => {
     const now = new Date();
@@ -78,6 +81,8 @@ function held(folder: string, digest: string, own: number, heartbeatSeconds: num
   return {
     async release() {
       clearInterval(beat);
+      // Another store may have come into the place of one that was removed.
+      if ((await readHolder(file))?.token !== token) return;
       // The oldest first: whoever looks meanwhile still sees the holder.
       for (const generation of await generations(folder, digest)) {
         if (generation <= own) await rm(join(folder, `${digest}.${generation}`), { force: true });
@@ -96,7 +101,8 @@ async function generations(folder: string, digest: string): Promise<number[]> {
     .sort((a, b) => a - b);
 }
 
-async function createExclusively(file: string): Promise<boolean> {
+/** @returns the lease's token; nothing where another was quicker */
+async function createExclusively(file: string): Promise<string | undefined> {
   const holder: Holder = {
     host: hostname(),
     namespace: await processNamespace(),
@@ -104,20 +110,26 @@ async function createExclusively(file: string): Promise<boolean> {
     started: await startOf(process.pid),
     token: randomUUID(),
   };
+  const text = `${JSON.stringify(holder)}\n`;
+  // Whole from the first moment: of one without a holder nobody could tell whether that is dead.
+  const draft = temporaryBeside(file);
   try {
-    const handle = await open(file, "wx");
-    try {
-      await handle.writeFile(`${JSON.stringify(holder)}\n`);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    return true;
+    await writeFile(draft, text, { flag: "wx" });
+    await link(draft, file).catch((error) => {
+      if (!linkless.includes(error.code)) throw error;
+      return writeFile(file, text, { flag: "wx" });
+    });
+    return holder.token;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return undefined;
     throw error;
+  } finally {
+    await rm(draft, { force: true });
   }
 }
+
+/** What disks say that know no hard links. */
+const linkless = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"];
 
 async function readHolder(file: string): Promise<Holder | undefined> {
   try {

@@ -136,7 +136,7 @@ export function compressCommand(signal: AbortSignal): Command {
       }
       const result = await compress(request, run);
       run.terminal.result(
-        { rows: result.rows, notes: result.notes },
+        { rows: result.rows, notes: result.notes, tasks: result.tasks },
         [resultTable(result.rows), judgedTable(result.rows)].filter(Boolean).join("\n"),
       );
       if (options.out) run.terminal.say(`→ ${options.out} (report.html, results.json, manifest.json)`);

@@ -34,7 +34,10 @@ export function demoCommand(signal: AbortSignal): Command {
         },
         run,
       );
-      run.terminal.result({ rows: result.rows, notes: result.notes }, resultTable(result.rows));
+      run.terminal.result(
+        { rows: result.rows, notes: result.notes, tasks: result.tasks },
+        resultTable(result.rows),
+      );
       run.terminal.say(`Open ${join(options.out, "report.html")} in a browser.`);
     });
 }

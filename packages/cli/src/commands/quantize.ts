@@ -109,11 +109,11 @@ export function quantizeCommand(signal: AbortSignal): Command {
         const write = (file: string) => writeActivationScales(file, result.activationScales, signal);
         await writeOutputFiles(new Map([[scalesFile, write]]), result.manifest, run);
       }
-      const { log, embeddingBytes, tensorBytes, parameterCount, directory } = result;
+      const { log, embeddingBytes, tensorBytes, parameterCount, directory, tasks } = result;
       const { name, format: files } = result.scheme;
       const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
       run.terminal.result(
-        { scheme: name, format: files, directory, tensorBytes, parameterCount, embeddingBytes, log },
+        { scheme: name, format: files, directory, tensorBytes, parameterCount, embeddingBytes, log, tasks },
         `${log.length} linear maps as ${name} (${files}), ${mebibytes(tensorBytes)}, ` +
           `${mebibytes(embeddingBytes)} of them the embedding's → ${out}`,
       );

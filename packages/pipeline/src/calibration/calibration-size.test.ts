@@ -1,32 +1,23 @@
 import { join } from "node:path";
-import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
 import { dropPlan } from "@layerfold/core";
 import { channelScale, drop } from "@layerfold/merge";
 import { expect, it } from "vitest";
-import { foldling } from "../../../cli/src/foldling.js";
-import { createRun } from "../run.js";
+import { foldling, openFoldling } from "../foldling.test.fixture.js";
 import { describeTrials, sizedCalibration } from "./calibration-size.js";
 import { readCalibration } from "./read-calibration.js";
 
 it("doubles the tokens until held-out text gains too little or the text ends", async () => {
-  const { checkpoint: folder, data } = foldling();
-  const checkpoint = await openCheckpoint(folder);
-  const run = createRun({ quiet: true });
+  const { model, calibrated, tasks, run, close } = await openFoldling();
   try {
-    const tokenizer = await openTokenizer(folder);
-    const all = await readCalibration(
-      `${join(data, "calibration.jsonl")}[0:16]`,
-      { checkpoint, tokenizer },
-      {},
-      run,
-    );
+    const texts = `${join(foldling.data, "calibration.jsonl")}[0:16]`;
+    const all = await readCalibration(texts, calibrated, {}, run);
     const plan = dropPlan(
       16,
       Array.from({ length: 15 }, (_, layer) => layer),
     );
-    const fold = { strategy: drop(), repair: channelScale() };
+    const fold = { plan, strategy: drop(), repair: channelScale() };
     const size = (margin: number) =>
-      sizedCalibration(checkpoint, plan, fold, all, run, { fewestTokens: 256, margin });
+      sizedCalibration(model, fold, all, { tasks, seed: run.seed }, { fewestTokens: 256, margin });
     // No gain is enough: it stops after the second trial.
     const short = await size(100);
     expect(short.trials).toHaveLength(2);
@@ -41,6 +32,6 @@ it("doubles the tokens until held-out text gains too little or the text ends", a
     expect(long.trials.at(-1)?.tokens).toBe(all.tokenCount - heldOut);
     expect(long.trials.slice(0, 2)).toEqual(short.trials);
   } finally {
-    await checkpoint.close();
+    await close();
   }
 });

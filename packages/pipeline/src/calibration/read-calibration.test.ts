@@ -2,33 +2,34 @@ import { writeFileSync } from "node:fs";
 import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
+import type { Tokenizer } from "@layerfold/checkpoint";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { foldling } from "../../../cli/src/foldling.js";
-import { createRun } from "../run.js";
+import { foldling, openFoldling } from "../foldling.test.fixture.js";
+import { createRun, type Run } from "../run.js";
+import { calibratedModel } from "../stages/open-workbench.js";
 import { readAnswers, readCalibration } from "./read-calibration.js";
 
-const { checkpoint: folder, data } = foldling();
+const { checkpoint: folder, data } = foldling;
 const documents = join(data, "calibration.jsonl");
-const run = createRun({ quiet: true });
-let checkpoint: Checkpoint;
+let opened: Awaited<ReturnType<typeof openFoldling>>;
+let run: Run;
 let tokenizer: Tokenizer;
 let scratch: string;
 let stream: string;
 beforeAll(async () => {
-  checkpoint = await openCheckpoint(folder);
-  tokenizer = await openTokenizer(folder);
+  opened = await openFoldling();
+  ({ run, tokenizer } = opened);
   scratch = await mkdtemp(join(tmpdir(), "calibration-"));
   stream = join(scratch, "stream.txt");
   writeFileSync(stream, "Mara went to the mill to fetch water. ".repeat(300));
 });
 afterAll(async () => {
-  await checkpoint.close();
+  await opened.close();
   await rm(scratch, { recursive: true });
 });
 
-const read = (sources: string, options = {}, seed = run) =>
-  readCalibration(sources, { checkpoint, tokenizer }, { window: 64, ...options }, seed);
+const read = (sources: string, options = {}, by = run) =>
+  readCalibration(sources, calibratedModel(opened, opened.tasks, by), { window: 64, ...options }, by);
 
 describe("a calibration of several texts", () => {
   it("holds as much of each as its share asks for", async () => {
@@ -137,8 +138,14 @@ describe("self", () => {
       expect(ids[0]).toBe(tokenizer.beginId);
       expect(ids.length).toBeLessThanOrEqual(64);
     }
-    expect((await read("self", { calibrationTokens: 300 })).sequences).toEqual(own.sequences);
-    const other = createRun({ quiet: true, seed: 1 });
+    // Drawn anew, in a store that knows nothing.
+    const anew = await openFoldling();
+    const options = { window: 64, calibrationTokens: 300 };
+    const again = await readCalibration("self", anew.calibrated, options, anew.run);
+    expect(anew.tasks.counts).toEqual({ made: 1, found: 0 });
+    await anew.close();
+    expect(again.sequences).toEqual(own.sequences);
+    const other = createRun({ seed: 1 });
     expect((await read("self", { calibrationTokens: 300 }, other)).sequences).not.toEqual(own.sequences);
     const cold = await read("self", { calibrationTokens: 128, selfTemperature: 1e-3 });
     expect(cold.sequences[1].ids.slice(0, 32)).toEqual(cold.sequences[0].ids.slice(0, 32));
@@ -150,9 +157,9 @@ describe("self", () => {
     const [period] = tokenizer.encode(".");
     const ends = [tokenizer.endId, period];
     writeFileSync(join(copy, "generation_config.json"), JSON.stringify({ eos_token_id: ends }));
-    const other = await openCheckpoint(copy);
+    const other = await openFoldling({}, copy);
     const options = { window: 64, calibrationTokens: 300 };
-    const { sequences } = await readCalibration("self", { checkpoint: other, tokenizer }, options, run);
+    const { sequences } = await readCalibration("self", other.calibrated, options, other.run);
     await other.close();
     const inner = sequences.slice(0, -1);
     for (const { ids } of inner) {

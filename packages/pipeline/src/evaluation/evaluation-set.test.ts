@@ -1,21 +1,16 @@
 import { join } from "node:path";
-import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
 import { expect, it } from "vitest";
-import { foldling } from "../../../cli/src/foldling.js";
 import { readCalibration } from "../calibration/read-calibration.js";
-import { createRun } from "../run.js";
+import { foldling, openFoldling } from "../foldling.test.fixture.js";
 import { readEvaluationSet, separateCalibration } from "./evaluation-set.js";
 
 it("leaves out what the model made up itself and is judged on, and refuses what was given", async () => {
-  const { checkpoint: folder, data } = foldling();
-  const checkpoint = await openCheckpoint(folder);
-  const run = createRun({ quiet: true });
+  const { tokenizer, calibrated, run, close } = await openFoldling();
   try {
-    const tokenizer = await openTokenizer(folder);
-    const documents = join(data, "calibration.jsonl");
+    const documents = join(foldling.data, "calibration.jsonl");
     const given = await readCalibration(
       `${documents}[0:20]:0.5,self:0.5`,
-      { checkpoint, tokenizer },
+      calibrated,
       { calibrationTokens: 1024 },
       run,
     );
@@ -42,6 +37,6 @@ it("leaves out what the model made up itself and is judged on, and refuses what 
     expect(() => separateCalibration(given, seen, false)).toThrow(/also stands in the calibration/);
     expect(separateCalibration(given, seen, true).contaminated).toHaveLength(1);
   } finally {
-    await checkpoint.close();
+    await close();
   }
 });

@@ -248,11 +248,7 @@ async function firstPicture(grid: Grid, method: GridMethod): Promise<GridTable["
     return [{ comparison, matrix: matrixOf(await runTask(bench.tasks, task)) }];
   } catch (error) {
     if (looks || !isLayerfoldError(error) || error.fault !== "input") throw error;
-    warn(
-      grid,
-      "NOT_PICTURED",
-      `The report has no picture of the layers' similarity: ${error.message}.`,
-    );
+    warn(grid, "NOT_PICTURED", `The report has no picture of the layers' similarity: ${error.message}.`);
     return [];
   }
 }

@@ -3,7 +3,6 @@ import type { Checkpoint, Tokenizer } from "@layerfold/checkpoint";
 import type { Architecture, MergePlan } from "@layerfold/core";
 import {
   addMadeFile,
-  checkOutputFolder,
   checkWritable,
   fileError,
   makeFolder,
@@ -20,13 +19,13 @@ import { inputPaths } from "../outputs.js";
 import { trialFacts } from "../preset-parts.js";
 import { manifestRecipe } from "../recipe/manifest-recipe.js";
 import type { EarlierRun, RecipeSource } from "../recipe/read-recipe.js";
-import { recipeInputs } from "../recipe/recipe-paths.js";
 import { evaluationRequest, workbenchRequest } from "../recipe/recipe-parts.js";
+import { recipeInputs } from "../recipe/recipe-paths.js";
 import type { Recipe } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
 import type { Run } from "../run.js";
 import { settingsOf } from "../settings.js";
-import { copyTree, putResult } from "../stages/put-result.js";
+import { checkResultFolder, copyTree, putResult } from "../stages/put-result.js";
 import { withTasks } from "../work-folder.js";
 import { type Grid, type GridTable, gridTable, openGrid, plansOf } from "./grid.js";
 import { type GridInputs, readGridInputs } from "./grid-inputs.js";
@@ -101,7 +100,7 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
   const run = runWith(recipe, given);
   const report = reportOf(recipe);
   const named = target.out ?? recipe.output;
-  const out = named && (await checkOutput(recipe, named, target.force));
+  const out = named && (await checkOutput(recipe, named, run, target.force));
   const checkpoints = out !== undefined && (recipe.checkpoints ?? report.whole);
   return withInputs(source, run, async (opened, inputs) => {
     const keepWork = run.keepWork || !report.whole;
@@ -117,7 +116,8 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
             : await gridManifest(grid, out ?? ".", target.command, run);
         if (earlier && manifest) compareRuns(earlier, manifest, run);
         const add = async (table: GridTable) => {
-          for (const [name, text] of report.files(grid, table, manifest!)) await addMadeFile(out!, name, text);
+          for (const [name, text] of report.files(grid, table, manifest!))
+            await addMadeFile(out!, name, text);
         };
         const table = await gridTable(grid, {
           checkpoints,
@@ -128,7 +128,8 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
         });
         if (out !== undefined && report.whole) {
           await putResult(out, { force: target.force, folder }, run, async (finished) => {
-            for (const [name, made] of resultCheckpoints(grid, table)) await copyTree(made, join(finished, name));
+            for (const [name, made] of resultCheckpoints(grid, table))
+              await copyTree(made, join(finished, name));
             for (const [name, text] of report.files(grid, table, manifest!)) {
               await makeFolder(join(finished, name, ".."));
               await writeWholeFile(join(finished, name), text);
@@ -182,11 +183,16 @@ async function withInputs<T>(
  * @returns its real path
  * @throws OUTPUT_EXISTS, OUTPUT_OVERLAPS_INPUT, OUTPUT_IN_USE, and `fileError`'s codes
  */
-export async function checkOutput(recipe: Recipe, out: string, force = false): Promise<string> {
+export async function checkOutput(
+  recipe: Recipe,
+  out: string,
+  run: Pick<Run, "work">,
+  force = false,
+): Promise<string> {
   const { texts, files, plans } = recipeInputs(recipe);
   const inputs = inputPaths({ models: [recipe.model], files: [...texts, ...files, ...plans] });
   const { whole, names } = reportOf(recipe);
-  if (whole) return checkOutputFolder(out, { force, inputs });
+  if (whole) return checkResultFolder(out, { force, inputs }, run);
   const target = await realPath(out);
   await refuseInputs(target, out, inputs);
   await checkWritable(target).catch((error) => {

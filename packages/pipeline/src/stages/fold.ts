@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { LayerfoldError, type MergePlan, type MergeStrategy, type Repair } from "@layerfold/core";
-import { checkOutputFolder } from "@layerfold/disk";
 import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
 import { type SizedCalibration, sizedCalibration } from "../calibration/calibration-size.js";
 import {
@@ -17,13 +16,13 @@ import type { Part } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
 import { repairChoices } from "../repair-choices.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
-import { runTask } from "../task-runner.js";
+import { runTask, type TaskCounts } from "../task-runner.js";
 import type { StoredFold } from "../tasks/fold.js";
 import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
 import { calibratedModel } from "./open-workbench.js";
 import { readPlan } from "./plan-file.js";
-import { copyTree, putResult } from "./put-result.js";
+import { checkResultFolder, copyTree, putResult } from "./put-result.js";
 import { foldOf } from "./workbench.js";
 
 export interface FoldRequest extends CalibrationOptions {
@@ -44,6 +43,8 @@ export interface FoldRequest extends CalibrationOptions {
 export interface FoldResult extends Omit<StoredFold, "directory"> {
   readonly directory: string;
   readonly plan: MergePlan;
+  /** Tasks that were made, and those that an earlier run or another process had done. */
+  readonly tasks: TaskCounts;
   /** Where `calibrationTokens` was `auto`: how many tokens were found to be enough. */
   readonly sized?: SizedCalibration;
 }
@@ -61,10 +62,8 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
   );
   run.settings.assertUsed();
   const files = [typeof request.plan === "string" ? request.plan : undefined];
-  await checkOutputFolder(out, {
-    force,
-    inputs: inputPaths({ models: [request.model], texts: [texts], files }),
-  });
+  const inputs = inputPaths({ models: [request.model], texts: [texts], files });
+  await checkResultFolder(out, { force, inputs }, run);
   if (repair && texts === undefined) {
     throw new LayerfoldError("CALIBRATION_MISSING", `the repair ${repair.id} needs a calibration text`, {
       wanted: "--calibration FILE",
@@ -112,7 +111,7 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
         await copyTree(folded.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });
-      return { ...folded, directory: out, plan, ...(sized && { sized }) };
+      return { ...folded, directory: out, plan, tasks: tasks.counts, ...(sized && { sized }) };
     });
   } finally {
     await checkpoint.close();

@@ -30,6 +30,8 @@ export async function measuredFold(
   const counts = asked.get(tasks) ?? new Map<string, number>();
   asked.set(tasks, counts);
   counts.set(folded.digest, (counts.get(folded.digest) ?? 0) + 1);
+  // Another that comes to the same fold may not need it: this one does.
+  if (keep) tasks.keep(folded);
   try {
     const facts = await runTask(tasks, foldFactsTask({}, { fold: folded }));
     const quality = await measureModel(
@@ -42,6 +44,6 @@ export async function measuredFold(
   } finally {
     const left = counts.get(folded.digest)! - 1;
     counts.set(folded.digest, left);
-    if (left === 0 && !keep) await tasks.remove(folded);
+    if (left === 0) await tasks.remove(folded);
   }
 }

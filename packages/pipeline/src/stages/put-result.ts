@@ -1,8 +1,22 @@
-import { copyFile, link, mkdir, readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
-import { putFolder, temporaryBeside } from "@layerfold/disk";
+import { createHash } from "node:crypto";
+import { copyFile, link, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isLayerfoldError, LayerfoldError, throwIfAborted } from "@layerfold/core";
+import {
+  checkOutputFolder,
+  fileError,
+  makeFolder,
+  type OutputRules,
+  putFolder,
+  realPath,
+  temporaryBeside,
+  writeWholeFile,
+} from "@layerfold/disk";
+import { folderStore, type Lease } from "@layerfold/tasks";
+import { fileFingerprint } from "../manifest.js";
 import type { Run } from "../run.js";
+import { workFolder } from "../work-folder.js";
 
 export interface PutOptions {
   readonly force?: boolean;
@@ -11,8 +25,28 @@ export interface PutOptions {
 }
 
 /**
+ * `checkOutputFolder` for what `putResult` will write. Where an earlier run had put its result in place, but was killed before it was done, the
+ * same result may stand there: whether it is the same is seen once it is made again.
+ */
+export async function checkResultFolder(
+  out: string,
+  rules: OutputRules,
+  run: Pick<Run, "work">,
+): Promise<string> {
+  try {
+    return await checkOutputFolder(out, rules);
+  } catch (error) {
+    if (!isLayerfoldError(error, "OUTPUT_EXISTS")) throw error;
+    const target = await realPath(out);
+    const { mark } = placesIn((await workFolder(out, run))!, target);
+    if (!(await stat(mark).catch(() => undefined))) throw error;
+    return target;
+  }
+}
+
+/**
  * Makes a result in the work folder and puts it in its place, whole. Where that fails (a mount point, a missing right) the result stays, and the
- * error says where it lies.
+ * error says where it lies. Where another process, at work at the same, has just put the same result there, that one stays.
  *
  * @param fill - writes into the folder that it is given
  * @throws what `fill` and `putFolder` throw
@@ -20,23 +54,73 @@ export interface PutOptions {
 export async function putResult(
   out: string,
   { force, folder }: PutOptions,
-  { work }: Pick<Run, "work">,
+  { ctx }: Pick<Run, "ctx">,
   fill: (folder: string) => Promise<void>,
 ): Promise<void> {
+  const target = await realPath(out);
+  const { finished, mark, name } = placesIn(folder, target);
+  const lease = await waitFor(folder, name, ctx.signal);
+  try {
+    await rm(finished, { recursive: true, force: true });
+    await makeFolder(finished);
+    await fill(finished);
+    await writeWholeFile(mark, `${JSON.stringify({ out: target })}\n`);
+    await put(out, finished, force).catch((error) => {
+      if (!isLayerfoldError(error)) throw error;
+      const { code, reason, wanted, got, where, fault } = error;
+      throw new LayerfoldError(
+        code,
+        `${reason}; the finished result lies in ${finished}, and \`mv ${finished} PLACE\` puts it elsewhere`,
+        { wanted, got, where, fault, cause: error },
+      );
+    });
+    await rm(mark);
+  } catch (error) {
+    throw fileError(error, out);
+  } finally {
+    await lease.release();
+  }
+}
+
+/** Where the result for a folder is made, what tells that it is about to be in its place, and who may do so. */
+function placesIn(folder: string, target: string) {
+  const name = `result-${createHash("sha256").update(target).digest("hex").slice(0, 16)}`;
+  const finished = join(folder, "results", name, basename(target));
+  return { name, finished, mark: join(folder, "results", `${name}.json`) };
+}
+
+async function waitFor(folder: string, name: string, signal: AbortSignal | undefined): Promise<Lease> {
+  const store = await folderStore(folder);
+  for (;;) {
+    throwIfAborted(signal);
+    const lease = await store.lease(name);
+    if (lease) return lease;
+    await sleep(100);
+  }
+}
+
+async function put(out: string, finished: string, force: boolean | undefined): Promise<void> {
+  const target = await realPath(out);
   // A work folder of one's own choice may lie on another disk.
-  const finished = work === undefined ? join(folder, "result") : temporaryBeside(out);
-  await rm(finished, { recursive: true, force: true });
-  await mkdir(finished);
-  await fill(finished);
-  await putFolder(out, finished, { force }).catch(async (error) => {
-    if (!isLayerfoldError(error)) throw error;
-    const { code, reason, wanted, got, where, fault } = error;
-    throw new LayerfoldError(
-      code,
-      `${reason}; the finished result lies in ${finished}, and \`mv ${finished} PLACE\` puts it elsewhere`,
-      { wanted, got, where, fault, cause: error },
-    );
-  });
+  const [here, there] = [await stat(finished), await stat(await nearest(dirname(target)))];
+  const moved = here.dev === there.dev ? finished : temporaryBeside(target);
+  try {
+    if (moved !== finished) await copyTree(finished, moved);
+    await putFolder(out, moved, { ...(force !== undefined && { force }) });
+  } catch (error) {
+    const same =
+      isLayerfoldError(error, "OUTPUT_EXISTS") &&
+      (await fileFingerprint(target)) === (await fileFingerprint(moved));
+    if (!same) throw error;
+  } finally {
+    if (moved !== finished) await rm(moved, { recursive: true, force: true });
+  }
+  await rm(dirname(finished), { recursive: true, force: true });
+}
+
+/** The folder, or the lowest above it that is there. */
+async function nearest(folder: string): Promise<string> {
+  return (await stat(folder).catch(() => undefined)) ? folder : nearest(dirname(folder));
 }
 
 /** Links a folder's files, or where that cannot be copies them: what is linked stays in the store, and is not there twice. */

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { keptLayer, LayerfoldError, type MergePlan } from "@layerfold/core";
-import { checkOutputFolder } from "@layerfold/disk";
 import {
   checkQuantizable,
   type QuantizationScheme,
@@ -15,7 +14,7 @@ import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
 import { pluginFacts } from "../registry.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
-import { runTask } from "../task-runner.js";
+import { runTask, type TaskCounts } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask, type StoredQuantization } from "../tasks/quantize.js";
 import { makeScheme } from "../tasks/quantize-model.js";
@@ -23,7 +22,7 @@ import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
 import { calibratedModel } from "./open-workbench.js";
 import { readPlan } from "./plan-file.js";
-import { copyTree, putResult } from "./put-result.js";
+import { checkResultFolder, copyTree, putResult } from "./put-result.js";
 
 export interface QuantizeRequest extends CalibrationOptions {
   /** Checkpoint folder, or `hf:org/name`. */
@@ -47,6 +46,8 @@ export interface QuantizeRequest extends CalibrationOptions {
 
 export interface QuantizeResult extends StoredQuantization {
   readonly scheme: QuantizationScheme;
+  /** Tasks that were made, and those that an earlier run or another process had done. */
+  readonly tasks: TaskCounts;
   /** For the manifests of what is written beside. */
   readonly manifest: Manifest;
 }
@@ -68,7 +69,7 @@ export async function quantize(
     });
   }
   const planFile = typeof request.plan === "string" ? request.plan : undefined;
-  await checkOutputFolder(out, { force, inputs: quantizeInputs(request) });
+  await checkResultFolder(out, { force, inputs: quantizeInputs(request) }, run);
   const checkpoint = await openModelCheckpoint(request.model, run, { packed: true });
   let origin: Checkpoint | undefined;
   try {
@@ -137,7 +138,7 @@ export async function quantize(
         await copyTree(quantized.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });
-      return { ...quantized, directory: out, scheme, manifest };
+      return { ...quantized, directory: out, scheme, manifest, tasks: tasks.counts };
     });
   } finally {
     await origin?.close();

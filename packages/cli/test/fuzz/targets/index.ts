@@ -13,8 +13,8 @@ import { similarity } from "./similarity.js";
 import { benchmarks, questions, texts } from "./texts.js";
 import { tokenRows } from "./token-rows.js";
 import { tokenizer } from "./tokenizer.js";
-import { unfinished } from "./unfinished.js";
 import { unfinishedLayers } from "./unfinished-layers.js";
+import { workFolder } from "./work-folder.js";
 
 export const targets: readonly FuzzTarget[] = [
   safetensors,
@@ -35,6 +35,6 @@ export const targets: readonly FuzzTarget[] = [
   texts,
   questions,
   benchmarks,
-  unfinished,
+  workFolder,
   unfinishedLayers,
 ];
