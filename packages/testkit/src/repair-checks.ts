@@ -86,6 +86,12 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
     }
     return blocks;
   };
+  let first: Promise<RepairedBlock[]> | undefined;
+  /** One run of the folding plan that all laws share: fits are what takes time. */
+  const unbroken = () => {
+    first ??= fit(folding);
+    return first;
+  };
   const ensureSame = (got: readonly RepairedBlock[], wanted: readonly RepairedBlock[], law: string) => {
     ensure(got.length === wanted.length, `${id}: ${law}: ${got.length} blocks instead of ${wanted.length}`);
     wanted.forEach(({ block, index }, i) => {
@@ -104,7 +110,7 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
     {
       name: "gives every block once and in order, such as can stand in its place",
       async run() {
-        const blocks = await fit(folding);
+        const blocks = await unbroken();
         ensure(
           blocks.map(({ index }) => index).join() === "0,1,2",
           `${id}: blocks ${blocks.map((b) => b.index)} came`,
@@ -117,7 +123,7 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
     {
       name: "reports no smaller error than a block leaves",
       async run() {
-        const blocks = await fit(folding);
+        const blocks = await unbroken();
         for (const { index, error } of blocks) {
           if (!error) continue;
           ensure(
@@ -175,7 +181,7 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
         const spoilt = tinyLlama({ ...shape, padding: 1e3 });
         ensureSame(
           await fit(folding, { model: spoilt }),
-          await fit(folding),
+          await unbroken(),
           "other values at padded positions",
         );
       },
@@ -183,16 +189,16 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
     {
       name: "gives the same blocks for the same calibration",
       async run() {
-        ensureSame(await fit(folding), await fit(folding), "a second call");
+        ensureSame(await fit(folding), await unbroken(), "a second call");
       },
     },
     {
       name: "goes on from what is finished, and ends alike",
       async run() {
-        const unbroken = await fit(folding);
-        for (const count of [1, unbroken.length]) {
-          const finished = async (group: number) => (group < count ? unbroken[group].block : undefined);
-          ensureSame(await fit(folding, { finished }), unbroken, `with ${count} blocks finished`);
+        const wanted = await unbroken();
+        for (const count of [2, wanted.length]) {
+          const finished = async (group: number) => (group < count ? wanted[group].block : undefined);
+          ensureSame(await fit(folding, { finished }), wanted, `with ${count} blocks finished`);
         }
       },
     },
