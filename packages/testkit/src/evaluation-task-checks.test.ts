@@ -56,12 +56,9 @@ it.each<[string, Item]>([
   [
     "takes a row that lacks a field for what it still says, or refuses it",
     (row, where) => {
-      honest({ question: "", answers: [], right: 0, ...(row as Row) }, where);
-      return {
-        context: (row as Row).question.trim(),
-        choices: [...(row as Row).answers],
-        answer: (row as Row).right,
-      };
+      const { question, answers, right } = row as Row;
+      honest({ question: question ?? "", answers: answers ?? [], right: right ?? 0 }, where);
+      return { context: question.trim(), choices: [...answers], answer: right };
     },
   ],
 ])("catches a task that breaks: %s", async (law, item) => {

@@ -3,6 +3,8 @@ import {
   contiguousData,
   defineQuantizer,
   LayerfoldError,
+  type Matrix,
+  type QuantizedTensor,
   type Quantizer,
   z,
 } from "@layerfold/core";
@@ -13,8 +15,11 @@ import { quantizerChecks } from "./quantizer-checks.js";
 type Quantize = Quantizer["quantize"];
 
 /** 8 bits, one scale per row, rounded to nearest. */
-const honest = (read: (weight: Parameters<Quantize>[0]) => ArrayLike<number> = contiguousData) =>
-  ((weight) => {
+const honest =
+  (
+    read: (weight: Matrix) => ArrayLike<number> = contiguousData,
+  ): ((...args: Parameters<Quantize>) => QuantizedTensor) =>
+  (weight) => {
     checkFinite(weight);
     const [rows, columns] = weight.shape;
     const values = read(weight);
@@ -39,7 +44,7 @@ const honest = (read: (weight: Parameters<Quantize>[0]) => ArrayLike<number> = c
       scales,
       zeroPoints,
     };
-  }) satisfies Quantize;
+  };
 
 const quantizer = (quantize: Quantize, needs?: Quantizer["needs"]) =>
   defineQuantizer({
