@@ -26,6 +26,7 @@ import { seesActivations } from "../evidence/judges-by.js";
 import { spreadSequences } from "../evidence/spread-sequences.js";
 import { openModel } from "../inputs/open-model.js";
 import { judgedCells } from "../judged-cells.js";
+import { makeScheme } from "../make-scheme.js";
 import { type Manifest, manifestOf, modelFact, modelName } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
 import { type PresetParts, presetParts, trialFacts } from "../preset-parts.js";
@@ -36,7 +37,7 @@ import type { Run } from "../run.js";
 import { runTask, type TaskRunner } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask } from "../tasks/quantize.js";
-import { makeScheme } from "../tasks/quantize-model.js";
+import { schemeReference } from "../tasks/scheme-reference.js";
 import { matrixOf } from "../tasks/similarity.js";
 import type { ModelInput } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
@@ -187,9 +188,11 @@ async function readInputs(
   const layerCount = checkpoint.architecture.blocks.length;
   for (const target of request.layers) checkTarget({ layerCount }, target, "--layers");
   const parts = await presetParts(preset, run);
-  const schemes = (request.quantizations ?? []).map((name) =>
-    makeScheme(name, checkpoint, request.embeddingBits && "compressed-tensors", run.settings.of("quantizer")),
-  );
+  const schemes: QuantizationScheme[] = [];
+  for (const name of request.quantizations ?? []) {
+    const format = request.embeddingBits && "compressed-tensors";
+    schemes.push(await makeScheme(name, checkpoint, format, run));
+  }
   run.settings.assertUsed();
   if (parts.repair) {
     const layers = await layerFacts(checkpoint);
@@ -409,9 +412,7 @@ function quantizationOf(
   const { calibration, run } = bench;
   return quantizeTask(
     {
-      scheme: scheme.name,
-      format: embeddingBits ? "compressed-tensors" : null,
-      options: run.settings.of("quantizer"),
+      scheme: schemeReference(scheme),
       embedding_bits: embeddingBits ?? null,
       overrides: [],
       reused_layers: null,
