@@ -16,10 +16,21 @@ const allowed = {
   similarity: ["core", "linalg"],
   merge: ["core", "disk", "linalg", "checkpoint"],
   quantize: ["core", "disk", "linalg", "onnx", "checkpoint"],
-  evaluate: ["core", "graph", "checkpoint"],
+  evaluate: ["core", "checkpoint"],
   report: ["core"],
   pipeline: [
-    ...["core", "disk", "tasks", "linalg", "onnx", "checkpoint", "graph", "capture", "manifold", "information"],
+    ...[
+      "core",
+      "disk",
+      "tasks",
+      "linalg",
+      "onnx",
+      "checkpoint",
+      "graph",
+      "capture",
+      "manifold",
+      "information",
+    ],
     ...["similarity", "merge", "quantize", "evaluate", "report"],
   ],
 };
@@ -34,6 +45,13 @@ for (const name of readdirSync(root)) {
     errors.push(`${name}: not in the table of tools/check-dependencies.mjs`);
   const directory = new URL(`${name}/`, root);
   const manifest = JSON.parse(readFileSync(new URL("package.json", directory), "utf8"));
+  // The compiler sees what a package refers to: no more than it may import, so that tests are not built with it.
+  const { references } = JSON.parse(readFileSync(new URL("tsconfig.json", directory), "utf8"));
+  const referred = references.map(({ path }) => path.replace("../", ""));
+  for (const other of referred) {
+    if (!manifest.dependencies?.[`@layerfold/${other}`])
+      errors.push(`packages/${name}/tsconfig.json: refers to ${other}, which is not in dependencies`);
+  }
   for (const relative of readdirSync(directory, { recursive: true })) {
     if (!/\.(ts|mjs|js)$/.test(relative) || /(^|\/)(node_modules|dist)\//.test(relative)) continue;
     const isTest = /\.test(\.fixture)?\.ts$|^test\/|^bench\//.test(relative);
@@ -56,6 +74,8 @@ for (const name of readdirSync(root)) {
         errors.push(`${at}: only ${only[bare]} may import ${bare}`);
       if (!isTest && bare !== manifest.name && !manifest.dependencies?.[bare])
         errors.push(`${at}: ${bare} is not in dependencies`);
+      if (!isTest && internal && internal in allowed && !referred.includes(internal))
+        errors.push(`${at}: tsconfig.json does not refer to ${internal}`);
     }
   }
 }

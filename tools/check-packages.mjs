@@ -105,6 +105,24 @@ try {
     ...["capture", join(foldling, "checkpoint"), "--calibration", join(foldling, "data/calibration.jsonl")],
     ...["--calibration-tokens", "2000", "--pooling", "all", "--out", "capture"],
   );
+  for (const path of [
+    "own-planner/one-shot-perplexity",
+    "own-repair/neuron-scale",
+    "own-quantizer/least-squares-rounding",
+    "own-task/true-or-false",
+  ]) {
+    cpSync(join(root, `examples/${path}.ts`), join(project, `${path.split("/")[1]}.ts`));
+  }
+  writeFileSync(join(project, "claims.jsonl"), '{"claim":"Fog is wet.","holds":true}\n');
+  const { rows } = layerfold(
+    ...["compress", join(foldling, "checkpoint"), "--layers", "15", "--planner", "./one-shot-perplexity.ts"],
+    ...["--strategy", "drop", "--repair", "./neuron-scale.ts", "--then", "./least-squares-rounding.ts"],
+    ...["--calibration", join(foldling, "data/calibration.jsonl"), "--calibration-tokens", "2000"],
+    ...["--task", "./true-or-false.ts:claims.jsonl", "--set", "quantizer.groupSize=32", "--out", "folded"],
+  );
+  const last = rows.find(({ num_hidden_layers, quantization }) => num_hidden_layers === 15 && quantization);
+  if (last?.tasks[0]?.task !== "true-or-false" || last.quantization !== "least-squares-rounding")
+    errors.push(`compress by plug-ins of one's own gave ${JSON.stringify(last)}`);
   for (const [plugin, set, wanted] of [
     ["./measure.js", "similarity.value=0.25", 0.25],
     ["./measure.mjs", "similarity.value=0.5", 0.5],

@@ -33,6 +33,7 @@ export {
 export { defineEmbedding, type Embedding, type FittedEmbedding } from "./embedding.js";
 export type { MatmulEngine, MatmulOptions } from "./engine.js";
 export { type ErrorDetails, errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
+export type { ChoiceItem, EvaluationTask } from "./evaluation-task.js";
 export { checkFinite } from "./finite.js";
 export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
@@ -61,6 +62,7 @@ export {
   defineWeightTransform,
   type QuantizedTensor,
   type Quantizer,
+  type StatisticsKind,
   type WeightTransform,
 } from "./quantizer.js";
 export { quoted } from "./quoted.js";

@@ -15,6 +15,9 @@ export interface CalibrationStatistics {
   readonly absoluteMean?: Float64Array;
 }
 
+/** What of {@link CalibrationStatistics} a plug-in may say that it needs. */
+export type StatisticsKind = keyof Omit<CalibrationStatistics, "tokenCount">;
+
 /** Integer codes with the parameters that give the weights back: w = scale · (code − zeroPoint). */
 export interface QuantizedTensor {
   readonly bits: number;
@@ -40,6 +43,8 @@ export interface QuantizedTensor {
 /** Turns a weight into few bits. */
 export interface Quantizer extends Plugin {
   readonly kind: "quantizer";
+  /** Statistics without which it cannot run; absent or empty: it needs no calibration text. */
+  readonly needs?: readonly StatisticsKind[];
   /** @param weight - [out, in] float32 */
   quantize(weight: Matrix, statistics: CalibrationStatistics, ctx: RunContext): Awaitable<QuantizedTensor>;
 }
@@ -47,6 +52,8 @@ export interface Quantizer extends Plugin {
 /** A function-preserving rescaling of several tensors of one block together (SmoothQuant, AWQ scales). */
 export interface WeightTransform extends Plugin {
   readonly kind: "transform";
+  /** Statistics without which it cannot run; absent or empty: it needs no calibration text. */
+  readonly needs?: readonly StatisticsKind[];
   fit(
     block: BlockView,
     statistics: ReadonlyMap<string, CalibrationStatistics>,

@@ -1,12 +1,19 @@
 import { access, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Tokenizer, textExtension } from "@layerfold/checkpoint";
-import { type LanguageModel, LayerfoldError, type RunContext, z } from "@layerfold/core";
+import {
+  type ChoiceItem,
+  type EvaluationTask,
+  type LanguageModel,
+  LayerfoldError,
+  type RunContext,
+  z,
+} from "@layerfold/core";
 import type { Accuracy } from "./accuracy.js";
-import { type ChoiceItem, choiceLikelihood } from "./choice-likelihood.js";
+import { choiceLikelihood } from "./choice-likelihood.js";
 import { lastWord } from "./last-word.js";
 import type { QuestionOptions } from "./prompts.js";
-import { readTask, type Task } from "./task.js";
+import { readTask } from "./task.js";
 import { arc } from "./tasks/arc.js";
 import { hellaswag } from "./tasks/hellaswag.js";
 import { mmluSubject, readMmlu } from "./tasks/mmlu.js";
@@ -30,7 +37,7 @@ export interface BenchmarkScore {
   readonly chosen?: { readonly acc: readonly number[]; readonly acc_norm: readonly number[] };
 }
 
-const tasks: Readonly<Record<string, Task>> = {
+const tasks: Readonly<Record<string, EvaluationTask>> = {
   arc_easy: arc,
   arc_challenge: arc,
   piqa,
@@ -44,13 +51,18 @@ export const benchmarkIds: readonly string[] = [...Object.keys(tasks), "mmlu", "
 /**
  * Reads a benchmark's rows: JSON lines; of `mmlu` a subject's CSV or a folder of them, whose questions show five answered ones of
  * `../dev` (or `dev` in the folder) first, where they are there; of `lambada` texts whose last word is wanted.
+ * @param benchmark - a known id, or a task of one's own
  * @throws TASK_UNKNOWN naming the known ones, QUESTIONS_EMPTY, TASK_ROW_INVALID, and what `readTextFile` throws
  */
 export async function readBenchmark(
-  id: string,
+  benchmark: string | EvaluationTask,
   path: string,
   report?: RunContext["report"],
 ): Promise<Benchmark> {
+  if (typeof benchmark !== "string") {
+    return { kind: "choice", id: benchmark.id, rows: await readTask(benchmark, path, report) };
+  }
+  const id = benchmark;
   if (id === "lambada") return { kind: "last-word", id, rows: await readTask(lastWords, path, report) };
   if (id === "mmlu") return { kind: "choice", id, rows: await readSubjects(path, report) };
   const task = Object.hasOwn(tasks, id) ? tasks[id] : undefined;
@@ -100,7 +112,9 @@ function contextOf({ context }: ChoiceItem, answer: number): string {
   return typeof context === "string" ? context : context[answer];
 }
 
-const lastWords: Task<string> = {
+const lastWords: EvaluationTask<string> = {
+  kind: "task",
+  options: {},
   id: "lambada",
   summary: "guess the last word of a passage (LAMBADA)",
   item(row, where) {

@@ -1,5 +1,6 @@
 import { batchBySize, type Tokenizer } from "@layerfold/checkpoint";
 import {
+  type ChoiceItem,
   contiguousData,
   type LanguageModel,
   LayerfoldError,
@@ -11,17 +12,6 @@ import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
 import { encodePairs, type Pair, type QuestionOptions } from "./prompts.js";
 import { reportUnscored } from "./unscored-questions.js";
-
-/** Something to go on from, and ways to go on, one of which is right. */
-export interface ChoiceItem {
-  /** One for all choices, or one for each. */
-  readonly context: string | readonly string[];
-  /** Without the space that joins them to the context. */
-  readonly choices: readonly string[];
-  /** Index of the right choice. */
-  readonly answer: number;
-  readonly subject?: string;
-}
 
 /** Accuracies by the names of lm-evaluation-harness. */
 export interface ChoiceScores {

@@ -9,7 +9,7 @@ export {
   readBenchmark,
   scoreBenchmark,
 } from "./benchmark.js";
-export { type ChoiceItem, type ChoiceScores, choiceLikelihood } from "./choice-likelihood.js";
+export { type ChoiceScores, choiceLikelihood } from "./choice-likelihood.js";
 export { type Divergence, klToDense } from "./kl-to-dense.js";
 export { type LastWord, lastWord } from "./last-word.js";
 export { answeredQuestions, choicePrompt, multipleChoice } from "./multiple-choice.js";
@@ -17,7 +17,7 @@ export { type PairedDifference, pairedDifference } from "./paired-difference.js"
 export { countTargets, type Perplexity, perplexity } from "./perplexity.js";
 export type { QuestionOptions } from "./prompts.js";
 export { rememberedLogits } from "./remembered-logits.js";
-export { choiceRow, defineTask, readTask, type Task } from "./task.js";
+export { choiceRow, defineTask, readTask } from "./task.js";
 export { arc } from "./tasks/arc.js";
 export { hellaswag } from "./tasks/hellaswag.js";
 export { type MmluOptions, mmluSubject, readMmlu } from "./tasks/mmlu.js";

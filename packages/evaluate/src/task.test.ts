@@ -1,8 +1,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { EvaluationTask } from "@layerfold/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readTask, type Task } from "./task.js";
+import { readTask } from "./task.js";
 import { arc } from "./tasks/arc.js";
 import { hellaswag } from "./tasks/hellaswag.js";
 import { readMmlu } from "./tasks/mmlu.js";
@@ -91,7 +92,7 @@ describe("tasks", () => {
     await expect(readMmlu(test)).rejects.toMatchObject({ code: "TASK_ROW_INVALID", where: `${test}, row 1` });
   });
 
-  const labelled: Record<string, { task: Task; row: object; field: string; written: unknown[] }> = {
+  const labelled: Record<string, { task: EvaluationTask; row: object; field: string; written: unknown[] }> = {
     arc: { task: arc, row: { question: "?", choices: ["a", "b"] }, field: "answer", written: [1, "1"] },
     "arc as the hub has it": {
       task: arc,

@@ -1,25 +1,28 @@
 import { readTextFile } from "@layerfold/checkpoint";
-import { LayerfoldError, quoted, type RunContext, z } from "@layerfold/core";
-import type { ChoiceItem } from "./choice-likelihood.js";
+import {
+  type ChoiceItem,
+  type EvaluationTask,
+  LayerfoldError,
+  quoted,
+  type RunContext,
+  z,
+} from "@layerfold/core";
 
-/** A benchmark as data: what its rows hold, and the prompt and choices that a row becomes. */
-export interface Task<Item = ChoiceItem> {
-  readonly id: string;
-  readonly summary: string;
-  /** @throws TASK_ROW_INVALID saying where and what */
-  item(row: unknown, where: string): Item;
-}
-
-/** Defines a task by the schema of its rows and the item that a row becomes. */
+/**
+ * Defines an evaluation task by the schema of its rows and the item that a row becomes. Of a row that does not fit, the error says which line and
+ * field is wrong.
+ */
 export function defineTask<S extends z.ZodType>(definition: {
   readonly id: string;
   readonly summary: string;
   readonly row: S;
   readonly item: (row: z.output<S>) => ChoiceItem;
-}): Task {
+}): EvaluationTask {
   const { id, summary, row: schema, item } = definition;
   return {
+    kind: "task",
     id,
+    options: {},
     summary,
     item(row, where) {
       const parsed = schema.safeParse(row);
@@ -64,7 +67,7 @@ function valueAt(row: unknown, path: readonly PropertyKey[]): unknown {
 
 /** Reads a task's rows, one JSON object a line. @throws QUESTIONS_EMPTY, TASK_ROW_INVALID, and what `readTextFile` throws */
 export async function readTask<Item>(
-  task: Task<Item>,
+  task: EvaluationTask<Item>,
   file: string,
   report?: RunContext["report"],
 ): Promise<Item[]> {

@@ -21,7 +21,6 @@ export { type Preset, type PresetPart, preset, presetIds, presets, type RepairPa
 export { channelScale } from "./repairs/channel-scale.js";
 export { componentFold } from "./repairs/component-fold.js";
 export { concatenate } from "./repairs/concatenate.js";
-export { eachToken } from "./repairs/front-to-back.js";
 export { hadamardScale } from "./repairs/hadamard-scale.js";
 export { linear } from "./repairs/linear.js";
 export { magnitude } from "./repairs/magnitude.js";
@@ -29,7 +28,6 @@ export { type Recalled, recalledTokens } from "./repairs/recall.js";
 export { reconstruct } from "./repairs/reconstruct.js";
 export { residualLinear } from "./repairs/residual-linear.js";
 export { searchedWeights } from "./repairs/searched-weights.js";
-export { checkTarget } from "./required-evidence.js";
 export { aligned } from "./strategies/aligned.js";
 export { breadcrumbs } from "./strategies/breadcrumbs.js";
 export { dare } from "./strategies/dare.js";
@@ -40,3 +38,97 @@ export { taskArithmetic } from "./strategies/task-arithmetic.js";
 export { type NormPolicy, normPolicy, type TensorFormula, tensorwise } from "./strategies/tensorwise.js";
 export { ties } from "./strategies/ties.js";
 export { weighted } from "./strategies/weighted.js";
+
+// What planners of one's own are made of.
+
+export {
+  checkTarget,
+  requireFoldedLoss,
+  requireJudge,
+  requireOutputCosine,
+  requireSimilarity,
+  requireTokenStatistics,
+} from "./required-evidence.js";
+
+// What repairs of one's own are made of: the way through a plan, least-squares fits, and blocks taken apart and put together.
+
+export { placedBlock } from "./attention-scale.js";
+export {
+  type BareLinear,
+  plainNorm,
+  selectRows,
+  specOf,
+  stackRows,
+  storedWeight,
+  transposed,
+  vectorOf,
+  weightOf,
+  whyNormStays,
+  withoutNorm,
+  withTensors,
+} from "./repairs/block-linear.js";
+export {
+  type CalibratedGroup,
+  eachToken,
+  type FrontToBackOptions,
+  frontToBack,
+  type GroupBatch,
+  groupByGroup,
+  squaredDifference,
+} from "./repairs/front-to-back.js";
+export {
+  attentionOf,
+  checkSameAttention,
+  type HeadGroup,
+  headGroupsOf,
+  headOutputs,
+  headTensors,
+  whyHeadsStay,
+  whyHeadsStayApart,
+  withHeadGroups,
+  withQueryKeyNormOf,
+} from "./repairs/heads.js";
+export { type HiddenStore, type HiddenStores, hiddenStores } from "./repairs/hidden-store.js";
+export {
+  chooseRidge,
+  type FitOptions,
+  fitOptions,
+  gatherEquations,
+  missingUpdate,
+  ridgeFit,
+  type SplitEquations,
+  tokenScales,
+} from "./repairs/least-squares.js";
+export { withMappedUpdate } from "./repairs/mapped-update.js";
+export {
+  downOutput,
+  feedForwardOf,
+  firstReason,
+  joinNeurons,
+  mlpOf,
+  type Neurons,
+  neuronsOf,
+  neuronTensors,
+  selectNeurons,
+  streamWithoutMlp,
+  whyDownStays,
+  whyMergedMlpStays,
+  whyMlpStays,
+  whyNeuronsStay,
+  withNeurons,
+} from "./repairs/neurons.js";
+export {
+  addRows,
+  blockSaliency,
+  type ComponentFit,
+  componentFit,
+  emptyEquations,
+  featureSaliency,
+  gatherRows,
+  type NormalEquations,
+  ofFeatures,
+  sumOf,
+  withoutFeatures,
+} from "./repairs/normal-equations.js";
+export { hiddenEquations, refitDown } from "./repairs/refit-down.js";
+export { whyUpdatesStay, withScaledUpdates } from "./repairs/scaled-updates.js";

@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
 import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
 import type { TextSource } from "./inputs/text-source.js";
+import { isModulePath } from "./module-path.js";
 import { jsonText } from "./outputs.js";
 import type { Recipe } from "./recipe/recipe-schema.js";
 import type { Run } from "./run.js";
@@ -49,6 +50,8 @@ export interface DataFact {
   readonly name: string;
   /** Benchmark whose rows they are. */
   readonly task?: string;
+  /** SHA-256 of the module that the task came from, where it is one's own. */
+  readonly module?: string;
   readonly sha256?: string;
   /** `[from:to]` where only a part was read: rows, or tokens of a stream. */
   readonly range?: string;
@@ -88,9 +91,12 @@ export async function dataFact(file: string): Promise<FileFact> {
 /** The same of a text, which may be a part of a file. */
 export async function textFact({ file, task, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
+  const id = task?.replace(/\+wrong$/, "");
+  const module = id !== undefined && isModulePath(id) ? id : undefined;
   return {
     ...(await dataFact(file)),
     ...(task !== undefined && { task }),
+    ...(module !== undefined && { module: (await dataFact(module)).sha256! }),
     ...(range && { range: rangeName(range) }),
   };
 }

@@ -12,6 +12,7 @@ import {
 import * as information from "@layerfold/information";
 import * as manifold from "@layerfold/manifold";
 import * as merge from "@layerfold/merge";
+import * as quantize from "@layerfold/quantize";
 import * as similarity from "@layerfold/similarity";
 import { codeDigest } from "@layerfold/tasks";
 import { type DataFact, dataFact, type PluginFact } from "./manifest.js";
@@ -21,7 +22,7 @@ type AnyFactory = PluginFactory<Plugin>;
 const isFactory = (value: unknown): value is AnyFactory =>
   typeof value === "function" && "kind" in value && "id" in value && "optionsSchema" in value;
 
-const packages = { manifold, information, similarity, merge };
+const packages = { manifold, information, similarity, merge, quantize };
 
 /** Every built-in plug-in: what the packages export as factories. */
 export const builtIns: readonly AnyFactory[] = Object.values(packages).flatMap((module) =>
@@ -92,8 +93,7 @@ export async function makePlugin<P extends Plugin>(
   name: string,
   options: Record<string, unknown>,
 ): Promise<P> {
-  if (isModulePath(name)) return pluginFromModule<P>(kind, name, options);
-  return makeBuiltIn(kind, name, options);
+  return isModulePath(name) ? pluginFromModule<P>(kind, name, options) : makeBuiltIn(kind, name, options);
 }
 
 /** @throws PLUGIN_UNKNOWN naming the known ones */
@@ -118,6 +118,9 @@ const methods: Readonly<Record<string, readonly string[]>> = {
   planner: ["plan"],
   strategy: ["merge"],
   repair: ["fit"],
+  quantizer: ["quantize"],
+  transform: ["fit"],
+  task: ["item"],
 };
 
 /**

@@ -51,6 +51,7 @@ export const awq = defineWeightTransform({
     clipDepth: z.number().gt(0).lt(1).default(0.5),
   }),
   create: ({ groupSize, scaleSteps, clip, clipSteps, clipDepth, ...rule }) => ({
+    needs: ["gram", "absoluteMean"],
     async fit(block, statistics, ctx) {
       let fitted = block;
       const scaled = new Map<Role, Float64Array>();

@@ -51,6 +51,7 @@ export const gptq = defineQuantizer({
     // Linear maps that read one value share its Gram matrix, and so its factor.
     const factors = new WeakMap<Matrix, ReturnType<typeof dampedInverseFactor>>();
     return {
+      needs: ["gram"],
       async quantize(weight, statistics, ctx) {
         const { rows, columns } = matrixSize(weight, "a weight");
         const size = resolveGroupSize(columns, groupSize);

@@ -41,5 +41,11 @@ export {
   runningSummary,
   runningWeight,
 } from "./running-weights.js";
-export { type QuantizationScheme, type QuantizedFormat, type SchemeOptions, schemeOf } from "./scheme.js";
+export {
+  type QuantizationScheme,
+  type QuantizedFormat,
+  type SchemeOptions,
+  schemeOf,
+  schemeOfPlugins,
+} from "./scheme.js";
 export { smoothquant } from "./smoothquant.js";

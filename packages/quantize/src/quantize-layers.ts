@@ -135,8 +135,16 @@ export function checkQuantizable(
 ): void {
   const { scheme, calibrated } = options;
   for (const spec of checkpoint.architecture.blocks) chooseQuantizers(spec, options);
-  if ((scheme.transforms.length > 0 || scheme.quantizer.id === "gptq") && !calibrated) {
-    throw new LayerfoldError("STATISTICS_MISSING", `the scheme ${scheme.name} needs a calibration text`, {
+  if (calibrated) return;
+  const others = (options.overrides ?? []).flatMap(({ quantizer }) => quantizer ?? []);
+  const needing = [...scheme.transforms, scheme.quantizer, ...others].find(
+    ({ needs = [] }) => needs.length > 0,
+  );
+  if (needing) {
+    const who = others.some((other) => other === needing)
+      ? `the quantizer ${needing.id}`
+      : `the scheme ${scheme.name}`;
+    throw new LayerfoldError("STATISTICS_MISSING", `${who} needs a calibration text`, {
       wanted: "a calibration text",
     });
   }

@@ -93,6 +93,27 @@ export function schemeOf(name: string, { dtype, format, set = {} }: SchemeOption
   };
 }
 
+/**
+ * A scheme of plug-ins, one's own among them: weights only, in files of compressed-tensors unless another format is asked for. Codes must be such as
+ * the format holds, which is seen when they are packed: compressed-tensors stores scales in the element type of the checkpoint.
+ *
+ * @param transforms - applied in this order, before the quantizer
+ */
+export function schemeOfPlugins(
+  transforms: readonly WeightTransform[],
+  quantizer: Quantizer,
+  format: QuantizedFormat = "compressed-tensors",
+): QuantizationScheme {
+  return {
+    name: [...transforms, quantizer].map(({ id }) => id).join("-"),
+    transforms,
+    quantizer,
+    format,
+    quantizedActivations: false,
+    trueSequential: (quantizer.needs ?? []).length > 0,
+  };
+}
+
 function formatError(name: string, format: QuantizedFormat): LayerfoldError {
   return new LayerfoldError("SCHEME_FORMAT", "the format cannot hold the scheme", {
     wanted:

@@ -31,6 +31,7 @@ export const smoothquant = defineWeightTransform({
     inner: z.boolean().default(false),
   }),
   create: ({ strength, inner }) => ({
+    needs: ["absoluteMaximum"],
     fit(block, statistics) {
       let smoothed = block;
       for (const group of scaleGroups(block)) {

@@ -1,5 +1,12 @@
 import { contiguousData, type Embedding, isLayerfoldError, type Matrix, tensor } from "@layerfold/core";
-import { type ConformanceCheck, close, ensure, permutedRows, stridedCopy } from "./conformance.js";
+import {
+  type ConformanceCheck,
+  close,
+  ensure,
+  identityCheck,
+  permutedRows,
+  stridedCopy,
+} from "./conformance.js";
 import { randomMatrix } from "./random-matrix.js";
 import { testContext } from "./test-context.js";
 
@@ -50,15 +57,7 @@ export function embeddingChecks(
   };
 
   const checks: ConformanceCheck[] = [
-    {
-      name: "carries kind, id and JSON options",
-      async run() {
-        const embedding = make();
-        ensure(embedding.kind === "embedding", `kind is "${embedding.kind}" instead of "embedding"`);
-        const copy = JSON.stringify(JSON.parse(JSON.stringify(embedding.options)));
-        ensure(copy === JSON.stringify(embedding.options), `${id}: options do not survive JSON`);
-      },
-    },
+    identityCheck("embedding", make),
     {
       name: "gives every sample finite coordinates, and a descending spectrum if any",
       async run() {

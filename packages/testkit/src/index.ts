@@ -1,8 +1,15 @@
 export type { ConformanceCheck } from "./conformance.js";
 export { type EmbeddingCheckOptions, embeddingChecks } from "./embedding-checks.js";
+export { type EvaluationTaskCheckOptions, evaluationTaskChecks } from "./evaluation-task-checks.js";
 export { readGolden } from "./golden.js";
 export { mountedDisk } from "./mounted-disk.js";
+export { type PlannerCheckOptions, plannerChecks } from "./planner-checks.js";
+export { type QuantizerCheckOptions, quantizerChecks } from "./quantizer-checks.js";
 export { randomMatrix } from "./random-matrix.js";
+export { type RepairCheckOptions, repairChecks } from "./repair-checks.js";
 export { type SimilarityMeasureCheckOptions, similarityMeasureChecks } from "./similarity-measure-checks.js";
+export { type StrategyCheckOptions, strategyChecks } from "./strategy-checks.js";
 export { testContext } from "./test-context.js";
 export { type TinyLlamaOptions, writeTinyLlama } from "./tiny-llama.js";
+export { type TinyLlamaRunnerOptions, tinyLlama } from "./tiny-llama-runner.js";
+export { type WeightTransformCheckOptions, weightTransformChecks } from "./weight-transform-checks.js";

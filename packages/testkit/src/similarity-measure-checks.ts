@@ -8,7 +8,14 @@ import {
   type SimilarityTraits,
   tensor,
 } from "@layerfold/core";
-import { type ConformanceCheck, close, ensure, permutedRows, stridedCopy } from "./conformance.js";
+import {
+  type ConformanceCheck,
+  close,
+  ensure,
+  identityCheck,
+  permutedRows,
+  stridedCopy,
+} from "./conformance.js";
 import { randomMatrix } from "./random-matrix.js";
 import { testContext } from "./test-context.js";
 
@@ -56,16 +63,7 @@ export function similarityMeasureChecks<P>(
     ensure(close(got, wanted, slack), `${id}: ${law}: ${got} instead of ${wanted}`);
 
   const checks: ConformanceCheck[] = [
-    {
-      name: "carries kind, id and JSON options",
-      async run() {
-        const measure = make();
-        ensure(measure.kind === "similarity", `kind is "${measure.kind}" instead of "similarity"`);
-        ensure(/^[a-z0-9]+(-[a-z0-9]+)*$/.test(id), `id "${id}" is not in kebab-case`);
-        const copy = JSON.stringify(JSON.parse(JSON.stringify(measure.options)));
-        ensure(copy === JSON.stringify(measure.options), `${id}: options do not survive JSON`);
-      },
-    },
+    identityCheck("similarity", make),
     {
       name: "stays within its range",
       async run() {

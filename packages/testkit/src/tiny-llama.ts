@@ -1,6 +1,6 @@
 import { mkdir, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { bytesPerElement, elementCount, encodeFloats, LayerfoldError, type Rng } from "@layerfold/core";
+import { bytesPerElement, elementCount, encodeFloats, LayerfoldError } from "@layerfold/core";
 import { testContext } from "./test-context.js";
 
 export interface TinyLlamaOptions {
@@ -34,17 +34,17 @@ export interface TinyLlamaOptions {
  * @throws TINY_LLAMA_SHAPE when heads do not divide. Streams tensor by tensor: memory of the largest one.
  */
 export async function writeTinyLlama(directory: string, options: TinyLlamaOptions = {}): Promise<void> {
-  const shape = resolve(options);
+  const shape = tinyLlamaShape(options);
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, "config.json"), `${JSON.stringify(config(shape), undefined, 2)}\n`);
   const tensors = tensorShapes(shape);
-  const { rng } = testContext(shape.seed);
   await writeSafetensors(join(directory, "model.safetensors"), tensors, shape.dtype, (name, values) =>
-    fillWeights(name, values, shape.weightScale, rng.fork(name)),
+    fillWeights(name, values, shape),
   );
 }
 
-function resolve(options: TinyLlamaOptions): Required<TinyLlamaOptions> {
+/** All options, with their defaults. @throws TINY_LLAMA_SHAPE */
+export function tinyLlamaShape(options: TinyLlamaOptions): Required<TinyLlamaOptions> {
   const hiddenSize = options.hiddenSize ?? 32;
   const headCount = options.headCount ?? 4;
   const shape = {
@@ -89,16 +89,19 @@ function config(shape: Required<TinyLlamaOptions>) {
     num_attention_heads: shape.headCount,
     num_hidden_layers: shape.layerCount,
     num_key_value_heads: shape.keyValueHeadCount,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
+    rms_norm_eps: tinyLlamaConstants.normEpsilon,
+    rope_theta: tinyLlamaConstants.ropeTheta,
     tie_word_embeddings: shape.tied,
     torch_dtype: shape.dtype,
     vocab_size: shape.vocabularySize,
   };
 }
 
+/** The rotary base, and what is added to a norm's mean square. */
+export const tinyLlamaConstants = { ropeTheta: 10_000, normEpsilon: 1e-5 };
+
 /** Names and shapes, sorted by name as the reference writer sorts one dtype. */
-function tensorShapes(shape: Required<TinyLlamaOptions>): [name: string, shape: number[]][] {
+export function tensorShapes(shape: Required<TinyLlamaOptions>): [name: string, shape: number[]][] {
   const { hiddenSize, intermediateSize, vocabularySize } = shape;
   const queries = shape.headCount * shape.headSize;
   const keys = shape.keyValueHeadCount * shape.headSize;
@@ -126,10 +129,15 @@ function tensorShapes(shape: Required<TinyLlamaOptions>): [name: string, shape: 
   return tensors.sort(([a], [b]) => (a < b ? -1 : 1));
 }
 
-/** Uniform numbers of the wanted spread, around 1 for norms and 0 for the rest. */
-function fillWeights(name: string, values: Float32Array, scale: number, rng: Rng): void {
+/** Uniform numbers of the wanted spread, around 1 for norms and 0 for the rest, from a stream of the tensor's own. */
+export function fillWeights(
+  name: string,
+  values: Float32Array,
+  { weightScale, seed }: Pick<Required<TinyLlamaOptions>, "weightScale" | "seed">,
+): void {
+  const rng = testContext(seed).rng.fork(name);
   const center = name.includes("norm") ? 1 : 0;
-  const width = scale * Math.sqrt(12);
+  const width = weightScale * Math.sqrt(12);
   for (let at = 0; at < values.length; at++) values[at] = center + width * (rng.uniform() - 0.5);
 }
 

@@ -49,7 +49,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption(
       "--scheme <name>",
-      "rtn-w4g128, gptq-w4g128, awq-w4g128, gptq-awq-w4g64, smoothquant-w8a8, fp8, …: method, bits, group size",
+      "rtn-w4g128, gptq-w4g128, awq-w4g128, gptq-awq-w4g64, smoothquant-w8a8, fp8, …: method, bits, group size; or a path to a module",
     )
     .addOption(
       new Option("--format <name>", "files to write (default: the method's own)").choices([

@@ -1,8 +1,7 @@
 import { basename } from "node:path";
 import { readTextFile } from "@layerfold/checkpoint";
-import { LayerfoldError, type RunContext } from "@layerfold/core";
+import { type ChoiceItem, LayerfoldError, type RunContext } from "@layerfold/core";
 import { parse } from "csv-parse/sync";
-import type { ChoiceItem } from "../choice-likelihood.js";
 
 export interface MmluOptions {
   /** The subject's development file, whose questions stand as answered examples before each question. */

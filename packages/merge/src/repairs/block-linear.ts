@@ -27,13 +27,13 @@ function float32(t: Tensor): Float32Array {
   return data instanceof Float32Array ? data : Float32Array.from(data);
 }
 
-/** A parameter vector, or undefined where the block has none of this role. */
+/** A parameter vector [length] float32 (a norm's gain, a bias), or undefined where the block has none of this role. */
 export function vectorOf(block: BlockView, role: Role | undefined): Float32Array | undefined {
   const found = role === undefined ? undefined : block.tensors.get(role);
   return found && float32(found);
 }
 
-/** A linear map's weight as [outputs, inputs], however it is stored. @throws TENSOR_MISSING */
+/** A linear map's weight as [outputs, inputs] float32, however it is stored. @throws TENSOR_MISSING */
 export function weightOf(block: BlockView, role: Role): Matrix<Float32Array> {
   const found = block.tensors.get(role);
   if (!found)
@@ -44,13 +44,14 @@ export function weightOf(block: BlockView, role: Role): Matrix<Float32Array> {
   return tensor(float32(view), [columns, rows]);
 }
 
-/** [outputs, inputs] as the block's layout stores it. */
-export function stored(spec: BlockSpec, weight: Matrix): Tensor<Float32Array> {
+/** The inverse of `weightOf`: a weight [outputs, inputs] as the block's layout stores it. */
+export function storedWeight(spec: BlockSpec, weight: Matrix): Tensor<Float32Array> {
   const [outputs, inputs] = weight.shape;
   if (spec.linearLayout === "out-in") return tensor(float32(weight), [outputs, inputs]);
   return tensor(float32(transposed(weight)), [inputs, outputs]);
 }
 
+/** Rows for columns; a view. */
 export function transposed<D extends Float32Array | Float64Array>({
   data,
   shape,
@@ -156,7 +157,7 @@ export function plainNorm(block: BlockView, norm: NormSpec | undefined): [Role, 
   return result;
 }
 
-/** A block with some tensors replaced. */
+/** A block with some tensors replaced, or added; the others are shared with the block that was given. */
 export function withTensors(block: BlockView, tensors: Iterable<readonly [Role, Tensor]>): BlockView {
   return { ...block, tensors: new Map([...block.tensors, ...tensors]) };
 }

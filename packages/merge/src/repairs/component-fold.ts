@@ -13,12 +13,12 @@ import {
   withQueryKeyNormOf,
 } from "./heads.js";
 import {
+  chooseRidge,
   type FitOptions,
   fitOptions,
   gatherEquations,
   missingUpdate,
-  settle,
-  solved,
+  ridgeFit,
 } from "./least-squares.js";
 import {
   downOutput,
@@ -294,7 +294,7 @@ async function foldHeads(
     ctx,
   );
   const prior64 = float64(prior);
-  const { equations: all, ridge } = await settle(equations, prior64, options, ctx);
+  const { equations: all, ridge } = await chooseRidge(equations, prior64, options, ctx);
   const blocks = await chooseBlocks(
     await componentFit(all, prior64, ridge, ctx),
     headFeatures / queries,
@@ -308,7 +308,7 @@ async function foldHeads(
     ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(place).intermediateSize, ctx)).slice(kept.length)
     : Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
   const index = [...kept, ...rest];
-  const weights = await solved(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
+  const weights = await ridgeFit(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
   const rows = (from: number, to: number) =>
     tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
   const groups = candidates.flatMap(headGroupsOf);
@@ -384,7 +384,7 @@ async function foldNeurons(
   const prior = float64(neurons.down);
   const { equations: all, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
   const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), 0, intermediateSize, ctx);
-  const down = await solved(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
+  const down = await ridgeFit(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
   return withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
 }
 

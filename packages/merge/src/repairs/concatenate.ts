@@ -20,7 +20,7 @@ import {
   whyHeadsStayApart,
   withQueryKeyNormOf,
 } from "./heads.js";
-import { type FitOptions, fitOptions, gatherEquations, settle, solved } from "./least-squares.js";
+import { chooseRidge, type FitOptions, fitOptions, gatherEquations, ridgeFit } from "./least-squares.js";
 import {
   downOutput,
   firstReason,
@@ -172,7 +172,7 @@ async function cutNeurons(
 
 /** The `count` most important units of `width` channels each, ascending, and the output projection of their channels. */
 async function cut(
-  split: Parameters<typeof settle>[0],
+  split: Parameters<typeof chooseRidge>[0],
   outputs: Matrix<Float32Array>,
   width: number,
   count: number,
@@ -180,7 +180,7 @@ async function cut(
   ctx: RunContext,
 ): Promise<{ chosen: number[]; weights: Matrix<Float32Array> }> {
   const prior = float64(outputs);
-  const { equations, ridge } = await settle(split, prior, options, ctx);
+  const { equations, ridge } = await chooseRidge(split, prior, options, ctx);
   const channels =
     options.importance === "leverage"
       ? await leverage(equations, prior, ridge, ctx)
@@ -196,7 +196,7 @@ async function cut(
   const kept = chosen.flatMap((unit) => Array.from({ length: width }, (_, i) => unit * width + i));
   const rows = pickRows(prior, kept);
   const weights = options.compensate
-    ? await solved(ofFeatures(equations, kept), rows, ridge, ctx)
+    ? await ridgeFit(ofFeatures(equations, kept), rows, ridge, ctx)
     : tensor(Float32Array.from(rows.data), rows.shape);
   return { chosen, weights };
 }

@@ -9,7 +9,7 @@ import {
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
-import { besideMlp, mlpOf } from "./neurons.js";
+import { mlpOf, streamWithoutMlp } from "./neurons.js";
 import { gatherRows } from "./normal-equations.js";
 
 /** Σ m² and Σ m·r per channel, of the batches that fit and of those that judge. */
@@ -40,7 +40,7 @@ export async function fitDiagonalMap(
     rotation && (tensor(Float32Array.from(rotation.data), rotation.shape) as Matrix<Float32Array>);
   const seen = sums();
   const heldOut = sums();
-  const beside = besideMlp(block);
+  const beside = streamWithoutMlp(block);
   for await (const { input, target, heldOut: judges } of group.batches()) {
     const { taps } = await model.runBlock(group.place, input, {
       replace: block,

@@ -43,6 +43,7 @@ export interface CalibratedGroup {
   batches(): AsyncIterable<GroupBatch>;
 }
 
+/** What `frontToBack` asks of a repair. */
 export interface FrontToBackOptions {
   /** Whether `updates` are needed for a group. */
   readonly needsUpdates: (layers: readonly number[]) => boolean;
@@ -67,7 +68,10 @@ const judgedTokens = 8192;
  * however much calibration text there is. Layers before the first one that differs from the dense model's stay as they are. Behind the last
  * group to fill there is nothing left to fit, and no error is measured.
  *
- * @throws CALIBRATION_EMPTY
+ * Cost: a run of both models; four streams on disk, 4 · tokens · hidden bytes each.
+ *
+ * @param plan - also consecutive groups of a plan, where `model.embed` gives the stream before the first
+ * @throws CALIBRATION_EMPTY, INTERRUPTED, and what `fill` throws, with the group's layers named
  */
 export async function* frontToBack(
   model: ModelRunner,
@@ -241,7 +245,10 @@ export function squaredDifference(a: Hidden, b: Hidden): number {
   return sum;
 }
 
-/** A repair's `fit` where each group's block is filled by itself, with the options that least-squares fits share. */
+/**
+ * A repair's `fit` where each group's block is filled by itself, with the options that least-squares fits share: the shortest way to a repair
+ * of one's own. Batches are held out where there are several ridges to choose from, or as `holdsOut` says.
+ */
 export function groupByGroup<Options extends FitOptions>(
   options: Options,
   fill: (

@@ -16,7 +16,7 @@ import {
   selectRows,
   specOf,
   stackRows,
-  stored,
+  storedWeight,
   transposed,
   weightOf,
   whyNormStays,
@@ -79,7 +79,7 @@ export function attentionOf(block: BlockView): AttentionSpec {
   return mixer;
 }
 
-/** Takes attention apart into its key/value groups, the norm's gain moved in. */
+/** Takes attention apart into its key/value groups, the norm's gain moved in. @throws REPAIR_UNSUPPORTED, BLOCK_SPEC_MISSING */
 export function headGroupsOf(block: BlockView): HeadGroup[] {
   const spec = specOf(block);
   const { headCount, keyValueHeadCount, headSize, projection } = attentionOf(block);
@@ -150,10 +150,10 @@ export function headTensors(
         : [["attention.qkv", join(groups.flatMap((group) => [group.query, group.key, group.value]))]];
   const result: [Role, Tensor][] = [
     ...plainNorm(block, spec.mixerNorm),
-    ["attention.output", stored(spec, transposed(output))],
+    ["attention.output", storedWeight(spec, transposed(output))],
   ];
   for (const [role, { weight, bias }] of linears) {
-    result.push([role, stored(spec, weight)]);
+    result.push([role, storedWeight(spec, weight)]);
     if (bias) result.push([`${role}.bias`, tensor(bias)]);
   }
   return result;

@@ -23,6 +23,7 @@ interface Slot {
   readonly lengths: Int32Array;
 }
 
+/** Stores of residual streams in a scratch folder of their own; close them whatever happens. */
 export async function hiddenStores(): Promise<HiddenStores> {
   const directory = await scratchFolder("streams");
   const handles: FileHandle[] = [];

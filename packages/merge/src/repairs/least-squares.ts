@@ -35,6 +35,7 @@ export const fitOptions = {
   tokenWeighting: z.enum(["none", "inverse-norm", "inverse-squared-norm"]).default("inverse-norm"),
 };
 
+/** The resolved {@link fitOptions}. */
 export interface FitOptions {
   readonly ridge: readonly number[];
   readonly heldOutEvery: number;
@@ -43,7 +44,7 @@ export interface FitOptions {
 
 const exponents = { none: 0, "inverse-norm": 0.5, "inverse-squared-norm": 1 };
 
-/** Square roots of the tokens' weights: (mean square of the target)^(−p/2). */
+/** [real tokens] square roots of the tokens' weights in a fit: (mean square of the target)^(−p/2), p by the weighting. */
 export function tokenScales(target: Hidden, weighting: FitOptions["tokenWeighting"]): Float64Array {
   const { data, shape } = target.states;
   const scales = new Float64Array(target.lengths.reduce((sum, length) => sum + length, 0));
@@ -75,7 +76,7 @@ export function emptySplit(
 }
 
 /**
- * Gathers a group's normal equations. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·].
+ * Gathers a group's normal equations, batch by batch. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·] each.
  */
 export async function gatherEquations(
   group: CalibratedGroup,
@@ -103,8 +104,12 @@ export async function gatherEquations(
   return { seen, heldOut, tokens, where: groupName(group) };
 }
 
-/** The equations of all batches, and the ridge that the held-out ones choose. A singular Gram is reported. */
-export async function settle(
+/**
+ * The equations of all batches, and the ridge that the held-out ones choose, or the only one there is. Fewer tokens than features are reported
+ * (`GRAM_SINGULAR`). Cost: one solution, O(features³), for every ridge where there are several.
+ * @param prior - [features, targets]
+ */
+export async function chooseRidge(
   { seen, heldOut, tokens, where }: SplitEquations,
   prior: Matrix,
   { ridge: ridges }: FitOptions,
@@ -124,8 +129,12 @@ export async function settle(
   return { equations: single ? seen : sumOf(seen, heldOut), ridge };
 }
 
-/** [features, targets] float32: the ridge fit towards the prior. Spoils the equations, whose memory it works in. */
-export async function solved(
+/**
+ * [features, targets] float32: argmin ‖A·W − T‖² + λ‖W − prior‖², λ = ridge · mean diagonal of the Gram. Spoils the equations, whose memory it
+ * works in. O(features³).
+ * @throws MATRIX_NOT_POSITIVE_DEFINITE where the ridge cannot help
+ */
+export async function ridgeFit(
   equations: NormalEquations,
   prior: Matrix,
   ridge: number,
@@ -136,7 +145,7 @@ export async function solved(
 }
 
 /**
- * (target − rest) / scale − bias: what a map must give so that scale · (map + bias) is the update that is missing.
+ * [batch, sequence, hidden] (target − rest) / scale − bias: what a map must give so that scale · (map + bias) is the update that is missing.
  * @param rest - what is in the stream without the update; default nothing
  */
 export function missingUpdate(

@@ -1,9 +1,9 @@
 import { type BlockView, defineRepair, type ModelRunner, type RunContext, z, zeros } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { type CalibratedGroup, type GroupBatch, groupByGroup } from "./front-to-back.js";
-import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
+import { chooseRidge, type FitOptions, fitOptions, gatherEquations, missingUpdate } from "./least-squares.js";
 import { withMappedUpdate } from "./mapped-update.js";
-import { besideMlp, mlpOf, whyMergedMlpStays } from "./neurons.js";
+import { mlpOf, streamWithoutMlp, whyMergedMlpStays } from "./neurons.js";
 import { raiseCosine } from "./update-cosine.js";
 
 /**
@@ -52,7 +52,7 @@ async function fitMap(
   if (group.layers.length === 1) return block;
   mlpOf(block);
   const size = model.hiddenSize;
-  const beside = besideMlp(block);
+  const beside = streamWithoutMlp(block);
   const run = async ({ input }: GroupBatch) => {
     const { taps } = await model.runBlock(group.place, input, {
       replace: block,
@@ -72,7 +72,7 @@ async function fitMap(
     ctx,
   );
   const prior = zeros([size, size], "float64");
-  const { equations: all, ridge } = await settle(equations, prior, options, ctx);
+  const { equations: all, ridge } = await chooseRidge(equations, prior, options, ctx);
   const leastSquares = await ridgeLeastSquares({ ...all, ridge }, ctx);
   if (options.objective === "least-squares") {
     return withMappedUpdate(block, "mlp.down", leastSquares, ctx);

@@ -6,7 +6,7 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
-import { float64, specOf, stored, vectorOf, weightOf, withTensors } from "./block-linear.js";
+import { float64, specOf, storedWeight, vectorOf, weightOf, withTensors } from "./block-linear.js";
 
 /**
  * A block in which what one of its output projections adds to the stream goes through a linear map: update ← update·T, so W ← TᵀW and
@@ -21,7 +21,7 @@ export async function withMappedUpdate(
   ctx: RunContext,
 ): Promise<BlockView> {
   const weight = await ctx.engine.matmul(map, float64(weightOf(block, role)), { transposeA: true });
-  const tensors: (readonly [Role, Tensor])[] = [[role, stored(specOf(block), weight)]];
+  const tensors: (readonly [Role, Tensor])[] = [[role, storedWeight(specOf(block), weight)]];
   const bias = vectorOf(block, `${role}.bias`);
   if (bias) {
     const column = tensor(Float64Array.from(bias), [bias.length, 1]) as Matrix<Float64Array>;

@@ -19,7 +19,7 @@ import {
   selectRows,
   specOf,
   stackRows,
-  stored,
+  storedWeight,
   transposed,
   vectorOf,
   weightOf,
@@ -101,7 +101,7 @@ function refuseFor(block: BlockView, reason: string | undefined): void {
   throw new LayerfoldError("REPAIR_UNSUPPORTED", reason, { where: `layer ${block.layer} (${block.type})` });
 }
 
-/** Takes an MLP apart, its norm's gain moved into gate and up. */
+/** Takes an MLP apart, its norm's gain moved into gate and up. @throws REPAIR_UNSUPPORTED, BLOCK_SPEC_MISSING */
 export function neuronsOf(block: BlockView): Neurons {
   const spec = specOf(block);
   const { form, intermediateSize } = mlpOf(block);
@@ -143,6 +143,7 @@ export function joinNeurons(parts: readonly Neurons[]): Neurons {
   };
 }
 
+/** Some neurons, in the order given. */
 export function selectNeurons(
   { gate, gateBias, up, upBias, down }: Neurons,
   chosen: readonly number[],
@@ -166,16 +167,16 @@ export function neuronTensors(
   const fused = mlpOf(block).form === "gated-fused";
   const result: [Role, Tensor][] = [
     ...plainNorm(block, spec.feedForwardNorm),
-    ["mlp.down", stored(spec, transposed(down))],
+    ["mlp.down", storedWeight(spec, transposed(down))],
   ];
   if (fused) {
-    result.push(["mlp.gate_up", stored(spec, stackRows([gate!, up]))]);
+    result.push(["mlp.gate_up", storedWeight(spec, stackRows([gate!, up]))]);
     if (upBias) result.push(["mlp.gate_up.bias", tensor(Float32Array.from([...gateBias!, ...upBias]))]);
     return result;
   }
-  result.push(["mlp.up", stored(spec, up)]);
+  result.push(["mlp.up", storedWeight(spec, up)]);
   if (upBias) result.push(["mlp.up.bias", tensor(upBias)]);
-  if (gate) result.push(["mlp.gate", stored(spec, gate)]);
+  if (gate) result.push(["mlp.gate", storedWeight(spec, gate)]);
   if (gateBias) result.push(["mlp.gate.bias", tensor(gateBias)]);
   return result;
 }
@@ -187,7 +188,7 @@ export function downOutput(block: BlockView): { readonly scale: number; readonly
 }
 
 /** Of a block, all that stands in the stream behind it but its MLP's update: the taps that tell, and what they say. */
-export function besideMlp(block: BlockView): {
+export function streamWithoutMlp(block: BlockView): {
   readonly taps: readonly Tap[];
   readonly stream: (input: Hidden, taps: BlockOutput["taps"]) => Tensor<Float32Array>;
 } {
@@ -207,7 +208,7 @@ export function besideMlp(block: BlockView): {
   };
 }
 
-/** The block with these neurons, behind a norm of gain 1. */
+/** The block with these neurons, behind a norm of gain 1; their number may differ from the block's, as it then does in the block. */
 export function withNeurons(block: BlockView, neurons: Neurons): BlockView {
   return withTensors(block, neuronTensors(block, neurons));
 }

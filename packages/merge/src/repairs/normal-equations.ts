@@ -19,6 +19,7 @@ export interface NormalEquations {
   readonly cross: Float64Matrix;
 }
 
+/** Equations of no rows yet, all 0: 8 · features · (features + targets) bytes. */
 export function emptyEquations(features: number, targets: number): NormalEquations {
   return { gram: zeros([features, features], "float64"), cross: zeros([features, targets], "float64") };
 }
@@ -28,6 +29,7 @@ const productValues = 2 ** 23;
 
 /**
  * Adds one batch, in place. A batch's products are made in its own precision and summed in float64.
+ * Cost: rows · features · (features + targets) multiply-adds in the engine.
  * @param features - [rows, features]
  * @param target - [rows, targets] of the same dtype
  */
@@ -119,7 +121,7 @@ export async function withoutFeatures(
   return { inverse: rest, weights: restWeights, features: stay.map((i) => features[i]) };
 }
 
-/** What taking each single feature away costs: ‖w_j‖² / H_jj. */
+/** [features] what taking each single feature away costs, in the unit of the squared error: ‖w_j‖² / H_jj. */
 export function featureSaliency({ inverse, weights, features }: ComponentFit): Float64Array {
   const targets = weights.shape[1];
   return Float64Array.from(features, (_, j) => {

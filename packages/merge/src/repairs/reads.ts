@@ -11,7 +11,7 @@ import {
 import { type BareLinear, specOf } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { headGroupsOf, readsPlainNorm, whyHeadsStay, withHeadGroups } from "./heads.js";
-import { solved } from "./least-squares.js";
+import { ridgeFit } from "./least-squares.js";
 import { feedForwardOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
 import { addRows, emptyEquations, gatherRows } from "./normal-equations.js";
 
@@ -167,7 +167,7 @@ async function readMaps(
   for (let i = 0; i < size; i++)
     for (let l = 0; l < blocks.length; l++) identities[i * width + l * size + i] = 1;
   // One fit for all layers; it gives the maps' transposes side by side.
-  const { data } = await solved(equations, tensor(identities, [size, width]), ridge, ctx);
+  const { data } = await ridgeFit(equations, tensor(identities, [size, width]), ridge, ctx);
   return blocks.map((_, l) => {
     const map = new Float32Array(size * size);
     for (let i = 0; i < size; i++)

@@ -9,7 +9,7 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { selectRows, specOf, stored, transposed, withTensors } from "./block-linear.js";
+import { selectRows, specOf, storedWeight, transposed, withTensors } from "./block-linear.js";
 import { attentionOf, headOutputs } from "./heads.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 
@@ -142,7 +142,7 @@ function silenced(block: BlockView, group: number): BlockView {
     .slice()
     .fill(0, group * size, (group + 1) * size);
   return withTensors(block, [
-    ["attention.output", stored(specOf(block), transposed(tensor(data, outputs.shape)))],
+    ["attention.output", storedWeight(specOf(block), transposed(tensor(data, outputs.shape)))],
   ]);
 }
 

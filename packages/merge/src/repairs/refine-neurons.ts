@@ -15,7 +15,7 @@ import { activate } from "./activate.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import { type FitOptions, missingUpdate, tokenScales } from "./least-squares.js";
-import { besideMlp, downOutput, mlpOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
+import { downOutput, mlpOf, type Neurons, neuronsOf, streamWithoutMlp, withNeurons } from "./neurons.js";
 import { gatherRows } from "./normal-equations.js";
 import { refitDown } from "./refit-down.js";
 
@@ -125,7 +125,7 @@ async function writeExamples(
   heldOut: HiddenStore,
 ): Promise<number> {
   const output = downOutput(block);
-  const beside = besideMlp(block);
+  const beside = streamWithoutMlp(block);
   let size = 0;
   for await (const { input, target, heldOut: judges } of group.batches()) {
     const { taps } = await model.runBlock(group.place, input, {

@@ -1,8 +1,8 @@
 import { type BlockView, type Matrix, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
-import { specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
+import { specOf, storedWeight, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
-import { type FitOptions, gatherEquations, missingUpdate, settle, solved } from "./least-squares.js";
-import { besideMlp, downOutput, feedForwardOf } from "./neurons.js";
+import { chooseRidge, type FitOptions, gatherEquations, missingUpdate, ridgeFit } from "./least-squares.js";
+import { downOutput, feedForwardOf, streamWithoutMlp } from "./neurons.js";
 import { refitExperts } from "./refit-experts.js";
 
 /**
@@ -22,9 +22,9 @@ export async function refitDown(
   const prior = transposed(weightOf(block, "mlp.down"));
   const output = downOutput(block);
   const { equations, ridge } = await hiddenEquations(model, group, block, prior, output, options, ctx);
-  const weights = await solved(equations, prior, ridge, ctx);
+  const weights = await ridgeFit(equations, prior, ridge, ctx);
   const refitted = tensor(weights.data, weights.shape);
-  return withTensors(block, [["mlp.down", stored(specOf(block), transposed(refitted))]]);
+  return withTensors(block, [["mlp.down", storedWeight(specOf(block), transposed(refitted))]]);
 }
 
 /**
@@ -41,9 +41,9 @@ export async function hiddenEquations(
   output: ReturnType<typeof downOutput>,
   options: FitOptions,
   ctx: RunContext,
-): ReturnType<typeof settle> {
+): ReturnType<typeof chooseRidge> {
   const [features, targets] = prior.shape;
-  const beside = besideMlp(block);
+  const beside = streamWithoutMlp(block);
   const equations = await gatherEquations(
     group,
     { features, targets },
@@ -61,5 +61,5 @@ export async function hiddenEquations(
     },
     ctx,
   );
-  return settle(equations, prior, options, ctx);
+  return chooseRidge(equations, prior, options, ctx);
 }

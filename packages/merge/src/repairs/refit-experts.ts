@@ -10,9 +10,16 @@ import {
   tensor,
   zeros,
 } from "@layerfold/core";
-import { selectRows, specOf, stored, transposed, weightOf, withTensors } from "./block-linear.js";
+import { selectRows, specOf, storedWeight, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
-import { emptySplit, type FitOptions, missingUpdate, settle, solved, tokenScales } from "./least-squares.js";
+import {
+  chooseRidge,
+  emptySplit,
+  type FitOptions,
+  missingUpdate,
+  ridgeFit,
+  tokenScales,
+} from "./least-squares.js";
 import { addRows, gatherRows } from "./normal-equations.js";
 
 /** Float64 values that the experts' Grams of one pass may take together. */
@@ -37,7 +44,7 @@ export async function refitExperts(
   const output = { scale: spec.residualScale ?? 1 };
   const sizes = { features: intermediateSize, targets: model.hiddenSize };
   const perPass = Math.max(1, Math.floor(gramValues / intermediateSize ** 2));
-  const refitted: [Role, ReturnType<typeof stored>][] = [];
+  const refitted: [Role, ReturnType<typeof storedWeight>][] = [];
   for (let first = 0; first < expertCount; first += perPass) {
     const experts = Array.from({ length: Math.min(perPass, expertCount - first) }, (_, i) => first + i);
     const fits = new Map(experts.map((expert) => [expert, { ...emptySplit(sizes, options), tokens: 0 }]));
@@ -66,14 +73,14 @@ export async function refitExperts(
       const role = `experts.${expert}.down` as const;
       const nothing = zeros([intermediateSize, model.hiddenSize], "float64");
       const where = `${groupName(group)}, expert ${expert}`;
-      const { equations, ridge } = await settle({ ...fit, where }, nothing, options, ctx);
-      const change = contiguousData(transposed(await solved(equations, nothing, ridge, ctx)));
+      const { equations, ridge } = await chooseRidge({ ...fit, where }, nothing, options, ctx);
+      const change = contiguousData(transposed(await ridgeFit(equations, nothing, ridge, ctx)));
       const { data, shape } = weightOf(block, role);
       const sum = tensor(
         data.map((weight, i) => weight + change[i]),
         shape,
       );
-      refitted.push([role, stored(spec, sum)]);
+      refitted.push([role, storedWeight(spec, sum)]);
     }
   }
   return withTensors(block, refitted);

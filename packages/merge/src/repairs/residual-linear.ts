@@ -10,7 +10,7 @@ import {
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { specOf } from "./block-linear.js";
 import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
-import { type FitOptions, fitOptions, gatherEquations, missingUpdate, settle } from "./least-squares.js";
+import { chooseRidge, type FitOptions, fitOptions, gatherEquations, missingUpdate } from "./least-squares.js";
 import { identity, withMappedUpdate } from "./mapped-update.js";
 import { mlpOf, whyMergedMlpStays } from "./neurons.js";
 
@@ -59,7 +59,7 @@ async function fitDelta(
     ctx,
   );
   const prior = tensor(new Float64Array(taps.length * size * size), [taps.length * size, size]);
-  const { equations: all, ridge } = await settle(equations, prior, options, ctx);
+  const { equations: all, ridge } = await chooseRidge(equations, prior, options, ctx);
   const delta = await ridgeLeastSquares({ ...all, ridge }, ctx);
   let repaired = block;
   for (const [part, tap] of taps.entries()) {

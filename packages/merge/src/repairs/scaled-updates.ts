@@ -19,7 +19,7 @@ export const rolesOf: Readonly<Record<BlockPart, RegExp>> = {
 const mixerOutputs = /^(attention\.output|mamba\.out)(\.bias)?$/;
 const feedForwardOutputs = /^(mlp|experts\.\d+)\.down(\.bias)?$/;
 
-/** Why a block's updates cannot be scaled; undefined where they can. */
+/** Why a block's updates cannot be scaled, for `Repair.refuses`; undefined where they can. */
 export function whyUpdatesStay(
   spec: BlockSpec,
   parts: readonly BlockPart[] = ["attention", "mlp"],

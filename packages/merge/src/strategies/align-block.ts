@@ -11,7 +11,7 @@ import {
 import {
   selectRows,
   specOf,
-  stored,
+  storedWeight,
   transposed,
   vectorOf,
   weightOf,
@@ -93,7 +93,7 @@ async function alignedNeurons(
     bestAssignment(await likeness([...pairs, [down(reference), down(block)]], 1, ctx)),
   );
   const tensors: (readonly [Role, Tensor])[] = [
-    [`${part}.down`, stored(specOf(block), transposed(selectRows(down(block), order)))],
+    [`${part}.down`, storedWeight(specOf(block), transposed(selectRows(down(block), order)))],
   ];
   for (const role of inward) {
     const fused = weightOf(block, role).shape[0] !== count;
@@ -106,7 +106,7 @@ async function alignedNeurons(
 function withRows(block: BlockView, role: Role, rows: readonly number[]): (readonly [Role, Tensor])[] {
   const bias = vectorOf(block, `${role}.bias`);
   return [
-    [role, stored(specOf(block), selectRows(weightOf(block, role), rows))],
+    [role, storedWeight(specOf(block), selectRows(weightOf(block, role), rows))],
     ...(bias ? [[`${role}.bias`, tensor(Float32Array.from(rows, (row) => bias[row]))] as const] : []),
   ];
 }
@@ -183,7 +183,7 @@ async function alignedHeads(
   );
   const headRows = heads.flatMap((head) => rowsFrom(head * headSize));
   const tensors: (readonly [Role, Tensor])[] = [
-    ["attention.output", stored(specOf(block), transposed(selectRows(output(block), headRows)))],
+    ["attention.output", storedWeight(specOf(block), transposed(selectRows(output(block), headRows)))],
   ];
   const queryRows = chosen.map((group) =>
     Array.from(group.queries).flatMap((query) => rowsFrom(starts.query(group.other, query))),

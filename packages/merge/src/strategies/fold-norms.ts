@@ -6,7 +6,14 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
-import { plainNorm, specOf, stored, vectorOf, withoutNorm, withTensors } from "../repairs/block-linear.js";
+import {
+  plainNorm,
+  specOf,
+  storedWeight,
+  vectorOf,
+  withoutNorm,
+  withTensors,
+} from "../repairs/block-linear.js";
 
 const mixerReaders = /^attention\.(query|key|value|qkv)$|^mamba\.in$/;
 const feedForwardReaders = /^(mlp|experts\.\d+)\.(gate|up|gate_up)$|^router$/;
@@ -44,7 +51,7 @@ function folded(
       });
     }
     const { weight, bias } = withoutNorm(block, role, norm);
-    tensors.push([role, stored(spec, weight)]);
+    tensors.push([role, storedWeight(spec, weight)]);
     if (bias) tensors.push([`${role}.bias`, tensor(bias)]);
   }
   return [...tensors, ...plainNorm(block, norm)];

@@ -195,9 +195,10 @@ async function documentsOf(
   if (file === undefined) return {};
   if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), range };
   // A part of a benchmark's file is one of its questions, however many answers each is read with.
-  const [id, wrong] = task.split("+");
+  const wrong = task.endsWith("+wrong");
+  const id = wrong ? task.slice(0, -"+wrong".length) : task;
   const benchmark = await readBenchmarkRows(id, { file, range }, run);
-  const texts = answeredTexts(benchmark, { wrong: wrong !== undefined });
+  const texts = answeredTexts(benchmark, { wrong });
   return { documents: { kind: "documents", texts, file } };
 }
 

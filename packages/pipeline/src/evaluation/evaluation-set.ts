@@ -12,6 +12,7 @@ import {
 import { fileSource, shortName, sourceName } from "../inputs/text-source.js";
 import { questionWindow } from "../inputs/window.js";
 import { type DataFact, textFact } from "../manifest.js";
+import { moduleTask } from "../module-path.js";
 import type { Run } from "../run.js";
 
 /** What quality is judged on. */
@@ -43,7 +44,7 @@ export interface EvaluationRequest extends WindowOptions {
   /** `FILE` or `FILE[from:to]` each. */
   readonly texts?: readonly string[];
   readonly questions?: string;
-  /** `NAME:FILE` or `NAME:FILE[from:to]` each. */
+  /** `NAME:FILE` or `NAME:FILE[from:to]` each, NAME a benchmark or the path of a module with a task of one's own. */
   readonly tasks?: readonly string[];
 }
 
@@ -72,11 +73,13 @@ export async function readEvaluationSet(
 
 async function readTaskRows(task: string, run: Run): Promise<EvaluationTask> {
   const { id, source } = taskSource(task);
-  const name = `${id}${sourceName(source).slice(source.file.length)}`;
-  return { name, benchmark: await readBenchmarkRows(id, source, run) };
+  const benchmark = await readBenchmarkRows(id, source, run);
+  return { name: `${benchmark.id}${sourceName(source).slice(source.file.length)}`, benchmark };
 }
 
 function taskSource(task: string) {
+  const own = moduleTask(task);
+  if (own) return { id: own.task, source: fileSource(own.rest) };
   const colon = task.indexOf(":");
   if (colon < 1) {
     throw new LayerfoldError("TEXT_SOURCE", "cannot read the name of a task", {

@@ -6,12 +6,12 @@ import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { readAnswers } from "../calibration/read-calibration.js";
 import { type EvaluationSet, readEvaluationSet } from "../evaluation/evaluation-set.js";
 import type { WeighedAnswers } from "../evidence/judged-text.js";
+import { makeScheme } from "../make-scheme.js";
 import { evaluationRequest, workbenchRequest } from "../recipe/recipe-parts.js";
 import type { Recipe, RowName } from "../recipe/recipe-schema.js";
 import type { Locate } from "../recipe/yaml-file.js";
 import { repairChoices } from "../repair-choices.js";
 import type { Run } from "../run.js";
-import { makeScheme } from "../tasks/quantize-model.js";
 import { type GridCell, type GridCells, type GridMethod, gridCells } from "./cells.js";
 import { type Variant, variantsOf } from "./variants.js";
 
@@ -39,9 +39,10 @@ export async function readGridInputs(
 ): Promise<GridInputs> {
   const { blocks, maxPositionEmbeddings: context } = checkpoint.architecture;
   const cells = await gridCells(recipe, blocks.length, run, locate);
-  const schemes = (recipe.quantize ?? []).map((name) =>
-    makeScheme(name, checkpoint, recipe.embedding_bits && "compressed-tensors", run.settings.of("quantizer")),
-  );
+  const schemes: QuantizationScheme[] = [];
+  for (const name of recipe.quantize ?? []) {
+    schemes.push(await makeScheme(name, checkpoint, recipe.embedding_bits && "compressed-tensors", run));
+  }
   run.settings.assertUsed();
   await checkRepairs(recipe, cells.groups.flat(), checkpoint, run);
   const request = workbenchRequest(recipe);

@@ -16,6 +16,7 @@ import { captureOf, type Fold, foldOf, planOf, similarityOf, type Workbench } fr
 import { runTask, type TaskRunner } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask } from "../tasks/quantize.js";
+import { schemeReference } from "../tasks/scheme-reference.js";
 import { matrixOf } from "../tasks/similarity.js";
 import type { ModelInput } from "../tasks/stored-model.js";
 import type { GridCell, GridMethod } from "./cells.js";
@@ -278,9 +279,7 @@ function quantizationOf({ recipe, bench }: Grid, scheme: QuantizationScheme, mod
   const { embedding_bits: bits } = recipe;
   return quantizeTask(
     {
-      scheme: scheme.name,
-      format: bits ? "compressed-tensors" : null,
-      options: run.settings.of("quantizer"),
+      scheme: schemeReference(scheme),
       embedding_bits: bits ?? null,
       overrides: [],
       reused_layers: null,

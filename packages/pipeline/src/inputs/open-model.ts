@@ -14,10 +14,12 @@ import {
   type TokenSequences,
   tokenWindows,
 } from "@layerfold/checkpoint";
-import type { Architecture, TokenBatch } from "@layerfold/core";
+import type { Architecture, EvaluationTask, TokenBatch } from "@layerfold/core";
 import { scratchFolder } from "@layerfold/disk";
 import { type Benchmark, readBenchmark } from "@layerfold/evaluate";
 import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
+import { isModulePath } from "../module-path.js";
+import { makePlugin } from "../registry.js";
 import { modelFolder, type Run } from "../run.js";
 import { fileSource, rowsOf, type TextSource } from "./text-source.js";
 import { windowFor } from "./window.js";
@@ -117,13 +119,18 @@ export async function readQuestionRows(
   return rowsOf(await readQuestions(source.file, ctx.report), source);
 }
 
-/** Reads a public benchmark's rows, or those of a part of its file. @throws TASK_UNKNOWN, TEXT_RANGE, and what reading rows throws */
+/**
+ * Reads the rows of a public benchmark, or of a task of one's own (`./my-task.ts`, with the options that it has by default), or those of a part of the
+ * file.
+ * @throws TASK_UNKNOWN, PLUGIN_MODULE, TEXT_RANGE, and what reading rows throws
+ */
 export async function readBenchmarkRows(
   id: string,
   source: TextSource & { readonly file: string },
   { ctx }: Pick<Run, "ctx">,
 ): Promise<Benchmark> {
-  const benchmark = await readBenchmark(id, source.file, ctx.report);
+  const task = isModulePath(id) ? await makePlugin<EvaluationTask>("task", id, {}) : id;
+  const benchmark = await readBenchmark(task, source.file, ctx.report);
   if (benchmark.kind === "last-word") return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
   return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
 }

@@ -3,12 +3,16 @@ import { basename } from "node:path";
 import { rangeName, type TextRange } from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
+import { moduleTask } from "../module-path.js";
 
 /** A text as the command line names it: `FILE`, `FILE[200:400]`, and for a calibration `FILE:0.5`, `BENCHMARK:FILE:0.5` or `self`. */
 export interface TextSource {
   /** Absent: text that the model makes up itself. */
   readonly file?: string;
-  /** Benchmark whose rows the file holds, each to be read with its right answer; `NAME+wrong`: once with every answer. */
+  /**
+   * Benchmark whose rows the file holds, or the path of a module with a task of one's own, each to be read with its right answer; `NAME+wrong`: once
+   * with every answer.
+   */
   readonly task?: string;
   /** Rows of a `.jsonl` or `.json`, tokens of a stream. */
   readonly range?: TextRange;
@@ -27,9 +31,11 @@ const form = /^(.+?)(?:\[(\d*):(\d*)\])?(?::(\d*\.?\d+))?$/s;
  */
 export function parseTextSource(text: string, exists: (file: string) => boolean = existsSync): TextSource {
   const whole = text.trim();
-  const task = taskNames.find((id) => whole.startsWith(`${id}:`));
-  const [, file, from, to, share] =
-    form.exec(task === undefined ? whole : whole.slice(task.length + 1)) ?? [];
+  const known = taskNames.find((id) => whole.startsWith(`${id}:`));
+  const own = known === undefined ? moduleTask(whole) : undefined;
+  const task = known ?? own?.task;
+  const rest = own ? own.rest : known === undefined ? whole : whole.slice(known.length + 1);
+  const [, file, from, to, share] = form.exec(rest) ?? [];
   const range: TextRange | undefined =
     from === undefined ? undefined : { from: Number(from), ...(to !== "" && { to: Number(to) }) };
   // Brackets belong to a name where there is such a file.

@@ -3,21 +3,24 @@ import { type Checkpoint, openTokenizer } from "@layerfold/checkpoint";
 import { keptLayer, LayerfoldError, type MergePlan } from "@layerfold/core";
 import {
   checkQuantizable,
+  type ModuleOverride,
   type QuantizationScheme,
   type QuantizedFormat,
   readActivationScales,
 } from "@layerfold/quantize";
-import type { Artefact, Json } from "@layerfold/tasks";
+import type { Artefact } from "@layerfold/tasks";
 import { type CalibrationOptions, readCalibration } from "../calibration/read-calibration.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
+import { makeScheme } from "../make-scheme.js";
 import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
+import { optionalReference } from "../plugin-reference.js";
 import { pluginFacts } from "../registry.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import { runTask, type TaskCounts } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask, type StoredQuantization } from "../tasks/quantize.js";
-import { makeScheme } from "../tasks/quantize-model.js";
+import { schemeReference } from "../tasks/scheme-reference.js";
 import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
 import { calibratedModel } from "./open-workbench.js";
@@ -27,7 +30,7 @@ import { checkResultFolder, copyTree, putResult } from "./put-result.js";
 export interface QuantizeRequest extends CalibrationOptions {
   /** Checkpoint folder, or `hf:org/name`. */
   readonly model: string;
-  /** As `schemeOf` reads it, e.g. `gptq-w4g128`. */
+  /** As `makeScheme` reads it, e.g. `gptq-w4g128`, or a path to a quantizer of one's own. */
   readonly scheme: string;
   readonly format?: QuantizedFormat;
   readonly calibration?: string;
@@ -73,13 +76,12 @@ export async function quantize(
   const checkpoint = await openModelCheckpoint(request.model, run, { packed: true });
   let origin: Checkpoint | undefined;
   try {
-    const options = run.settings.of("quantizer");
-    const scheme = makeScheme(request.scheme, checkpoint, request.format, options);
-    const made = overrides.map(({ match, scheme: other }) =>
-      other === undefined
-        ? { match }
-        : { match, quantizer: makeScheme(other, checkpoint, scheme.format, options).quantizer },
-    );
+    const scheme = await makeScheme(request.scheme, checkpoint, request.format, run);
+    const made: ModuleOverride[] = [];
+    for (const { match, scheme: other } of overrides) {
+      const found = other === undefined ? undefined : await makeScheme(other, checkpoint, scheme.format, run);
+      made.push({ match, ...(found && { quantizer: found.quantizer }) });
+    }
     run.settings.assertUsed();
     checkQuantizable(checkpoint, { scheme, overrides: made, calibrated: texts !== undefined });
     if (request.reuse !== undefined) origin = await openModelCheckpoint(request.reuse, run, { packed: true });
@@ -101,11 +103,9 @@ export async function quantize(
             );
       const task = quantizeTask(
         {
-          scheme: request.scheme,
-          format: request.format ?? null,
-          options: options as Json,
+          scheme: schemeReference(scheme),
           embedding_bits: request.embeddingBits ?? null,
-          overrides: overrides.map(({ match, scheme: other = null }) => ({ match, scheme: other })),
+          overrides: made.map(({ match, quantizer }) => ({ match, quantizer: optionalReference(quantizer) })),
           reused_layers: reused ?? null,
           seed: run.seed,
         },

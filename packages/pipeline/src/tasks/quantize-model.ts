@@ -8,11 +8,9 @@ import {
   type ModuleOverride,
   type QuantizationScheme,
   type QuantizedCheckpoint,
-  type QuantizedFormat,
   type QuantizeOptions,
   quantizeCheckpoint,
   rtn,
-  schemeOf,
 } from "@layerfold/quantize";
 import { eachBatch, tokensPerTappedBatch } from "../inputs/open-model.js";
 
@@ -30,16 +28,6 @@ export interface Quantization {
   readonly out: string;
   /** See `QuantizeCheckpointOptions`. */
   readonly unfinished?: string;
-}
-
-/** A scheme by its name; the options are those of the method that the name begins with. */
-export function makeScheme(
-  name: string,
-  { dtype }: Pick<Checkpoint, "dtype">,
-  format: QuantizedFormat | undefined,
-  options: Readonly<Record<string, unknown>>,
-): QuantizationScheme {
-  return schemeOf(name, { dtype, format, set: { [name.split("-")[0]]: options } });
 }
 
 /** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */

@@ -1,17 +1,19 @@
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TokenSequence } from "@layerfold/checkpoint";
+import type { Quantizer } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
 import {
   type QuantizationRecord,
   type QuantizedCheckpoint,
-  type QuantizedFormat,
   readActivationScales,
   writeActivationScales,
 } from "@layerfold/quantize";
-import { type Artefact, type Codec, defineTask, type Json } from "@layerfold/tasks";
-import { makeScheme, quantizeModel } from "./quantize-model.js";
+import { type Artefact, type Codec, defineTask } from "@layerfold/tasks";
+import { type PluginReference, pluginOf } from "../plugin-reference.js";
+import { quantizeModel } from "./quantize-model.js";
 import { allThreads } from "./resources.js";
+import { type SchemeReference, schemeOfReference } from "./scheme-reference.js";
 import { type StoredModel, sharedCheckpoint } from "./stored-model.js";
 import { taskCode } from "./task-code.js";
 
@@ -45,13 +47,10 @@ const quantizationCodec: Codec<StoredQuantization> = {
 
 /** How a model is quantised. */
 export type QuantizeParameters = {
-  readonly scheme: string;
-  readonly format: QuantizedFormat | null;
-  /** Options for the scheme's quantizer in the stead of what its name says. */
-  readonly options: Json;
+  readonly scheme: SchemeReference;
   readonly embedding_bits: 4 | 8 | null;
-  /** Modules whose name matches: another scheme, or none. */
-  readonly overrides: readonly { readonly match: string; readonly scheme: string | null }[];
+  /** Modules whose name matches: another quantizer, or none. */
+  readonly overrides: readonly { readonly match: string; readonly quantizer: PluginReference | null }[];
   /** Of the model that codes are taken over from: the layer that each one here may have been. */
   readonly reused_layers: readonly number[] | null;
   readonly seed: number;
@@ -74,7 +73,7 @@ export const quantizeTask = defineTask({
   codec: quantizationCodec,
   resources: allThreads,
   async run(
-    { scheme: name, format, options, embedding_bits, overrides, reused_layers, seed }: QuantizeParameters,
+    { scheme, embedding_bits, overrides, reused_layers, seed }: QuantizeParameters,
     { model, text, reuse, scales }: QuantizeInputs,
     ctx,
   ): Promise<StoredQuantization> {
@@ -83,19 +82,17 @@ export const quantizeTask = defineTask({
     const out = join(scratch, "checkpoint");
     // Of a try that was killed before its end.
     await rm(out, { recursive: true, force: true });
-    const set = options as Record<string, unknown>;
-    const scheme = makeScheme(name, checkpoint, format ?? undefined, set);
     const origin = reuse && (await sharedCheckpoint(reuse, ctx)).checkpoint;
     const { written, ...facts } = await quantizeModel(
       checkpoint,
       {
-        scheme,
+        scheme: schemeOfReference(scheme),
         embeddingBits: embedding_bits ?? undefined,
         sequences: await text?.read(),
         activationScales: await scales?.read(),
-        overrides: overrides.map(({ match, scheme: other }) => ({
+        overrides: overrides.map(({ match, quantizer }) => ({
           match,
-          quantizer: other === null ? undefined : makeScheme(other, checkpoint, scheme.format, set).quantizer,
+          quantizer: quantizer === null ? undefined : pluginOf<Quantizer>(quantizer),
         })),
         reuse: origin && reused_layers ? { checkpoint: origin, layers: reused_layers } : undefined,
         out,

@@ -1,0 +1,13 @@
+/** Whether a plug-in's name is the path of a module: `./measure.ts`, `/opt/measure.js`, `measure.mjs`. */
+export function isModulePath(name: string): boolean {
+  return /^[./~]|^[A-Za-z]:\\|\.[cm]?[jt]s$/.test(name);
+}
+
+/**
+ * The task and the rest of `NAME:REST` where NAME is the path of a module, with `+wrong` behind it or not; undefined where it is none. What follows must
+ * be more than a number: `code.ts:0.5` is a text with a share.
+ */
+export function moduleTask(text: string): { readonly task: string; readonly rest: string } | undefined {
+  const match = /^(.+?\.[cm]?[jt]s(?:\+wrong)?):(?!\d*\.?\d+$)(.+)$/s.exec(text);
+  return match ? { task: match[1], rest: match[2] } : undefined;
+}
