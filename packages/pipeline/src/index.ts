@@ -70,7 +70,12 @@ export { type PlanRequest, type PlanResult, plan } from "./stages/plan.js";
 export { plannerFromFile, readPlan } from "./stages/plan-file.js";
 export { type QuantizeRequest, type QuantizeResult, quantize, quantizeInputs } from "./stages/quantize.js";
 export { type RecipeResult, type RunRecipeOptions, runRecipe } from "./stages/run-recipe.js";
-export type { BlockSimilarityFile, Comparison, SimilarityFile } from "./stages/similarity.js";
+export {
+  type BlockSimilarityFile,
+  type Comparison,
+  loadSimilarity,
+  type SimilarityFile,
+} from "./stages/similarity.js";
 export {
   captureOf,
   type Fold,

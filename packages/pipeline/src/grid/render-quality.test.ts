@@ -2,12 +2,11 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { preset } from "@layerfold/merge";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { foldling } from "../foldling.test.fixture.js";
+import type { Recipe } from "../recipe/recipe-schema.js";
 import { createRun } from "../run.js";
-import { type QualityTableRequest, qualityTable } from "./quality-table.js";
-import { variantNames } from "./variants.js";
+import { runRecipe } from "../stages/run-recipe.js";
 
 const { checkpoint, data } = foldling;
 let folder: string;
@@ -19,17 +18,20 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 it("carries a plan out in four ways, compares them by window, and goes on where it stopped", async () => {
-  const request: QualityTableRequest = {
+  const variants = ["dropped", "dropped + repair", "merged", "merged + repair"] as const;
+  const recipe: Recipe = {
     model: checkpoint,
-    presets: [preset("shortgpt")],
+    methods: ["shortgpt"],
     ratios: [1 / 16],
+    rows: [...variants],
     calibration: `${join(data, "calibration.jsonl")}[0:6]`,
-    texts: [`${join(data, "validation.jsonl")}[0:4]`],
-    out,
+    evaluate: { texts: [`${join(data, "validation.jsonl")}[0:4]`] },
+    report: "quality",
   };
   const run = createRun();
-  const { dense, rows, plans } = await qualityTable(request, run);
-  expect(rows.map(({ variant }) => variant)).toEqual(variantNames);
+  const measured = async () => (await runRecipe(recipe, { out }, run)).quality!;
+  const { dense, rows, plans } = await measured();
+  expect(rows.map(({ variant }) => variant)).toEqual(variants);
   expect(
     rows.map(({ strategy, repair, merged_groups, own }) => [strategy, repair, merged_groups, own]),
   ).toEqual([
@@ -69,7 +71,7 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   const before = written();
   const [[plan]] = before.filter(([name]) => `${name}`.startsWith("plan/"));
   await rm(join(artefacts, `${plan}`, ".."), { recursive: true });
-  const again = await qualityTable(request, run);
+  const again = await measured();
   expect(again.rows).toEqual(rows);
   const unlike = (all: typeof before) => all.filter(([name]) => name !== plan);
   expect(unlike(written())).toEqual(unlike(before));

@@ -33,7 +33,7 @@ it("goes on where it was interrupted: the same plans, weights and figures, and n
   const request = (name: string): CompressRequest => ({
     model: checkpoint,
     layers: [15, 14],
-    preset: {
+    method: {
       ...preset("sleb"),
       repair: { id: "channel-scale" },
     },
@@ -80,7 +80,7 @@ it("leaves the picture out, and says so, where there are too few samples for it 
     model: checkpoint,
     layers: [15],
     // The diffusion map before MKA's measure wants more samples than coordinates.
-    preset: { ...preset(method), embedding: { id: "diffusion-map" } },
+    method: { ...preset(method), embedding: { id: "diffusion-map" } },
     calibration: `${join(data, "calibration.jsonl")}[0:2]`,
     out: join(folder, "two-samples"),
   });
@@ -100,7 +100,7 @@ it("plans weigh recalled tokens as the preset says, unless the request says othe
     const request: CompressRequest = {
       model: checkpoint,
       layers: [15],
-      preset: {
+      method: {
         ...preset("layerfold"),
         planner: { id: "best-partition", options: { firstLayer: 13 } },
         repair: { id: "reconstruct" },
@@ -130,7 +130,7 @@ it("captures the whole calibration text only for planners that look at it, else 
     const request: CompressRequest = {
       model: checkpoint,
       layers: [15],
-      preset: preset(method),
+      method,
       calibration: join(data, "calibration.jsonl"),
       planningTokens: 64,
       out: join(folder, method),
