@@ -20,6 +20,7 @@ export { openEvaluated } from "./evaluation/open-evaluated.js";
 export { type TaskQuality, taskQuality } from "./evaluation/task-quality.js";
 export type { WeighedAnswers } from "./evidence/judged-text.js";
 export { judgesBy } from "./evidence/judges-by.js";
+export type { QualityPlan, QualityRow, QualityTable } from "./grid/render-quality.js";
 export { openModel, openModelCheckpoint, sequenceBatches } from "./inputs/open-model.js";
 export { parseCalibration, type TextSource } from "./inputs/text-source.js";
 export { readTokenRows } from "./inputs/token-rows.js";
@@ -64,13 +65,12 @@ export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
 export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
 export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";
 export { type MeasuredFold, measuredFold } from "./stages/measured-fold.js";
-export type { QualityPlan, QualityRow, QualityTable } from "./grid/render-quality.js";
 export { calibratedModel, openWorkbench, type WorkbenchRequest } from "./stages/open-workbench.js";
 export { type PlanRequest, type PlanResult, plan } from "./stages/plan.js";
 export { plannerFromFile, readPlan } from "./stages/plan-file.js";
 export { type QuantizeRequest, type QuantizeResult, quantize, quantizeInputs } from "./stages/quantize.js";
 export { type RecipeResult, type RunRecipeOptions, runRecipe } from "./stages/run-recipe.js";
-export { type BlockSimilarityFile, type Comparison, type SimilarityFile } from "./stages/similarity.js";
+export type { BlockSimilarityFile, Comparison, SimilarityFile } from "./stages/similarity.js";
 export {
   captureOf,
   type Fold,

@@ -10,7 +10,13 @@ import {
 import { checkTarget, preset } from "@layerfold/merge";
 import { judgesBy } from "../evidence/judges-by.js";
 import { partMaker, partName } from "../make-part.js";
-import { type Method, type PresetParts, presetParts, type ReplacedParts, withParts } from "../preset-parts.js";
+import {
+  type Method,
+  type PresetParts,
+  presetParts,
+  type ReplacedParts,
+  withParts,
+} from "../preset-parts.js";
 import type { Part, Recipe } from "../recipe/recipe-schema.js";
 import type { Locate } from "../recipe/yaml-file.js";
 import type { Run } from "../run.js";
@@ -101,7 +107,8 @@ function calibrationRecall({ calibration }: Recipe): number | undefined {
 /** Layers that remain. */
 function targetsOf({ layers, ratios }: Recipe, layerCount: number, locate: Locate): number[] {
   if (layers !== undefined) {
-    for (const [index, target] of layers.entries()) checkTarget({ layerCount }, target, locate(["layers", index]));
+    for (const [index, target] of layers.entries())
+      checkTarget({ layerCount }, target, locate(["layers", index]));
     return layers;
   }
   return (ratios ?? []).map(
@@ -185,8 +192,7 @@ type Measure = NonNullable<Recipe["measures"]>[number];
 
 /** A measure may bring an embedding of its own. */
 function comparisonParts(measure: Measure | undefined, listed: Part | undefined) {
-  const own =
-    typeof measure === "object" && "embedding" in measure ? (measure.embedding as Part) : undefined;
+  const own = typeof measure === "object" && "embedding" in measure ? (measure.embedding as Part) : undefined;
   return {
     measure: measure as Part<SimilarityMeasure> | undefined,
     embedding: (own ?? listed) as Part<Embedding> | undefined,

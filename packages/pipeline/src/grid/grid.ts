@@ -75,7 +75,7 @@ export interface GridWishes {
   readonly divergence: boolean;
   /** Hears how many rows are done. */
   readonly counted?: boolean;
-  /** Called with what there is once a group of plans is carried out. */
+  /** Called with what there is once a plan is carried out. */
   readonly grown?: (table: GridTable) => Promise<void>;
 }
 
@@ -210,8 +210,8 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
           bench.run.ctx.report?.({ type: "progress", stage: "grid", done: ++done, total, unit: "rows" });
         }
       }
+      await wishes.grown?.(table());
     }
-    await wishes.grown?.(table());
   }
   return table();
 }
@@ -248,11 +248,7 @@ async function firstPicture(grid: Grid, method: GridMethod): Promise<GridTable["
     return [{ comparison, matrix: matrixOf(await runTask(bench.tasks, task)) }];
   } catch (error) {
     if (looks || !isLayerfoldError(error) || error.fault !== "input") throw error;
-    warn(
-      grid,
-      "NOT_PICTURED",
-      `The report has no picture of the layers' similarity: ${error.message}.`,
-    );
+    warn(grid, "NOT_PICTURED", `The report has no picture of the layers' similarity: ${error.message}.`);
     return [];
   }
 }

@@ -5,13 +5,7 @@ import { ablationCsv, ablationMarkdown } from "./ablation-table.js";
 import type { Grid, GridTable } from "./grid.js";
 
 /** Names of all that `ablationFiles` gives. */
-export const ablationNames = [
-  "ablation.json",
-  "manifest.json",
-  "ablation.csv",
-  "ablation.md",
-  "report.html",
-];
+export const ablationNames = ["ablation.json", "manifest.json", "ablation.csv", "ablation.md", "report.html"];
 
 /** A cell for every row but the dense model's. */
 export function ablationCells({ rows }: Pick<GridTable, "rows">, layerCount: number): AblationCell[] {

@@ -2,31 +2,33 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { preset } from "@layerfold/merge";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../../../cli/src/foldling.js";
-import { createRun } from "../run.js";
-import { type QualityTableRequest, qualityTable, ways } from "./quality-table.js";
+import type { Recipe } from "../recipe/recipe-schema.js";
+import { runRecipe } from "../stages/run-recipe.js";
+import { variantNames } from "./variants.js";
 
-const { checkpoint, data } = foldling();
+let folder: string;
 let out: string;
 beforeAll(async () => {
-  out = await mkdtemp(join(tmpdir(), "quality-"));
+  folder = await mkdtemp(join(tmpdir(), "quality-"));
+  out = join(folder, "table");
 });
-afterAll(() => rm(out, { recursive: true }));
+afterAll(() => rm(folder, { recursive: true }));
 
 it("carries a plan out in four ways, compares them by window, and goes on where it stopped", async () => {
-  const request: QualityTableRequest = {
+  const recipe: Recipe = {
     model: checkpoint,
-    presets: [preset("shortgpt")],
+    methods: ["shortgpt"],
     ratios: [1 / 16],
     calibration: `${join(data, "calibration.jsonl")}[0:6]`,
-    texts: [`${join(data, "validation.jsonl")}[0:4]`],
-    out,
+    evaluate: [`${join(data, "validation.jsonl")}[0:4]`],
+    rows: [...variantNames],
+    report: "quality",
+    output: out,
   };
-  const run = createRun({ quiet: true });
-  const { dense, rows, plans } = await qualityTable(request, run);
-  expect(rows.map(({ way }) => way)).toEqual(ways);
+  const { dense, rows, plans } = (await runRecipe(recipe)).quality!;
+  expect(rows.map(({ variant }) => variant)).toEqual(variantNames);
   expect(
     rows.map(({ strategy, repair, merged_groups, own }) => [strategy, repair, merged_groups, own]),
   ).toEqual([
@@ -45,26 +47,30 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   expect(difference).toBeCloseTo(loss(3) - loss(1), 10);
   expect(low).toBeLessThanOrEqual(difference);
   expect(high).toBeGreaterThanOrEqual(difference);
-  expect(readdirSync(out).sort()).toEqual(["quality.json", "quality.md", "rows"]);
+  expect(readdirSync(out).sort()).toEqual([".layerfold.json", "manifest.json", "quality.json", "quality.md"]);
   const table = readFileSync(join(out, "quality.md"), "utf8");
   expect(table).toContain("**dropped**");
   expect(table).toContain("New to it: validation.jsonl[0:4]");
 
   const { manifest } = JSON.parse(readFileSync(join(out, "quality.json"), "utf8"));
-  expect(manifest.plugins).toMatchObject([{ id: "lowest-influence" }, { id: "drop" }]);
+  expect(manifest.plugins).toMatchObject([{ id: "lowest-influence" }, { id: "drop" }, {}, {}]);
 
-  const kept = readdirSync(join(out, "rows"));
-  // Dense, the plan, four rows.
-  expect(kept).toHaveLength(6);
-  const written = () => kept.map((name) => statSync(join(out, "rows", name)).mtimeMs);
-  const [gone] = kept.filter((name) =>
-    readFileSync(join(out, "rows", name), "utf8").includes("num_hidden_layers"),
-  );
-  await rm(join(out, "rows", gone));
-  const before = kept
-    .filter((name) => name !== gone)
-    .map((name) => statSync(join(out, "rows", name)).mtimeMs);
-  const again = await qualityTable(request, run);
-  expect(again.rows).toEqual(rows);
-  expect(written().filter((_, i) => kept[i] !== gone)).toEqual(before);
+  const artefacts = join(`${out}.work`, "artefacts");
+  const kept = () =>
+    readdirSync(artefacts, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith("artefact.json"))
+      .sort();
+  const written = () => kept().map((name) => [name, statSync(join(artefacts, name)).mtimeMs]);
+  // Folds go once they are measured; what is known of the four of them stays.
+  const kinds = kept().map((name) => name.split("/")[0]);
+  expect(kinds).not.toContain("fold");
+  expect(kinds.filter((kind) => kind === "fold-facts")).toHaveLength(4);
+  const before = written();
+  const [[plan]] = before.filter(([name]) => `${name}`.startsWith("plan/"));
+  await rm(join(artefacts, `${plan}`, ".."), { recursive: true });
+  const again = await runRecipe(recipe);
+  expect(again.quality!.rows).toEqual(rows);
+  const unlike = (all: typeof before) => all.filter(([name]) => name !== plan);
+  expect(unlike(written())).toEqual(unlike(before));
+  expect(kept()).toContain(plan);
 });

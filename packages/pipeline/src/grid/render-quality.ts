@@ -1,6 +1,6 @@
-import type { Preset } from "@layerfold/merge";
-import { type PairedDifference, pairedDifference } from "@layerfold/evaluate";
 import type { MergePlan } from "@layerfold/core";
+import { type PairedDifference, pairedDifference } from "@layerfold/evaluate";
+import type { Preset } from "@layerfold/merge";
 import type { Manifest } from "../manifest.js";
 import { jsonText } from "../outputs.js";
 import type { RowName } from "../recipe/recipe-schema.js";

@@ -28,7 +28,8 @@ function rowNames({ name, cell }: GridRow): Pick<ResultRow, "id" | "label" | "me
   if (name === "dense" || !cell) return { id: "dense", label: "dense", method: "dense", control: null };
   const { method, target } = cell;
   const id = `${method.id}-${target}`;
-  if (name === "fold") return { id, label: `${method.id}, ${target} layers`, method: method.id, control: null };
+  if (name === "fold")
+    return { id, label: `${method.id}, ${target} layers`, method: method.id, control: null };
   return {
     id: `${id}-${suffixes[name]}`,
     label: name === "dropped" ? "  merely dropped" : `  ${name}`,

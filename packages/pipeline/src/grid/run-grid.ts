@@ -20,8 +20,8 @@ import { inputPaths } from "../outputs.js";
 import { trialFacts } from "../preset-parts.js";
 import { manifestRecipe } from "../recipe/manifest-recipe.js";
 import type { EarlierRun, RecipeSource } from "../recipe/read-recipe.js";
-import { recipeInputs } from "../recipe/recipe-paths.js";
 import { evaluationRequest, workbenchRequest } from "../recipe/recipe-parts.js";
+import { recipeInputs } from "../recipe/recipe-paths.js";
 import type { Recipe } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
 import type { Run } from "../run.js";
@@ -59,7 +59,7 @@ interface ReportKind {
   readonly whole: boolean;
   readonly pictures: "first" | "all" | "none";
   readonly divergence: boolean;
-  /** Its files are written anew after every group of plans. */
+  /** Its files are written anew after every plan. */
   readonly grows: boolean;
   readonly names: readonly string[];
   files(grid: Grid, table: GridTable, manifest: Manifest): ReadonlyMap<string, string>;
@@ -117,7 +117,8 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
             : await gridManifest(grid, out ?? ".", target.command, run);
         if (earlier && manifest) compareRuns(earlier, manifest, run);
         const add = async (table: GridTable) => {
-          for (const [name, text] of report.files(grid, table, manifest!)) await addMadeFile(out!, name, text);
+          for (const [name, text] of report.files(grid, table, manifest!))
+            await addMadeFile(out!, name, text);
         };
         const table = await gridTable(grid, {
           checkpoints,
@@ -128,7 +129,8 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
         });
         if (out !== undefined && report.whole) {
           await putResult(out, { force: target.force, folder }, run, async (finished) => {
-            for (const [name, made] of resultCheckpoints(grid, table)) await copyTree(made, join(finished, name));
+            for (const [name, made] of resultCheckpoints(grid, table))
+              await copyTree(made, join(finished, name));
             for (const [name, text] of report.files(grid, table, manifest!)) {
               await makeFolder(join(finished, name, ".."));
               await writeWholeFile(join(finished, name), text);

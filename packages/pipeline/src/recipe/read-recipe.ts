@@ -1,6 +1,6 @@
 import { isLayerfoldError, LayerfoldError, parseOptions, z } from "@layerfold/core";
-import { knownKeys, type Recipe, recipeSchemas } from "./recipe-schema.js";
 import { resolvePaths } from "./recipe-paths.js";
+import { knownKeys, type Recipe, recipeSchemas } from "./recipe-schema.js";
 import { checkedBy, type Locate, readYaml, type YamlFile } from "./yaml-file.js";
 
 /** What a manifest says of the run that wrote it. */

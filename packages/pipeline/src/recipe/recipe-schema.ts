@@ -57,9 +57,7 @@ const calibration = z.strictObject({
     .min(0)
     .optional()
     .describe("of the mean loss of tokens that stood in their window before; default the method's, else 0"),
-  planning_tokens: tokens
-    .optional()
-    .describe("calibration tokens that planners try plans on; default 16384"),
+  planning_tokens: tokens.optional().describe("calibration tokens that planners try plans on; default 16384"),
   pooling: name
     .optional()
     .describe(
@@ -168,7 +166,9 @@ function schemaWith<P extends z.ZodType>(part: P) {
     options: z
       .record(name, options)
       .optional()
-      .describe("options of every plug-in of a kind, as --set KIND.OPTION=VALUE: { embedding: { alpha: 0.5 } }"),
+      .describe(
+        "options of every plug-in of a kind, as --set KIND.OPTION=VALUE: { embedding: { alpha: 0.5 } }",
+      ),
     report: z
       .enum(["results", "ablation", "quality"])
       .optional()
@@ -212,7 +212,10 @@ export function knownKeys(path: readonly PropertyKey[]): string[] {
   if (path.length === 0) return Object.keys(fileSchema.shape);
   if (first === "calibration") return Object.keys(calibration.shape);
   if (first === "evaluate") return Object.keys(evaluate.shape);
-  const own = first === "methods" ? ["method", "name", "planner", "strategy", "repair", "measure", "embedding", "recall_weight"] : [];
+  const own =
+    first === "methods"
+      ? ["method", "name", "planner", "strategy", "repair", "measure", "embedding", "recall_weight"]
+      : [];
   if (first === "methods" && path.length === 2) return own;
   return ["id", "options", ...(first === "measures" ? ["embedding"] : first === "repairs" ? ["trial"] : [])];
 }
@@ -243,7 +246,15 @@ function refined(schema: typeof codeSchema) {
       );
     if (recipe.embedding_bits !== undefined && recipe.quantize === undefined)
       wrong(["embedding_bits"], "wanted quantize too: nothing is quantised whose embedding could be rounded");
-    const axes = ["methods", "planners", "strategies", "repairs", "measures", "embeddings", "layers"] as const;
+    const axes = [
+      "methods",
+      "planners",
+      "strategies",
+      "repairs",
+      "measures",
+      "embeddings",
+      "layers",
+    ] as const;
     for (const axis of [...axes, "ratios", "quantize", "rows"] as const) {
       const seen: string[] = [];
       for (const [index, entry] of (recipe[axis] ?? []).entries()) {

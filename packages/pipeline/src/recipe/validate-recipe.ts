@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { hubSettings } from "@layerfold/checkpoint";
-import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { isLayerfoldError, type LayerfoldError } from "@layerfold/core";
 import { fileError, requireRegularFile } from "@layerfold/disk";
 import { readAnswers, readCalibration } from "../calibration/read-calibration.js";
 import { readEvaluationSet, separateCalibration } from "../evaluation/evaluation-set.js";
@@ -10,9 +10,9 @@ import { readGridInputs, rowsOfRecipe } from "../grid/grid-inputs.js";
 import { checkOutput, runWith } from "../grid/run-grid.js";
 import { openModel } from "../inputs/open-model.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
-import { recipeInputs } from "./recipe-paths.js";
-import { evaluationRequest, workbenchRequest } from "./recipe-parts.js";
 import { type RecipeSource, recipeOrProblems } from "./read-recipe.js";
+import { evaluationRequest, workbenchRequest } from "./recipe-parts.js";
+import { recipeInputs } from "./recipe-paths.js";
 
 export interface ValidatedRecipe {
   /** All that is wrong and can be known without running it. */
@@ -48,7 +48,9 @@ export async function validateRecipe(
     folder === null
       ? [`${recipe.model} is not downloaded yet: what hangs on the model was not looked at.`]
       : [];
-  const plans = folder ? await checkOnModel(found, folder, run, checks) : await checkAlone(found, run, checks);
+  const plans = folder
+    ? await checkOnModel(found, folder, run, checks)
+    : await checkAlone(found, run, checks);
   const output = out ?? recipe.output;
   if (output !== undefined) await checks.of(() => checkOutput(recipe, output, force));
   const rows = plans === undefined ? null : plans * rowsOfRecipe(recipe).length;

@@ -60,8 +60,7 @@ function nodeAt(document: Document, path: readonly PropertyKey[]): Node | undefi
 function keyAt(document: Document, path: readonly PropertyKey[]): Node | undefined {
   const parent = nodeAt(document, path.slice(0, -1));
   const pair =
-    isMap(parent) &&
-    parent.items.find((item) => isPair(item) && String(item.key) === String(path.at(-1)));
+    isMap(parent) && parent.items.find((item) => isPair(item) && String(item.key) === String(path.at(-1)));
   return pair && isNode(pair.key) ? pair.key : parent;
 }
 
@@ -86,17 +85,19 @@ export function checkedBy<S extends z.ZodType>(
 ): { readonly value: z.output<S> } | { readonly problems: readonly LayerfoldError[] } {
   const result = schema.safeParse(value);
   if (result.success) return { value: result.data };
-  const problems = result.error.issues.flatMap((issue) => told(issue, [])).flatMap((issue) => {
-    const { path } = issue;
-    if (issue.code !== "unrecognized_keys") return [invalid(issue.message, locate(path))];
-    return issue.keys.map(
-      (key) =>
-        new LayerfoldError("RECIPE_INVALID", `unknown key "${key}"${suggestion(key, known(path))}`, {
-          wanted: `one of: ${known(path).join(", ")}`,
-          where: locateKey([...path, key]),
-        }),
-    );
-  });
+  const problems = result.error.issues
+    .flatMap((issue) => told(issue, []))
+    .flatMap((issue) => {
+      const { path } = issue;
+      if (issue.code !== "unrecognized_keys") return [invalid(issue.message, locate(path))];
+      return issue.keys.map(
+        (key) =>
+          new LayerfoldError("RECIPE_INVALID", `unknown key "${key}"${suggestion(key, known(path))}`, {
+            wanted: `one of: ${known(path).join(", ")}`,
+            where: locateKey([...path, key]),
+          }),
+      );
+    });
   return { problems };
 }
 

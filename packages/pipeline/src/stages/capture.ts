@@ -53,10 +53,7 @@ export interface CaptureRequest extends CalibrationOptions {
  * Runs a text through a model and keeps what every layer leaves in the residual stream.
  * @throws CALIBRATION_MISSING, POOLING_UNKNOWN, and what reading the model and the text throws
  */
-export async function capture(
-  request: CaptureRequest,
-  options: RunOptions | Run = {},
-): Promise<Activations> {
+export async function capture(request: CaptureRequest, options: RunOptions | Run = {}): Promise<Activations> {
   const run = asRun(options);
   run.settings.assertUsed();
   const pooling = parsePooling(request.pooling ?? "last");

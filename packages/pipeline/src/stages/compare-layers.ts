@@ -80,7 +80,11 @@ async function opened(request: CompareLayersRequest, run: Run, blocks: boolean) 
     const data: Manifest["data"] =
       typeof capture === "string" ? { capture: await dataFact(join(capture, "activations.json")) } : {};
     const plugins = pluginFacts(comparison.measure, comparison.embedding);
-    await writeOutputFiles(files, { command: "similarity", arguments: pluginsNamed(given), data, plugins }, run);
+    await writeOutputFiles(
+      files,
+      { command: "similarity", arguments: pluginsNamed(given), data, plugins },
+      run,
+    );
   };
   return { run, comparison, activations, write };
 }

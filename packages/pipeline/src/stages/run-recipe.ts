@@ -3,7 +3,7 @@ import { ablationCells } from "../grid/render-ablation.js";
 import { type QualityTable, qualityTable } from "../grid/render-quality.js";
 import { resultRows } from "../grid/render-results.js";
 import { runGrid } from "../grid/run-grid.js";
-import { readRecipe, type RecipeSource, recipeInCode } from "../recipe/read-recipe.js";
+import { type RecipeSource, readRecipe, recipeInCode } from "../recipe/read-recipe.js";
 import type { Recipe } from "../recipe/recipe-schema.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import type { CompressResult } from "./compress.js";

@@ -27,7 +27,10 @@ const whole = {
   model: "model",
   calibration: { text: ["a.txt:0.5", "self:0.5"], tokens: "auto", pooling: "mean" },
   evaluate: { texts: "c.txt", tasks: ["piqa:b.jsonl[2:8]"], begin_token: "never" },
-  methods: ["mka", { method: "sleb", strategy: "slerp", repair: { id: "reconstruct", options: { ridge: 0.1 } } }],
+  methods: [
+    "mka",
+    { method: "sleb", strategy: "slerp", repair: { id: "reconstruct", options: { ridge: 0.1 } } },
+  ],
   ratios: [0.25],
   rows: ["fold", "merged + repair"],
   options: { planner: { firstLayer: 0 } },
