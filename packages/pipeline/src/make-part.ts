@@ -3,14 +3,16 @@ import type { PresetPart } from "@layerfold/merge";
 import type { Part } from "./recipe/recipe-schema.js";
 import { makePlugin, requirePlugin } from "./registry.js";
 
-/** Makes plug-ins from what names them; the same name gives the same plug-in. */
-export interface PartMaker {
-  /**
-   * @param others - options that overrule those of the part and of `--set`
-   * @throws as `makePlugin`; OPTION_UNKNOWN where options are set of a plug-in that was handed over made
-   */
-  <P extends Plugin>(kind: P["kind"], part: Part<P>, others?: PresetPart["options"]): Promise<P>;
-}
+/**
+ * Makes plug-ins from what names them; the same name gives the same plug-in.
+ * @param others - options that overrule those of the part and of `--set`
+ * @throws as `makePlugin`; OPTION_UNKNOWN where options are set of a plug-in that was handed over made
+ */
+export type PartMaker = <P extends Plugin>(
+  kind: P["kind"],
+  part: Part<P>,
+  others?: PresetPart["options"],
+) => Promise<P>;
 
 /** @param options - of every plug-in of a kind, as `--set` says */
 export function partMaker(options: (kind: string) => Readonly<Record<string, unknown>>): PartMaker {

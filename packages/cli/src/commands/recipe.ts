@@ -64,11 +64,12 @@ export function validateCommand(signal: AbortSignal): Command {
       const { problems, plans, rows, notes } = await validateRecipe(file, { out, force }, run);
       if (problems.length === 1) throw problems[0];
       if (problems.length > 1) {
-        for (const { code, message } of problems) {
+        const listed = !options.json && !options.quiet;
+        for (const { code, message } of listed ? problems : []) {
           run.terminal.report({ type: "diagnostic", severity: "warning", code, message });
         }
         throw new LayerfoldError("RECIPE_INVALID", `${problems.length} things are wrong`, {
-          got: problems.map(({ message }) => message).join("; "),
+          ...(!listed && { got: problems.map(({ code, message }) => `${code} ${message}`).join("; ") }),
           where: file,
         });
       }

@@ -76,7 +76,7 @@ export interface GridWishes {
   readonly divergence: boolean;
   /** Hears how many rows are done. */
   readonly counted?: boolean;
-  /** Called with what there is once a group of plans is carried out. */
+  /** Called with what there is once a plan is carried out. */
   readonly grown?: (table: GridTable) => Promise<void>;
 }
 
@@ -211,8 +211,8 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
           bench.run.ctx.report?.({ type: "progress", stage: "grid", done: ++done, total, unit: "rows" });
         }
       }
+      await wishes.grown?.(table());
     }
-    await wishes.grown?.(table());
   }
   return table();
 }

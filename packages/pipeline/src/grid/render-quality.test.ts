@@ -2,13 +2,12 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../foldling.test.fixture.js";
 import type { Recipe } from "../recipe/recipe-schema.js";
-import { createRun } from "../run.js";
 import { runRecipe } from "../stages/run-recipe.js";
+import { variantNames } from "./variants.js";
 
-const { checkpoint, data } = foldling;
 let folder: string;
 let out: string;
 beforeAll(async () => {
@@ -18,20 +17,18 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 it("carries a plan out in four ways, compares them by window, and goes on where it stopped", async () => {
-  const variants = ["dropped", "dropped + repair", "merged", "merged + repair"] as const;
   const recipe: Recipe = {
     model: checkpoint,
     methods: ["shortgpt"],
     ratios: [1 / 16],
-    rows: [...variants],
     calibration: `${join(data, "calibration.jsonl")}[0:6]`,
-    evaluate: { texts: [`${join(data, "validation.jsonl")}[0:4]`] },
+    evaluate: [`${join(data, "validation.jsonl")}[0:4]`],
+    rows: [...variantNames],
     report: "quality",
+    output: out,
   };
-  const run = createRun();
-  const measured = async () => (await runRecipe(recipe, { out }, run)).quality!;
-  const { dense, rows, plans } = await measured();
-  expect(rows.map(({ variant }) => variant)).toEqual(variants);
+  const { dense, rows, plans } = (await runRecipe(recipe)).quality!;
+  expect(rows.map(({ variant }) => variant)).toEqual(variantNames);
   expect(
     rows.map(({ strategy, repair, merged_groups, own }) => [strategy, repair, merged_groups, own]),
   ).toEqual([
@@ -50,13 +47,13 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   expect(difference).toBeCloseTo(loss(3) - loss(1), 10);
   expect(low).toBeLessThanOrEqual(difference);
   expect(high).toBeGreaterThanOrEqual(difference);
-  expect(readdirSync(out).sort()).toEqual(["quality.json", "quality.md"]);
+  expect(readdirSync(out).sort()).toEqual([".layerfold.json", "manifest.json", "quality.json", "quality.md"]);
   const table = readFileSync(join(out, "quality.md"), "utf8");
   expect(table).toContain("**dropped**");
   expect(table).toContain("New to it: validation.jsonl[0:4]");
 
   const { manifest } = JSON.parse(readFileSync(join(out, "quality.json"), "utf8"));
-  expect(manifest.plugins).toMatchObject([{ id: "lowest-influence" }, { id: "drop" }]);
+  expect(manifest.plugins).toMatchObject([{ id: "lowest-influence" }, { id: "drop" }, {}, {}]);
 
   const artefacts = join(`${out}.work`, "artefacts");
   const kept = () =>
@@ -71,8 +68,8 @@ it("carries a plan out in four ways, compares them by window, and goes on where 
   const before = written();
   const [[plan]] = before.filter(([name]) => `${name}`.startsWith("plan/"));
   await rm(join(artefacts, `${plan}`, ".."), { recursive: true });
-  const again = await measured();
-  expect(again.rows).toEqual(rows);
+  const again = await runRecipe(recipe);
+  expect(again.quality!.rows).toEqual(rows);
   const unlike = (all: typeof before) => all.filter(([name]) => name !== plan);
   expect(unlike(written())).toEqual(unlike(before));
   expect(kept()).toContain(plan);

@@ -58,7 +58,7 @@ interface ReportKind {
   readonly whole: boolean;
   readonly pictures: "first" | "all" | "none";
   readonly divergence: boolean;
-  /** Its files are written anew after every group of plans. */
+  /** Its files are written anew after every plan. */
   readonly grows: boolean;
   readonly names: readonly string[];
   files(grid: Grid, table: GridTable, manifest: Manifest): ReadonlyMap<string, string>;

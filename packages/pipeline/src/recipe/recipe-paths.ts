@@ -75,7 +75,7 @@ export function mapPaths(recipe: Recipe, map: (path: string, kind: Kind) => stri
 
 /** `NAME:FILE[from:to]:share` with another file. */
 function mapSource(text: string, map: (file: string) => string): string {
-  const source = parseTextSource(text, (file) => existsSync(map(file)));
+  const source = parseTextSource(text, (file) => existsSync(file) || existsSync(map(file)));
   return source.file === undefined ? text.trim() : sourceText({ ...source, file: map(source.file) });
 }
 
