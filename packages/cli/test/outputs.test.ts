@@ -201,27 +201,20 @@ describe("disks", () => {
 });
 
 it("an error that nobody foresaw leaves as one line, with its stack in a file", async () => {
-  writeFileSync(
-    at("planner.mjs"),
-    `export default { kind: "planner", id: "broken", options: {}, needs: [], plan() { throw new TypeError("first\\nsecond"); } };`,
-  );
-  const args = [
-    "plan",
-    at("model"),
-    "--layers",
-    "3",
-    "--planner",
-    at("planner.mjs"),
-    "--out",
-    at("out.json"),
-  ];
-  const { code, stderr } = await layerfold(...args);
+  const fails = () => {
+    vi.spyOn(JSON, "stringify").mockImplementationOnce(() => {
+      throw new TypeError("first\nsecond");
+    });
+    return ["plan", at("model"), "--layers", "3", "--planner", "reverse", "--out", at("out.json")];
+  };
+  const { code, stderr } = await layerfold(...fails());
   expect(code).toBe(1);
   const [, file] =
-    /^error INTERNAL: TypeError: first second \(report at https:\/\/\S+, stack in (\S+)\)\n$/.exec(stderr)!;
-  expect(readFileSync(file, "utf8")).toContain("planner.mjs:1");
+    /^error INTERNAL: TypeError: first\\nsecond \(report at https:\/\/\S+, stack in (\S+)\)\n$/.exec(stderr)!;
+  expect(readFileSync(file, "utf8")).toContain("outputs.test.ts");
   rmSync(file);
-  const asJson = await json(...args);
+  const asJson = await json(...fails());
   expect([asJson.code, asJson.error.code]).toEqual([1, "INTERNAL"]);
   rmSync(/stack in (\S+)\)$/.exec(asJson.error.message)![1]);
+  vi.restoreAllMocks();
 });
