@@ -1,3 +1,4 @@
+import { rmdir } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Diagnostic, throwIfAborted } from "@layerfold/core";
@@ -131,6 +132,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
   ): Promise<Artefact<T>> {
     const resources = shared.scope();
     const diagnostics: Diagnostic[] = [];
+    let scratch: string | undefined;
     /** Calls of `run` that are not answered yet. */
     let open = 0;
     const taskContext: TaskContext = {
@@ -140,7 +142,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
         if (event.type === "diagnostic") diagnostics.push(event);
         ctx.report?.(event);
       },
-      scratch: () => store.scratch(task),
+      scratch: async () => (scratch = await store.scratch(task)),
       shared: resources.use,
       async run(tasks, settled) {
         held.release();
@@ -167,6 +169,8 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
       ctx.settled?.(task, "made");
       return artefact;
     } catch (error) {
+      // Only where nothing is in it that the next try could go on from.
+      if (scratch !== undefined) await rmdir(scratch).catch(() => undefined);
       ctx.fail(error);
       throw error;
     } finally {
