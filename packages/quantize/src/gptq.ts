@@ -52,6 +52,7 @@ export const gptq = defineQuantizer({
     const factors = new WeakMap<Matrix, ReturnType<typeof dampedInverseFactor>>();
     return {
       needs: ["gram"],
+      groupSize,
       async quantize(weight, statistics, ctx) {
         const { rows, columns } = matrixSize(weight, "a weight");
         const size = resolveGroupSize(columns, groupSize);

@@ -50,6 +50,7 @@ import {
   withReads,
 } from "./reads.js";
 import { recallCosts, recallOptions } from "./recall.js";
+import { reconstruct } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
@@ -110,6 +111,13 @@ export const componentFold = defineRepair({
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
       merges: true,
+      withoutMerging() {
+        const shared = Object.keys(reconstruct.optionsSchema.shape);
+        return reconstruct(
+          Object.fromEntries(Object.entries(options).filter(([name]) => shared.includes(name))),
+        );
+      },
+      alternatives: [{ heads: "none" }],
       refuses(layers) {
         if (layers.length === 1) {
           if (!options.refitSingles) return undefined;

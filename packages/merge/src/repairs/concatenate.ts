@@ -62,6 +62,7 @@ export const concatenate = defineRepair({
   }),
   create: (options) => ({
     merges: true,
+    alternatives: [{ heads: false }],
     refuses(layers) {
       if (layers.length === 1) return undefined;
       return (options.heads ? whyHeadsStayApart(layers) : undefined) ?? firstReason(layers, whyNeuronsStay);

@@ -9,6 +9,7 @@ export const drop = defineStrategy({
   summary: "keep one layer of each group, throw the others away",
   optionsSchema: z.strictObject({ keep: z.enum(["heaviest", "first"]).default("heaviest") }),
   create: ({ keep }) => ({
+    drops: true,
     merge: (blocks, weights) => blocks[keep === "first" ? 0 : weights.indexOf(Math.max(...weights))],
   }),
 });
