@@ -43,6 +43,7 @@ const leastSquaresRounding = defineQuantizer({
   summary: "round to nearest, scales fitted to the codes by least squares",
   optionsSchema,
   create: ({ bits, groupSize, rounds, scaleDtype }) => ({
+    groupSize,
     quantize(weight) {
       const { rows, columns } = matrixSize(weight, "a weight");
       checkFinite(weight);

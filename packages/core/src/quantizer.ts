@@ -45,6 +45,11 @@ export interface Quantizer extends Plugin {
   readonly kind: "quantizer";
   /** Statistics without which it cannot run; absent or empty: it needs no calibration text. */
   readonly needs?: readonly StatisticsKind[];
+  /**
+   * Consecutive input channels that share a scale, −1: all. Where it is known, a model whose maps it does not divide is refused before anything is
+   * computed.
+   */
+  readonly groupSize?: number;
   /** @param weight - [out, in] float32 */
   quantize(weight: Matrix, statistics: CalibrationStatistics, ctx: RunContext): Awaitable<QuantizedTensor>;
 }

@@ -30,6 +30,13 @@ export interface Repair extends Plugin {
   readonly kind: "repair";
   /** Whether it fills a group's block from all its layers, and so merges by itself, whatever the strategy made. */
   readonly merges?: boolean;
+  /** Of one that merges: the repair that stands for it where nothing is to be merged. */
+  withoutMerging?(): Repair;
+  /**
+   * Options in the stead of some of its own with which it can repair models that it would refuse else, each set for itself, e.g. `{ heads: "none" }`:
+   * errors name those that would do.
+   */
+  readonly alternatives?: readonly Readonly<Record<string, unknown>>[];
   /**
    * Why a group of these consecutive dense layers cannot be repaired; undefined where it can. Absent: any group can.
    * What `fit` would find out after long computations is known from this at once.

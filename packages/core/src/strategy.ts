@@ -5,6 +5,8 @@ import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, t
 /** Makes one block of several. */
 export interface MergeStrategy extends Plugin {
   readonly kind: "strategy";
+  /** Whether it merges nothing, but keeps one of the blocks as it is: then what is to be merged all the same needs another. */
+  readonly drops?: boolean;
   /**
    * @param blocks - at least two blocks of one type, in the model's order
    * @param weights - one per block, from the plan; all equal and summing to 1 where the plan has none

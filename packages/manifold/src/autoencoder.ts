@@ -15,12 +15,11 @@ import { adam, centerPoints } from "@layerfold/linalg";
 import { takeRows } from "./take-rows.js";
 
 const optionsSchema = z.strictObject({
-  dimensions: z.int().min(1).default(2),
-  /** Units of the hidden layer on either side of the code. */
-  hiddenSize: z.int().min(1).default(64),
-  epochs: z.int().min(1).default(200),
-  batchSize: z.int().min(1).default(256),
-  learningRate: z.number().positive().default(3e-3),
+  dimensions: z.int().min(1).default(2).describe("coordinates of a sample: units of the code"),
+  hiddenSize: z.int().min(1).default(64).describe("units of the hidden layer on either side of the code"),
+  epochs: z.int().min(1).default(200).describe("passes over the samples"),
+  batchSize: z.int().min(1).default(256).describe("samples of one step"),
+  learningRate: z.number().positive().default(3e-3).describe("step size of Adam"),
 });
 
 /** One dense layer. */

@@ -10,27 +10,58 @@ import { spectralMap } from "./spectral-map.js";
 import { takeRows } from "./take-rows.js";
 
 const optionsSchema = z.strictObject({
-  kernel: z.enum(["mka", "gaussian", "self-tuning"]).default("mka"),
-  /** σ of `mka` or ε of `gaussian`; "auto": 8 for `mka`, "median" for `gaussian`. No use for `self-tuning`. */
+  kernel: z
+    .enum(["mka", "gaussian", "self-tuning"])
+    .default("mka")
+    .describe(
+      "`mka`: exp(−√(D/σ)); `gaussian`: exp(−D²/ε); `self-tuning`: exp(−D²/(σᵢσⱼ)), σᵢ the distance to a near neighbour",
+    ),
   bandwidth: z
     .union([z.number().positive(), z.enum(["auto", "median", "neighbor", "max-slope"])])
-    .default("auto"),
-  /** The neighbour whose distance sets local scales (`self-tuning`) and the bandwidth rule `neighbor`. */
-  neighborCount: z.int().min(1).default(7),
-  /** Density normalisation: 0 none (graph Laplacian), ½ Fokker–Planck, 1 Laplace–Beltrami. */
-  alpha: z.number().min(0).max(1).default(0.5),
-  /** Diffusion time t; "auto": the knee of the von Neumann entropy. */
-  time: z.union([z.number().min(0), z.literal("auto")]).default(0),
-  /** Coordinates d; "auto": up to the largest spectral gap. */
-  dimensions: z.union([z.int().min(1), z.literal("auto")]).default(2),
-  /** Where "auto" dimensions stop. */
-  maximumDimensions: z.int().min(1).default(10),
-  /** All pairs, pairs of near neighbours, or all pairs of a random subset by which the others are placed. */
-  form: z.enum(["dense", "sparse", "landmark"]).default("dense"),
-  /** Neighbours that a point keeps in the `sparse` form. */
-  graphNeighborCount: z.int().min(1).default(32),
-  /** Samples in the subset of the `landmark` form; with as many samples or fewer it equals `dense`. */
-  landmarkCount: z.int().min(3).default(1000),
+    .default("auto")
+    .describe(
+      'σ of `mka` or ε of `gaussian`; "auto": 8 for `mka`, "median" for `gaussian`. No use for `self-tuning`',
+    ),
+  neighborCount: z
+    .int()
+    .min(1)
+    .default(7)
+    .describe(
+      "the neighbour whose distance sets local scales (`self-tuning`) and the bandwidth rule `neighbor`",
+    ),
+  alpha: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.5)
+    .describe("density normalisation: 0 none (graph Laplacian), ½ Fokker–Planck, 1 Laplace–Beltrami"),
+  time: z
+    .union([z.number().min(0), z.literal("auto")])
+    .default(0)
+    .describe('diffusion time t; "auto": the knee of the von Neumann entropy'),
+  dimensions: z
+    .union([z.int().min(1), z.literal("auto")])
+    .default(2)
+    .describe('coordinates d; "auto": up to the largest spectral gap'),
+  maximumDimensions: z.int().min(1).default(10).describe('where "auto" dimensions stop'),
+  form: z
+    .enum(["dense", "sparse", "landmark"])
+    .default("dense")
+    .describe(
+      "all pairs, pairs of near neighbours, or all pairs of a random subset by which the others are placed",
+    ),
+  graphNeighborCount: z
+    .int()
+    .min(1)
+    .default(32)
+    .describe("neighbours that a point keeps in the `sparse` form"),
+  landmarkCount: z
+    .int()
+    .min(3)
+    .default(1000)
+    .describe(
+      "samples in the subset of the `landmark` form; with as many samples or fewer it equals `dense`",
+    ),
 });
 
 /**

@@ -14,11 +14,12 @@ export const laplacianEigenmap = defineEmbedding({
   id: "laplacian-eigenmap",
   summary: "eigenvectors of a neighbour graph's Laplacian (Belkin & Niyogi 2003)",
   optionsSchema: z.strictObject({
-    dimensions: z.int().min(1).default(2),
-    /** Neighbours that a point is joined to. */
-    graphNeighborCount: z.int().min(1).default(10),
-    /** ε of the heat kernel, or the squared median distance of joined pairs. */
-    bandwidth: z.union([z.number().positive(), z.literal("median")]).default("median"),
+    dimensions: z.int().min(1).default(2).describe("coordinates of a sample"),
+    graphNeighborCount: z.int().min(1).default(10).describe("neighbours that a point is joined to"),
+    bandwidth: z
+      .union([z.number().positive(), z.literal("median")])
+      .default("median")
+      .describe("ε of the heat kernel, or the squared median distance of joined pairs"),
   }),
   create: ({ dimensions, graphNeighborCount, bandwidth }) => ({
     fit: (points: Matrix, ctx: RunContext) =>

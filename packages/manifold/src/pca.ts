@@ -28,7 +28,9 @@ const noVariance = { float32: 1e-10, float64: 1e-20 };
 export const pca = defineEmbedding({
   id: "pca",
   summary: "principal components",
-  optionsSchema: z.strictObject({ dimensions: z.int().min(1).default(2) }),
+  optionsSchema: z.strictObject({
+    dimensions: z.int().min(1).default(2).describe("coordinates of a sample"),
+  }),
   create: ({ dimensions }) => ({
     async fit(points: Matrix, ctx: RunContext): Promise<FittedEmbedding> {
       const { rows, columns } = matrixSize(points, "points");

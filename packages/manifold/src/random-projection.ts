@@ -21,7 +21,9 @@ import { requireFinite } from "@layerfold/linalg";
 export const randomProjection = defineEmbedding({
   id: "random-projection",
   summary: "a seeded Gaussian projection (control)",
-  optionsSchema: z.strictObject({ dimensions: z.int().min(1).default(2) }),
+  optionsSchema: z.strictObject({
+    dimensions: z.int().min(1).default(2).describe("coordinates of a sample"),
+  }),
   create: ({ dimensions }) => ({
     async fit(points: Matrix, ctx: RunContext): Promise<FittedEmbedding> {
       requireFinite(points);

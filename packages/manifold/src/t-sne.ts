@@ -15,18 +15,25 @@ import { barnesHutRepulsion } from "./barnes-hut.js";
 import { pca } from "./pca.js";
 
 const optionsSchema = z.strictObject({
-  dimensions: z.int().min(1).max(10).default(2),
-  /** Effective number of neighbours of a point. */
-  perplexity: z.number().min(1).default(30),
-  iterations: z.int().min(1).default(1000),
-  /** Step size; "auto": samples / (4 · earlyExaggeration), at least 50 (Belkina et al. 2019). */
-  learningRate: z.union([z.number().positive(), z.literal("auto")]).default("auto"),
-  /** Factor on the attraction during the first quarter of the iterations. */
-  earlyExaggeration: z.number().min(1).default(12),
-  /** All pairs, or neighbours and a quadtree (two dimensions only); "auto": `exact` up to 1,000 samples or off the plane. */
-  method: z.enum(["auto", "exact", "barnes-hut"]).default("auto"),
-  /** Opening angle of the quadtree. */
-  theta: z.number().min(0).max(1).default(0.5),
+  dimensions: z.int().min(1).max(10).default(2).describe("coordinates of a sample"),
+  perplexity: z.number().min(1).default(30).describe("effective number of neighbours of a point"),
+  iterations: z.int().min(1).default(1000).describe("gradient steps"),
+  learningRate: z
+    .union([z.number().positive(), z.literal("auto")])
+    .default("auto")
+    .describe('step size; "auto": samples / (4 · earlyExaggeration), at least 50 (Belkina et al. 2019)'),
+  earlyExaggeration: z
+    .number()
+    .min(1)
+    .default(12)
+    .describe("factor on the attraction during the first quarter of the iterations"),
+  method: z
+    .enum(["auto", "exact", "barnes-hut"])
+    .default("auto")
+    .describe(
+      'all pairs, or neighbours and a quadtree (two dimensions only); "auto": `exact` up to 1,000 samples or off the plane',
+    ),
+  theta: z.number().min(0).max(1).default(0.5).describe("opening angle of the quadtree"),
 });
 
 /** Largest sample count that "auto" treats exactly. */

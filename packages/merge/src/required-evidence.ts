@@ -63,11 +63,11 @@ export function requireTokenStatistics(
   return tokenStatistics;
 }
 
-/**
- * What a planner that tries plans goes by: the loss with layers dropped, the divergence from the dense model with layers dropped, or the
- * loss after fold and repair, which costs a fold per trial.
- */
+/** What a planner that tries plans goes by; see {@link judgeDescription}. */
 export const judgeOption = z.enum(["loss", "divergence", "repaired-loss"]);
+
+export const judgeDescription =
+  "what plans are tried by: calibration loss with layers dropped, divergence from the dense model with layers dropped, or the loss after fold and repair, which costs a fold per trial";
 type Judge = z.infer<typeof judgeOption>;
 
 const judges = {

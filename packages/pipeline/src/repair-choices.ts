@@ -8,7 +8,7 @@ export function repairChoices(repair: Repair, { methods = false } = {}): RepairC
     builtIns.find((factory) => factory.kind === "repair" && factory.id === id)?.(options) as
       | Repair
       | undefined;
-  const without = { "component-fold": "none", concatenate: false }[repair.id];
+  const known = builtIns.some(({ kind, id }) => kind === "repair" && id === repair.id);
   const ids = builtIns.filter(({ kind }) => kind === "repair").map(({ id }) => id);
   return [
     ...(methods
@@ -18,15 +18,14 @@ export function repairChoices(repair: Repair, { methods = false } = {}): RepairC
           repair: preset.repair && make(preset.repair.id, preset.repair.options),
         }))
       : []),
-    ...(without === undefined
-      ? []
-      : [
-          {
-            flag: "--set",
-            value: `repair.heads=${without}`,
-            repair: make(repair.id, { ...repair.options, heads: without }),
-          },
-        ]),
+    // One of one's own is not made anew.
+    ...(known ? (repair.alternatives ?? []) : []).map((options) => ({
+      flag: "--set",
+      value: Object.entries(options)
+        .map(([name, value]) => `repair.${name}=${value}`)
+        .join(" --set "),
+      repair: make(repair.id, { ...repair.options, ...options }),
+    })),
     ...ids.map((id) => ({ flag: "--repair", value: id, repair: make(id) })),
     ...(methods ? [{ flag: "--repair", value: "none" }] : []),
   ];

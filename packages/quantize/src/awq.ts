@@ -41,14 +41,10 @@ export const awq = defineWeightTransform({
   summary: "activation-aware scales, and clipping",
   optionsSchema: z.strictObject({
     ...gridOptions,
-    /** Values of the exponent that are tried. */
-    scaleSteps: z.number().int().min(1).default(20),
-    /** Search a clipping range too. */
-    clip: z.boolean().default(true),
-    /** Steps in which a whole range would shrink to 0. */
-    clipSteps: z.number().int().min(2).default(20),
-    /** Largest share by which a range shrinks. */
-    clipDepth: z.number().gt(0).lt(1).default(0.5),
+    scaleSteps: z.number().int().min(1).default(20).describe("values of the exponent that are tried"),
+    clip: z.boolean().default(true).describe("search a clipping range too"),
+    clipSteps: z.number().int().min(2).default(20).describe("steps in which a whole range would shrink to 0"),
+    clipDepth: z.number().gt(0).lt(1).default(0.5).describe("largest share by which a range shrinks"),
   }),
   create: ({ groupSize, scaleSteps, clip, clipSteps, clipDepth, ...rule }) => ({
     needs: ["gram", "absoluteMean"],

@@ -12,8 +12,10 @@ export const fp8 = defineQuantizer({
   id: "fp8",
   summary: "round to float8 e4m3, one scale per output channel",
   optionsSchema: z.strictObject({
-    /** Type in which the scale will be stored. */
-    scaleDtype: z.literal(["float16", "bfloat16", "float32"]).default("bfloat16"),
+    scaleDtype: z
+      .literal(["float16", "bfloat16", "float32"])
+      .default("bfloat16")
+      .describe("type in which the scale will be stored"),
   }),
   create: ({ scaleDtype }) => ({
     quantize(weight) {

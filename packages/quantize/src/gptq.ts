@@ -37,21 +37,29 @@ export const gptq = defineQuantizer({
   summary: "second-order rounding that corrects each error on the channels still to come",
   optionsSchema: z.strictObject({
     ...gridOptions,
-    /** Share of the Gram matrix's mean diagonal that is added to it. */
-    damping: z.number().gt(0).lt(1).default(0.01),
-    /** Quantise the input channels in descending order of their energy Σ x². */
-    activationOrder: z.boolean().default(false),
-    /**
-     * With `activationOrder`: groups stay runs of neighbouring channels, fitted before anything is quantised. Otherwise a group is a
-     * run in the order of quantisation, and the file must say which channel belongs to which (g_idx).
-     */
-    staticGroups: z.boolean().default(false),
+    damping: z
+      .number()
+      .gt(0)
+      .lt(1)
+      .default(0.01)
+      .describe("share of the Gram matrix's mean diagonal that is added to it"),
+    activationOrder: z
+      .boolean()
+      .default(false)
+      .describe("quantise the input channels in descending order of their energy Σ x²"),
+    staticGroups: z
+      .boolean()
+      .default(false)
+      .describe(
+        "with `activationOrder`: groups stay runs of neighbouring channels, fitted before anything is quantised. Otherwise a group is a run in the order of quantisation, and the file must say which channel belongs to which (g_idx)",
+      ),
   }),
   create: ({ groupSize, damping, activationOrder, staticGroups, ...rule }) => {
     // Linear maps that read one value share its Gram matrix, and so its factor.
     const factors = new WeakMap<Matrix, ReturnType<typeof dampedInverseFactor>>();
     return {
       needs: ["gram"],
+      groupSize,
       async quantize(weight, statistics, ctx) {
         const { rows, columns } = matrixSize(weight, "a weight");
         const size = resolveGroupSize(columns, groupSize);

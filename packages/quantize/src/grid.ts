@@ -9,18 +9,26 @@ import {
 
 /** Options that every quantizer shares: which grid a group of weights is laid on. */
 export const gridOptions = {
-  /** Bits of a code. */
-  bits: z.literal([2, 3, 4, 8]).default(4),
-  /** Consecutive input channels that share a scale; −1: the whole row. */
-  groupSize: z.union([z.literal(-1), z.number().int().min(1)]).default(128),
-  /** One zero point, 2^(bits−1), for all; else one per group. */
-  symmetric: z.boolean().default(true),
-  /** Asymmetric only: widen a group's range so that it holds 0 (GPTQ, compressed-tensors); AWQ does not. */
-  rangeIncludesZero: z.boolean().default(true),
-  /** Asymmetric only: least zero point. 1 for GPTQ v1 files, which store zero point − 1. */
-  smallestZeroPoint: z.literal([0, 1]).default(0),
-  /** Type in which the scale will be stored: codes are chosen for the scale as stored. */
-  scaleDtype: z.literal(["float16", "bfloat16", "float32"]).default("float16"),
+  bits: z.literal([2, 3, 4, 8]).default(4).describe("bits of a code"),
+  groupSize: z
+    .union([z.literal(-1), z.number().int().min(1)])
+    .default(128)
+    .describe("consecutive input channels that share a scale; −1: the whole row"),
+  symmetric: z.boolean().default(true).describe("one zero point, 2^(bits−1), for all; else one per group"),
+  rangeIncludesZero: z
+    .boolean()
+    .default(true)
+    .describe(
+      "asymmetric only: widen a group's range so that it holds 0 (GPTQ, compressed-tensors); AWQ does not",
+    ),
+  smallestZeroPoint: z
+    .literal([0, 1])
+    .default(0)
+    .describe("asymmetric only: least zero point. 1 for GPTQ v1 files, which store zero point − 1"),
+  scaleDtype: z
+    .literal(["float16", "bfloat16", "float32"])
+    .default("float16")
+    .describe("type in which the scale will be stored: codes are chosen for the scale as stored"),
 } as const;
 
 /** The resolved {@link gridOptions}, but for the group size. */

@@ -166,8 +166,8 @@ function chooseQuantizers(
     const quantizer = rule ? rule.quantizer : scheme.quantizer;
     if (!quantizer) continue;
     const shape = spec.shapes.get(role) as readonly number[];
-    const { groupSize } = quantizer.options;
-    if (typeof groupSize === "number") {
+    const { groupSize } = quantizer;
+    if (groupSize !== undefined) {
       resolveGroupSize(spec.linearLayout === "out-in" ? shape[1] : shape[0], groupSize, module);
     }
     quantizers.set(role, quantizer);

@@ -17,6 +17,7 @@ export const rtn = defineQuantizer({
   summary: "round to nearest (the control)",
   optionsSchema: z.strictObject(gridOptions),
   create: ({ groupSize, ...rule }) => ({
+    groupSize,
     quantize: (weight) => roundToNearest(weight, groupSize, rule),
   }),
 });

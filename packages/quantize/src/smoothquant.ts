@@ -12,7 +12,8 @@ import { rescaled, type ScaleGroup, scaleGroups } from "./scale-group.js";
  * SmoothQuant (Xiao et al., arXiv 2211.10438, eq. 4): moves the activations' outliers into the weights,
  * s_j = max|X_j|^strength / max|W_·j|^(1 − strength), ≥ 1e-5. Norm gains are divided by s, the projections that read them multiplied.
  * The paper stops there. With `inner`, what the down projection reads is smoothed too, through the up projection of a gated MLP, and what
- * the output projection reads through the value projection where every value head has its own query head: both as free as through a norm.
+ * the output projection reads through the value projection where every value head has its own query head: both as free as through a norm. A folded
+ * SmolLM2 loses 1.5 % perplexity with it in place of 2.3 %, the whole model 1.9 % in place of 0.8 %.
  *
  * Needs `absoluteMaximum` of the inputs of the smoothed projections.
  *
@@ -22,13 +23,20 @@ export const smoothquant = defineWeightTransform({
   id: "smoothquant",
   summary: "moves activation outliers into the weights",
   optionsSchema: z.strictObject({
-    /** The paper's α: 0 leaves all difficulty with the activations, 1 moves all of it to the weights. */
-    strength: z.number().min(0).max(1).default(0.5),
-    /**
-     * Smooth the inputs of output and down projections too. Not in the paper. Better where few layers carry much (a folded SmolLM2 loses
-     * 1.5 % perplexity in place of 2.3 %), worse on the whole model (1.9 % for 0.8 %).
-     */
-    inner: z.boolean().default(false),
+    strength: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.5)
+      .describe(
+        "the paper's α: 0 leaves all difficulty with the activations, 1 moves all of it to the weights",
+      ),
+    inner: z
+      .boolean()
+      .default(false)
+      .describe(
+        "smooth the inputs of output and down projections too; not in the paper, better where few layers carry much",
+      ),
   }),
   create: ({ strength, inner }) => ({
     needs: ["absoluteMaximum"],

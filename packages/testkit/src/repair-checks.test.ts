@@ -117,3 +117,14 @@ it("catches a repair that refuses what it can do", async () => {
   const law = "says beforehand what it refuses, and not what it can do";
   expect(await brokenLaws(repairChecks(repair(honest, { refuses: () => "no" })))).toEqual([law]);
 });
+
+it("catches alternatives and a repair without merging that are none", async () => {
+  const law = "names a repair that merges nothing, and alternatives, only as far as they are such";
+  for (const rest of [
+    { alternatives: [{ heads: "none" }] },
+    { withoutMerging: () => repair(honest)() },
+    { merges: true, withoutMerging: () => repair(honest, { merges: true })() },
+  ] satisfies Partial<Repair>[]) {
+    expect(await brokenLaws(repairChecks(repair(honest, rest)))).toEqual([law]);
+  }
+});

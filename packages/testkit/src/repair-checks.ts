@@ -229,6 +229,25 @@ export function repairChecks(make: () => Repair, options: RepairCheckOptions = {
         ensureRefused(`${id}: a calibration without tokens`, () => fit(folding, { calibration: [] })),
     },
     {
+      name: "names a repair that merges nothing, and alternatives, only as far as they are such",
+      async run() {
+        const { merges = false, withoutMerging, alternatives = [], options } = make();
+        ensure(
+          merges || !withoutMerging,
+          `${id}: it merges nothing, but names a repair for where nothing is merged`,
+        );
+        const other = withoutMerging?.();
+        ensure(
+          !other || (other.kind === "repair" && !other.merges),
+          `${id}: what stands for it where nothing is merged, merges`,
+        );
+        for (const alternative of alternatives) {
+          const unknown = Object.keys(alternative).filter((name) => !(name in options));
+          ensure(unknown.length === 0, `${id}: an alternative sets ${unknown}, which it has not`);
+        }
+      },
+    },
+    {
       name: "says beforehand what it refuses, and not what it can do",
       async run() {
         const { refuses } = make();

@@ -55,6 +55,18 @@ const changed =
   async (...args) =>
     change(await mean()(...args));
 
+it("catches a strategy that merges, but says that it drops", async () => {
+  const make = defineStrategy({
+    id: "demo",
+    summary: "demo",
+    optionsSchema: z.strictObject({}),
+    create: () => ({ drops: true, merge: mean() }),
+  });
+  expect(await brokenLaws(strategyChecks(make))).toEqual([
+    "keeps one of the blocks as it is if it says that it drops",
+  ]);
+});
+
 it("passes an honest mean", async () => {
   expect(await broken(mean())).toEqual([]);
 });

@@ -73,6 +73,19 @@ export function strategyChecks(
   const checks: ConformanceCheck[] = [
     identityCheck("strategy", make),
     {
+      name: "keeps one of the blocks as it is if it says that it drops",
+      async run() {
+        const blocks = await blocksOf();
+        const merged = await merge(blocks);
+        const kept = blocks.some(({ tensors }) =>
+          [...tensors].every(([role, value]) =>
+            equalValues(contiguousData(value), contiguousData(merged.tensors.get(role) ?? value)),
+          ),
+        );
+        ensure(kept || !make().drops, `${id}: it merges, but says that it drops`);
+      },
+    },
+    {
       name: "makes a block that can stand for those that it was made of",
       async run() {
         const blocks = await blocksOf();

@@ -14,10 +14,15 @@ export const bestPartition = definePlanner({
   id: "best-partition",
   summary: "fold every small run of layers alone, then take the partition whose losses sum least",
   optionsSchema: z.strictObject({
-    /** Most layers that one layer may come to stand for. Where too few layers are left for it, it grows, and that is reported. */
-    largestGroup: z.number().int().min(2).default(2),
-    /** First layer of the first group that may fold. */
-    firstLayer: z.number().int().min(0).default(1),
+    largestGroup: z
+      .number()
+      .int()
+      .min(2)
+      .default(2)
+      .describe(
+        "most layers that one layer may come to stand for. Where too few layers are left for it, it grows, and that is reported",
+      ),
+    firstLayer: z.number().int().min(0).default(1).describe("first layer of the first group that may fold"),
   }),
   create: ({ largestGroup, firstLayer }) => ({
     needs: ["evaluateFolded"],

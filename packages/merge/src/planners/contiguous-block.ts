@@ -13,8 +13,14 @@ export const contiguousBlock = definePlanner({
   id: "contiguous-block",
   summary: "drop the run of layers whose input and output differ least in angle (Gromov et al.)",
   optionsSchema: z.strictObject({
-    /** First layer that may go; 1 keeps the layer behind the embeddings, to which nothing compares. */
-    firstLayer: z.number().int().min(0).default(1),
+    firstLayer: z
+      .number()
+      .int()
+      .min(0)
+      .default(1)
+      .describe(
+        "first layer that may go; 1 keeps the layer behind the embeddings, to which nothing compares",
+      ),
   }),
   create: ({ firstLayer }) => ({
     needs: ["tokenStatistics"],

@@ -7,7 +7,13 @@ import {
   throwIfAborted,
   z,
 } from "@layerfold/core";
-import { checkTarget, judgeNeeds, judgeOption, requireJudge } from "../required-evidence.js";
+import {
+  checkTarget,
+  judgeDescription,
+  judgeNeeds,
+  judgeOption,
+  requireJudge,
+} from "../required-evidence.js";
 import { greedyPerplexity } from "./greedy-perplexity.js";
 
 /**
@@ -21,16 +27,16 @@ export const evolutionary = definePlanner({
   id: "evolutionary",
   summary: "search the layers to drop by mutation and selection on calibration loss (EvoPress)",
   optionsSchema: z.strictObject({
-    generations: z.number().int().min(1).default(30),
-    children: z.number().int().min(1).default(8),
-    /** First layer that may go. */
-    firstLayer: z.number().int().min(0).default(1),
-    judge: judgeOption.default("loss"),
-    /**
-     * Start from the best of the plans that `greedy-perplexity` finds with these values of its `largestGroup` (0 = any) by the loss of
-     * dropped layers; none = from a random plan.
-     */
-    greedyStarts: z.array(z.number().int().min(0)).default([]),
+    generations: z.number().int().min(1).default(30).describe("rounds of children"),
+    children: z.number().int().min(1).default(8).describe("plans tried in a generation"),
+    firstLayer: z.number().int().min(0).default(1).describe("first layer that may go"),
+    judge: judgeOption.default("loss").describe(judgeDescription),
+    greedyStarts: z
+      .array(z.number().int().min(0))
+      .default([])
+      .describe(
+        "start from the best of the plans that `greedy-perplexity` finds with these values of its `largestGroup` (0 = any) by the loss of dropped layers; none = from a random plan",
+      ),
   }),
   create: ({ generations, children, firstLayer, judge, greedyStarts }) => ({
     needs: judgeNeeds(...(greedyStarts.length > 0 ? (["loss", judge] as const) : [judge])),

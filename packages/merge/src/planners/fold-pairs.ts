@@ -14,14 +14,19 @@ import { checkSimilarity, checkTarget, requireSimilarity } from "../required-evi
 
 /** Options of the planners that fold neighbours one pair after another (MKA). */
 export const foldOptions = {
-  /**
-   * The earlier member's share a in a·θ_l + (1 − a)·θ_m: `similarity` = S_lm clamped to [0, 1]; `row-mean-sigmoid` =
-   * sigmoid(s_l / (s_l + s_m)) of S's row means, as the authors' code has it; `fixed` = `ratio`.
-   */
-  weighting: z.enum(["similarity", "row-mean-sigmoid", "fixed"]).default("similarity"),
-  ratio: z.number().min(0).max(1).default(0.5),
-  /** After a fold, the folded layer's row of S is measured on the merged model, or is the mean of its members' rows. */
-  similarityRefresh: z.enum(["remeasured", "pooled"]).default("remeasured"),
+  weighting: z
+    .enum(["similarity", "row-mean-sigmoid", "fixed"])
+    .default("similarity")
+    .describe(
+      "the earlier member's share a in a·θ_l + (1 − a)·θ_m: `similarity` = S_lm clamped to [0, 1]; `row-mean-sigmoid` = sigmoid(s_l / (s_l + s_m)) of S's row means, as the authors' code has it; `fixed` = `ratio`",
+    ),
+  ratio: z.number().min(0).max(1).default(0.5).describe("the earlier member's share, for `fixed`"),
+  similarityRefresh: z
+    .enum(["remeasured", "pooled"])
+    .default("remeasured")
+    .describe(
+      "after a fold, the folded layer's row of S is measured on the merged model, or is the mean of its members' rows",
+    ),
 };
 
 export interface FoldOptions {

@@ -25,7 +25,10 @@ export const greedyHalves = definePlanner({
   optionsSchema: z.strictObject({
     firstLayer: greedyOptions.firstLayer,
     candidateCount: greedyOptions.candidateCount,
-    judge: judgeOption.exclude(["repaired-loss"]).default("divergence"),
+    judge: judgeOption
+      .exclude(["repaired-loss"])
+      .default("divergence")
+      .describe("what plans are tried by: calibration loss, or divergence from the dense model"),
   }),
   create: ({ firstLayer, candidateCount, judge }) => ({
     needs: judgeNeeds(judge),

@@ -1,5 +1,5 @@
 import { definePlanner, z } from "@layerfold/core";
-import { judgeNeeds, judgeOption, requireJudge } from "../required-evidence.js";
+import { judgeDescription, judgeNeeds, judgeOption, requireJudge } from "../required-evidence.js";
 import { greedyOptions, greedySearch } from "./greedy-search.js";
 
 /**
@@ -9,7 +9,10 @@ import { greedyOptions, greedySearch } from "./greedy-search.js";
 export const greedyPerplexity = definePlanner({
   id: "greedy-perplexity",
   summary: "drop the layer that the calibration loss misses least, again and again (SLEB)",
-  optionsSchema: z.strictObject({ ...greedyOptions, judge: judgeOption.default("loss") }),
+  optionsSchema: z.strictObject({
+    ...greedyOptions,
+    judge: judgeOption.default("loss").describe(judgeDescription),
+  }),
   create: ({ judge, ...options }) => ({
     needs: judgeNeeds(judge),
     plan: async (evidence, targetLayerCount, ctx) =>

@@ -10,15 +10,21 @@ import {
 import { checkTarget } from "../required-evidence.js";
 
 export const greedyOptions = {
-  /** First layer that may go. */
-  firstLayer: z.number().int().min(0).default(1),
-  /** Most candidates tried in every round but the first; 0 = all. */
-  candidateCount: z.number().int().min(0).default(0),
-  /**
-   * Most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. Where too
-   * few layers are left for it, it grows, and that is reported.
-   */
-  largestGroup: z.number().int().min(0).default(0),
+  firstLayer: z.number().int().min(0).default(1).describe("first layer that may go"),
+  candidateCount: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe("most candidates tried in every round but the first; 0 = all"),
+  largestGroup: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "most layers that one layer may come to stand for, itself included; 0 = any number. Small groups suit `component-fold`. Where too few layers are left for it, it grows, and that is reported",
+    ),
 };
 
 export interface GreedyOptions {

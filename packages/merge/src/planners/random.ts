@@ -6,8 +6,14 @@ export const random = definePlanner({
   id: "random",
   summary: "drop layers drawn at random (control)",
   optionsSchema: z.strictObject({
-    /** First layer that may go. Without the layer behind the embeddings a model is no more than noise, and nothing to compare with. */
-    firstLayer: z.number().int().min(0).default(1),
+    firstLayer: z
+      .number()
+      .int()
+      .min(0)
+      .default(1)
+      .describe(
+        "first layer that may go. Without the layer behind the embeddings a model is no more than noise, and nothing to compare with",
+      ),
   }),
   create: ({ firstLayer }) => ({
     needs: [],

@@ -20,13 +20,30 @@ export const thresholdWalk = definePlanner({
   id: "threshold-walk",
   summary: "from the tail on, merge while the model's output keeps its direction (LaCo)",
   optionsSchema: z.strictObject({
-    /** Layers of one merge, the one that stays included (the paper's C). */
-    mergedLayers: z.number().int().min(2).default(4),
-    /** Layers between an accepted merge and the next one tried (the paper's I). */
-    interval: z.number().int().min(1).default(2),
-    /** First layer that may take up others (the paper's L). */
-    firstLayer: z.number().int().min(0).default(1),
-    thresholdStep: z.number().positive().max(1).default(0.05),
+    mergedLayers: z
+      .number()
+      .int()
+      .min(2)
+      .default(4)
+      .describe("layers of one merge, the one that stays included (the paper's C)"),
+    interval: z
+      .number()
+      .int()
+      .min(1)
+      .default(2)
+      .describe("layers between an accepted merge and the next one tried (the paper's I)"),
+    firstLayer: z
+      .number()
+      .int()
+      .min(0)
+      .default(1)
+      .describe("first layer that may take up others (the paper's L)"),
+    thresholdStep: z
+      .number()
+      .positive()
+      .max(1)
+      .default(0.05)
+      .describe("how much the cosine that a merge must reach falls, from 1, as long as too few layers go"),
   }),
   create: (options) => ({
     needs: ["compareOutputs"],

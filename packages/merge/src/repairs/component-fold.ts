@@ -50,6 +50,7 @@ import {
   withReads,
 } from "./reads.js";
 import { recallCosts, recallOptions } from "./recall.js";
+import { reconstruct } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
@@ -91,15 +92,31 @@ export const componentFold = defineRepair({
   summary: "fill each folded block with the best heads and neurons of all its layers, refitted",
   optionsSchema: z.strictObject({
     ...fitOptions,
-    /** Target of the heads' fit, or leave the heads of the kept layer. */
-    heads: z.enum(["sum", "joint", "none"]).default("sum"),
-    headRidge: z.array(z.number().positive()).min(1).default([1e-2]),
-    /** Choose neurons from all layers; false keeps the kept layer's and refits their down projection. */
-    neurons: z.boolean().default(true),
-    /** Heads and neurons are chosen on every so many-th calibration batch; the down projection is then refitted on all of them. */
-    choiceEvery: z.number().int().min(1).default(1),
-    /** Refit the down projection of groups of one layer too; false leaves those layers as they are. */
-    refitSingles: z.boolean().default(true),
+    heads: z
+      .enum(["sum", "joint", "none"])
+      .default("sum")
+      .describe("target of the heads' fit, or leave the heads of the kept layer"),
+    headRidge: z.array(z.number().positive()).min(1).default([1e-2]).describe("`ridge` of the heads' fit"),
+    neurons: z
+      .boolean()
+      .default(true)
+      .describe(
+        "choose neurons from all layers; false keeps the kept layer's and refits their down projection",
+      ),
+    choiceEvery: z
+      .number()
+      .int()
+      .min(1)
+      .default(1)
+      .describe(
+        "heads and neurons are chosen on every so many-th calibration batch; the down projection is then refitted on all of them",
+      ),
+    refitSingles: z
+      .boolean()
+      .default(true)
+      .describe(
+        "refit the down projection of groups of one layer too; false leaves those layers as they are",
+      ),
     ...recallOptions,
     ...readOptions,
     ...refineOptions,
@@ -110,6 +127,13 @@ export const componentFold = defineRepair({
     const holdsOut = options.ridge.length > 1 || options.headRidge.length > 1 || options.refineEpochs > 0;
     return {
       merges: true,
+      withoutMerging() {
+        const shared = Object.keys(reconstruct.optionsSchema.shape);
+        return reconstruct(
+          Object.fromEntries(Object.entries(options).filter(([name]) => shared.includes(name))),
+        );
+      },
+      alternatives: [{ heads: "none" }],
       refuses(layers) {
         if (layers.length === 1) {
           if (!options.refitSingles) return undefined;

@@ -54,14 +54,24 @@ export const concatenate = defineRepair({
   summary: "layers side by side, cut back to the most important heads and neurons (CoMe, FlattenGPT)",
   optionsSchema: z.strictObject({
     ...fitOptions,
-    importance: z.enum(["sensitivity", "leverage"]).default("sensitivity"),
-    /** Refit the output projections; false merely takes channels away. */
-    compensate: z.boolean().default(true),
-    /** Choose among the heads of all layers; false keeps the kept layer's. */
-    heads: z.boolean().default(true),
+    importance: z
+      .enum(["sensitivity", "leverage"])
+      .default("sensitivity")
+      .describe(
+        "by what heads and neurons are chosen: how much each adds to the stream, or how little the others could stand in for it",
+      ),
+    compensate: z
+      .boolean()
+      .default(true)
+      .describe("refit the output projections; false merely takes channels away"),
+    heads: z
+      .boolean()
+      .default(true)
+      .describe("choose among the heads of all layers; false keeps the kept layer's"),
   }),
   create: (options) => ({
     merges: true,
+    alternatives: [{ heads: false }],
     refuses(layers) {
       if (layers.length === 1) return undefined;
       return (options.heads ? whyHeadsStayApart(layers) : undefined) ?? firstReason(layers, whyNeuronsStay);

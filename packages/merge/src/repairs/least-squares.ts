@@ -21,18 +21,27 @@ import {
 
 /** How a repair's least-squares fits see the calibration tokens. */
 export const fitOptions = {
-  /**
-   * λ as a share of the Gram's mean diagonal. Of several, each block takes the one whose fit is best on the held-out batches; it is
-   * then fitted on all of them.
-   */
-  ridge: z.array(z.number().positive()).min(1).default([1e-3]),
-  /** Every so many-th calibration batch is held out to choose the ridge; used only where there are several. */
-  heldOutEvery: z.number().int().min(2).default(5),
-  /**
-   * What a token's squared error is divided by: a power of the norm of its target stream. A few tokens of a trained model carry nearly
-   * all of it, and an unweighted fit sees nothing else.
-   */
-  tokenWeighting: z.enum(["none", "inverse-norm", "inverse-squared-norm"]).default("inverse-norm"),
+  ridge: z
+    .array(z.number().positive())
+    .min(1)
+    .default([1e-3])
+    .describe(
+      "λ as a share of the Gram's mean diagonal. Of several, each block takes the one whose fit is best on the held-out batches; it is then fitted on all of them",
+    ),
+  heldOutEvery: z
+    .number()
+    .int()
+    .min(2)
+    .default(5)
+    .describe(
+      "every so many-th calibration batch is held out to choose the ridge; used only where there are several",
+    ),
+  tokenWeighting: z
+    .enum(["none", "inverse-norm", "inverse-squared-norm"])
+    .default("inverse-norm")
+    .describe(
+      "what a token's squared error is divided by: a power of the norm of its target stream. A few tokens of a trained model carry nearly all of it, and an unweighted fit sees nothing else",
+    ),
 };
 
 /** The resolved {@link fitOptions}. */

@@ -25,11 +25,31 @@ export const linear = defineRepair({
   summary: "replace the removed layers by a linear map on the MLP before them (ReplaceMe)",
   optionsSchema: z.strictObject({
     ...fitOptions,
-    ridge: z.array(z.number().positive()).min(1).default([1e-6]),
-    tokenWeighting: z.enum(["none", "inverse-norm", "inverse-squared-norm"]).default("none"),
-    objective: z.enum(["least-squares", "cosine"]).default("least-squares"),
-    /** Steps of the cosine objective at most; it ends when the mean cosine rises by less than 1e-6. */
-    steps: z.number().int().min(1).default(10),
+    ridge: z
+      .array(z.number().positive())
+      .min(1)
+      .default([1e-6])
+      .describe(
+        "λ as a share of the Gram's mean diagonal; of several, each block takes the one whose fit is best on the held-out batches",
+      ),
+    tokenWeighting: z
+      .enum(["none", "inverse-norm", "inverse-squared-norm"])
+      .default("none")
+      .describe("a power of the norm of its target stream that a token's squared error is divided by"),
+    objective: z
+      .enum(["least-squares", "cosine"])
+      .default("least-squares")
+      .describe(
+        "what the map brings nearest to the dense stream: squared distance, or from there on the mean cosine",
+      ),
+    steps: z
+      .number()
+      .int()
+      .min(1)
+      .default(10)
+      .describe(
+        "steps of the cosine objective at most; it ends when the mean cosine rises by less than 1e-6",
+      ),
   }),
   create: (options) => ({
     refuses: whyMergedMlpStays,

@@ -28,7 +28,12 @@ import { whyUpdatesStay, withScaledUpdates } from "./scaled-updates.js";
 export const magnitude = defineRepair({
   id: "magnitude",
   summary: "one factor for the stream behind removed layers (Prune&Comp)",
-  optionsSchema: z.strictObject({ estimate: z.enum(["mean-norm", "least-squares"]).default("mean-norm") }),
+  optionsSchema: z.strictObject({
+    estimate: z
+      .enum(["mean-norm", "least-squares"])
+      .default("mean-norm")
+      .describe("the factor: ratio of the mean norms of both streams, or least squares"),
+  }),
   create: ({ estimate }) => ({
     // What comes behind a fold is scaled.
     refuses: (layers) =>

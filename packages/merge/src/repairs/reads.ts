@@ -16,11 +16,13 @@ import { feedForwardOf, type Neurons, neuronsOf, withNeurons } from "./neurons.j
 import { addRows, emptyEquations, gatherRows } from "./normal-equations.js";
 
 export const readOptions = {
-  /**
-   * Heads and neurons read the folded stream through a linear map to what their layer reads in the dense model; this is the ridge of
-   * the map's fit towards the identity, in the unit of `ridge`. Without it they read the folded stream as it is.
-   */
-  readRidge: z.number().positive().optional(),
+  readRidge: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      "heads and neurons read the folded stream through a linear map to what their layer reads in the dense model; this is the ridge of the map's fit towards the identity, in the unit of `ridge`. Without it they read the folded stream as it is",
+    ),
 };
 
 export interface ReadOptions {

@@ -14,12 +14,25 @@ import { attentionOf, headOutputs } from "./heads.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 
 export const recallOptions = {
-  /** So many of a block's key/value groups go to those that recall needs most, whatever the fit would choose. */
-  recallHeads: z.number().int().min(0).default(0),
-  /** But none that recalled tokens cost less without: nats per such token. */
-  recallLeast: z.number().min(0).default(0),
-  /** Calibration tokens on which that is measured. */
-  recallTokens: z.number().int().min(1).default(4096),
+  recallHeads: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "so many of a block's key/value groups go to those that recall needs most, whatever the fit would choose",
+    ),
+  recallLeast: z
+    .number()
+    .min(0)
+    .default(0)
+    .describe("but none that recalled tokens cost less without: nats per such token"),
+  recallTokens: z
+    .number()
+    .int()
+    .min(1)
+    .default(4096)
+    .describe("calibration tokens on which that is measured"),
 };
 
 /** Rows of a batch's stream [rows · sequenceLength, hidden] behind which a token comes that its window had before, and those tokens. */

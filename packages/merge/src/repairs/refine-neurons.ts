@@ -22,14 +22,28 @@ import { refitDown } from "./refit-down.js";
 type Rows = Matrix<Float32Array>;
 
 export const refineOptions = {
-  /** Passes over the calibration text in which gate and up learn; 0 = they stay as they are. */
-  refineEpochs: z.number().int().min(0).default(0),
-  /** First step of a weight, in units of its matrix's root mean square; it falls to 0 along half a cosine. */
-  refineRate: z.number().positive().default(1e-2),
-  /** Tokens of one step. */
-  refineTokens: z.number().int().min(1).default(512),
-  /** Layers that stand for themselves learn too, if so close behind a group of several; 0 = only the groups of several do. */
-  refineBehind: z.number().int().min(0).default(0),
+  refineEpochs: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe("passes over the calibration text in which gate and up learn; 0 = they stay as they are"),
+  refineRate: z
+    .number()
+    .positive()
+    .default(1e-2)
+    .describe(
+      "first step of a weight, in units of its matrix's root mean square; it falls to 0 along half a cosine",
+    ),
+  refineTokens: z.number().int().min(1).default(512).describe("tokens of one step"),
+  refineBehind: z
+    .number()
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "layers that stand for themselves learn too, if so close behind a group of several; 0 = only the groups of several do",
+    ),
 };
 
 export interface RefineOptions extends FitOptions {

@@ -18,11 +18,11 @@ export const searchedWeights = defineRepair({
   id: "searched-weights",
   summary: "weighted mean of each group's layers, the weight found on calibration text",
   optionsSchema: z.strictObject({
-    /** Shares of the earlier layer to try. */
     ratios: z
       .array(z.number().min(0).max(1))
       .min(1)
-      .default([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]),
+      .default([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0])
+      .describe("shares of the earlier layer to try"),
     tokenWeighting: fitOptions.tokenWeighting,
     norms: normPolicy,
   }),

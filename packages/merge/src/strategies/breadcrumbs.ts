@@ -12,10 +12,13 @@ export const breadcrumbs = defineStrategy({
   id: "breadcrumbs",
   summary: "weighted mean without the smallest and largest of the later layers' differences (breadcrumbs)",
   optionsSchema: z.strictObject({
-    /** Share of each tensor's differences that is masked for being small. */
-    smallest: z.number().min(0).max(1).default(0.85),
-    /** Share that is masked for being large. */
-    largest: z.number().min(0).max(1).default(0.01),
+    smallest: z
+      .number()
+      .min(0)
+      .max(1)
+      .default(0.85)
+      .describe("share of each tensor's differences that is masked for being small"),
+    largest: z.number().min(0).max(1).default(0.01).describe("share that is masked for being large"),
     norms: normPolicy,
   }),
   create: ({ smallest, largest, norms }) => ({

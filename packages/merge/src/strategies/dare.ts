@@ -11,7 +11,17 @@ import { normPolicy, tensorwise } from "./tensorwise.js";
 export const dare = defineStrategy({
   id: "dare",
   summary: "weighted mean in which random entries of the later layers' differences are dropped (DARE)",
-  optionsSchema: z.strictObject({ dropRate: z.number().min(0).lt(1).default(0.5), norms: normPolicy }),
+  optionsSchema: z.strictObject({
+    dropRate: z
+      .number()
+      .min(0)
+      .lt(1)
+      .default(0.5)
+      .describe(
+        "share of the differences from the first layer that is dropped; the rest is scaled up for it",
+      ),
+    norms: normPolicy,
+  }),
   create: ({ dropRate, norms }) => ({
     merge: (blocks, weights, ctx) => {
       const rng = ctx.rng.fork(`dare ${blocks[0].layer}`);

@@ -11,7 +11,12 @@ export const differenceSum = defineStrategy({
   id: "difference-sum",
   summary: "the first layer plus all later layers' differences from it (LaCo)",
   optionsSchema: z.strictObject({
-    reading: z.enum(["paper", "telescoping"]).default("paper"),
+    reading: z
+      .enum(["paper", "telescoping"])
+      .default("paper")
+      .describe(
+        "differences from the first layer, or, as the released code has it, from the layer before: the last layer's weights",
+      ),
     norms: normPolicy,
   }),
   create: ({ reading, norms }) => ({

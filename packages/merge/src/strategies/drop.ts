@@ -7,8 +7,16 @@ import { defineStrategy, z } from "@layerfold/core";
 export const drop = defineStrategy({
   id: "drop",
   summary: "keep one layer of each group, throw the others away",
-  optionsSchema: z.strictObject({ keep: z.enum(["heaviest", "first"]).default("heaviest") }),
+  optionsSchema: z.strictObject({
+    keep: z
+      .enum(["heaviest", "first"])
+      .default("heaviest")
+      .describe(
+        "the layer that is kept: that of the largest weight (the first of equals), or the first whatever the weights",
+      ),
+  }),
   create: ({ keep }) => ({
+    drops: true,
     merge: (blocks, weights) => blocks[keep === "first" ? 0 : weights.indexOf(Math.max(...weights))],
   }),
 });

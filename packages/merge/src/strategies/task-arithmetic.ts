@@ -10,7 +10,15 @@ import { normPolicy, tensorwise } from "./tensorwise.js";
 export const taskArithmetic = defineStrategy({
   id: "task-arithmetic",
   summary: "the first layer plus a share of the later layers' differences from it",
-  optionsSchema: z.strictObject({ scale: z.number().default(0.3), norms: normPolicy }),
+  optionsSchema: z.strictObject({
+    scale: z
+      .number()
+      .default(0.3)
+      .describe(
+        "factor on the sum of the differences from the first layer: 0 is that layer, 1 / layers the mean",
+      ),
+    norms: normPolicy,
+  }),
   create: ({ scale, norms }) => ({
     merge: tensorwise(([first, ...later]) => {
       return first.map((x, i) => x + scale * later.reduce((sum, value) => sum + (value[i] - x), 0));

@@ -12,11 +12,13 @@ import {
 } from "@layerfold/core";
 import { foldNorms } from "./fold-norms.js";
 
-/**
- * What becomes of norm gains: merged like everything else; those of the group's first layer; or moved into the maps that read them before
- * anything is merged, which leaves every layer's function as it is.
- */
-export const normPolicy = z.enum(["average", "keep", "fold"]).default("average");
+/** What becomes of norm gains. */
+export const normPolicy = z
+  .enum(["average", "keep", "fold"])
+  .default("average")
+  .describe(
+    "norm gains: merged like everything else; those of the group's first layer; or moved into the maps that read them before anything is merged, which leaves every layer's function as it is",
+  );
 export type NormPolicy = z.output<typeof normPolicy>;
 
 /**

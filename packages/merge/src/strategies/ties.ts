@@ -13,8 +13,13 @@ export const ties = defineStrategy({
   id: "ties",
   summary: "the first layer plus the later layers' largest differences, where they agree in sign (TIES)",
   optionsSchema: z.strictObject({
-    density: z.number().gt(0).max(1).default(0.2),
-    scale: z.number().default(1),
+    density: z
+      .number()
+      .gt(0)
+      .max(1)
+      .default(0.2)
+      .describe("share of each tensor's differences that is kept, the largest"),
+    scale: z.number().default(1).describe("factor on the merged differences"),
     norms: normPolicy,
   }),
   create: ({ density, scale, norms }) => ({

@@ -14,9 +14,11 @@ export const weighted = defineStrategy({
   id: "weighted",
   summary: "weighted mean of the layers' tensors (MKA)",
   optionsSchema: z.strictObject({
-    weighting: z.enum(["plan", "fixed"]).default("plan"),
-    /** The earlier layer's share, for `fixed`. */
-    ratio: z.number().min(0).max(1).default(0.5),
+    weighting: z
+      .enum(["plan", "fixed"])
+      .default("plan")
+      .describe("weights: the plan's, or those that `ratio` gives"),
+    ratio: z.number().min(0).max(1).default(0.5).describe("the earlier layer's share, for `fixed`"),
     norms: normPolicy,
   }),
   create: ({ weighting, ratio, norms }) => {

@@ -6,7 +6,7 @@ import {
   type PlanGroup,
   type Repair,
 } from "@layerfold/core";
-import { componentFold, drop, reconstruct, weighted } from "@layerfold/merge";
+import { drop, reconstruct, weighted } from "@layerfold/merge";
 
 /** The four ways to carry out one plan. */
 export const variantNames = ["dropped", "dropped + repair", "merged", "merged + repair"] as const;
@@ -23,18 +23,18 @@ export interface Variant {
 
 /**
  * The four ways to carry out a plan. What a preset does not say is filled in: a preset that drops is merged by `weighted`, one that
- * repairs nothing is repaired by `reconstruct`; where its repair is itself a merge, the repair without merging is `reconstruct`.
+ * repairs nothing is repaired by `reconstruct`; where its repair is itself a merge, the repair without merging is the one that it names, or `reconstruct`.
  */
 export function variantsOf(
   plan: MergePlan,
   { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair?: Repair },
 ): Variant[] {
   const merges = repair?.merges === true;
-  const drops = strategy.id === "drop";
+  const { drops = false } = strategy;
   const dropped = dropControl(plan);
   const merged = { ...plan, groups: plan.groups.map(merging) };
   const mergedStrategy = drops ? weighted() : strategy;
-  const plainRepair = repair && !merges ? repair : reconstruct(reconstructOptions(repair));
+  const plainRepair = repair && !merges ? repair : (repair?.withoutMerging?.() ?? reconstruct());
   const own = merges || !drops ? (repair ? 3 : 2) : repair ? 1 : 0;
   return [
     { plan: dropped, strategy: drop() },
@@ -47,13 +47,6 @@ export function variantsOf(
   function merging(group: PlanGroup): PlanGroup {
     return group.layers.length > 1 && keptLayer(group) !== undefined ? { layers: group.layers } : group;
   }
-}
-
-/** The options that `reconstruct` shares with a repair. */
-function reconstructOptions(repair: Repair | undefined): Record<string, unknown> {
-  if (repair?.id !== componentFold.id) return {};
-  const shared = Object.keys(reconstruct.optionsSchema.shape);
-  return Object.fromEntries(Object.entries(repair.options).filter(([name]) => shared.includes(name)));
 }
 
 export function mergedGroups({ plan, repair }: Pick<Variant, "plan" | "repair">): number {

@@ -60,7 +60,7 @@ export async function quantizeModel(
 }
 
 /** An embedding is looked up, not calibrated: rounding to nearest, on the blocks' groups. */
-function embeddingQuantizer({ quantizer: { options } }: QuantizationScheme, bits: 4 | 8) {
-  const { groupSize, scaleDtype } = options as { groupSize?: number; scaleDtype?: "float16" };
-  return rtn({ bits, groupSize: groupSize ?? -1, scaleDtype: scaleDtype ?? "float32" });
+function embeddingQuantizer({ quantizer: { groupSize = -1, options } }: QuantizationScheme, bits: 4 | 8) {
+  const { scaleDtype } = options as { scaleDtype?: "float16" };
+  return rtn({ bits, groupSize, scaleDtype: scaleDtype ?? "float32" });
 }
