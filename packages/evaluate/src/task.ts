@@ -1,5 +1,5 @@
 import { readTextFile } from "@layerfold/checkpoint";
-import { LayerfoldError, quoted, type RunContext, z } from "@layerfold/core";
+import { LayerfoldError, parseJson, quoted, type RunContext, z } from "@layerfold/core";
 import type { ChoiceItem } from "./choice-likelihood.js";
 
 /** A benchmark as data: what its rows hold, and the prompt and choices that a row becomes. */
@@ -74,7 +74,7 @@ export async function readTask<Item>(
     const where = `${file}, line ${index + 1}`;
     let row: unknown;
     try {
-      row = JSON.parse(line);
+      row = parseJson(line);
     } catch (cause) {
       throw new LayerfoldError("TASK_ROW_INVALID", "not JSON", { where, cause });
     }
