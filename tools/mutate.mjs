@@ -63,7 +63,7 @@ const results = await new Stryker({
   mutator: { excludedMutations: ["StringLiteral"] },
   // What runs once at import (options' limits, tables) would need every test anew, each in a fresh environment.
   ignoreStatic: true,
-  ignorePatterns: ["models", "benchmarks", "docs", "*.tsbuildinfo"],
+  ignorePatterns: ["benchmarks", "docs", "*.tsbuildinfo"],
   tempDirName: join(tmpdir(), `layerfold-mutate-${process.pid}`),
   // TypeScript 7 has no compiler API with which to rewrite the configs of a copied project; vitest needs none.
   tsconfigFile: "none.json",
