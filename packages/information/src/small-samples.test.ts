@@ -3,8 +3,18 @@ import { quantile } from "@layerfold/linalg";
 import { randomMatrix, testContext } from "@layerfold/testkit";
 import { describe, expect, it } from "vitest";
 import { digammaTable } from "./digamma.js";
+import { estimateInformation, preparePoints } from "./estimate-information.js";
+import { entropy } from "./kozachenko-leonenko-entropy.js";
+import { mutualInformation } from "./ksg-mutual-information.js";
+import { mkaReleasedCode } from "./mka-released-code.js";
+import { nearestSamples, neighborGrid } from "./neighbor-grid.js";
 import { nonUniformityCorrection } from "./non-uniformity-correction.js";
+import { normalQuantile } from "./normal-quantile.js";
+import { normalScores } from "./normal-scores.js";
+import { npib } from "./npib.js";
 import { permutationTest } from "./permutation-test.js";
+import { rankHistogramInformation } from "./rank-histogram.js";
+import { readPoints } from "./read-points.js";
 import { pairedRows, selectRows } from "./select-rows.js";
 import { endWithin, firstWithin, sortedAxis } from "./sorted-axis.js";
 import { subsampleInterval } from "./subsample-interval.js";
@@ -141,4 +151,127 @@ it("every pair of coordinates has its own place", () => {
   const digamma = digammaTable(60);
   expect(found.data[1]).toBeCloseTo(digamma[60] - digamma[3], 12);
   for (const at of [0, 2, 3, 4, 5]) expect(found.data[at]).toBeLessThan(0.5);
+});
+
+it("univariate information of two layers is the mean over pairs of coordinates", () => {
+  const { rng } = testContext(6);
+  const [x, y] = [randomMatrix(50, 2, rng), randomMatrix(50, 2, rng)];
+  for (let i = 0; i < 50; i++) y.data[2 * i] += 2 * x.data[2 * i];
+  const options = { estimator: "univariate", neighborCount: 3, nonUniformityThreshold: 0 } as const;
+  const [a, b] = [x, y].map((layer) => preparePoints(readPoints(layer, 4), options));
+  const pairs = univariateMutualInformation(x, y, { neighborCount: 3 }).data;
+  const mean = pairs.reduce((sum, value) => sum + value, 0) / 4;
+  expect(mean).toBeGreaterThan(0.05);
+  expect(estimateInformation(a, b, options)).toBeCloseTo(mean, 12);
+});
+
+it("k neighbours need k + 1 samples, and k is a whole number of 1 or more", () => {
+  const few = randomMatrix(3, 1, testContext(7).rng);
+  expect(() => univariateMutualInformation(few, few, { neighborCount: 3 })).toThrow(
+    expect.objectContaining({ code: "SAMPLES_TOO_FEW", wanted: "at least 4" }),
+  );
+  for (const neighborCount of [0, 1.5, -1]) {
+    for (const refused of [
+      () => univariateMutualInformation(few, few, { neighborCount }),
+      () => mutualInformation(few, few, { neighborCount }),
+      () => entropy(few, { neighborCount }),
+    ]) {
+      expect(refused).toThrow(expect.objectContaining({ code: "NEIGHBOR_COUNT_INVALID" }));
+    }
+  }
+});
+
+it("normal scores are the normal quantiles of (rank + ½) / n", () => {
+  const points = { values: Float64Array.of(3, 10, 1, 30, 2, 20), count: 3, dimensions: 2 };
+  const score = [1 / 6, 1 / 2, 5 / 6].map(normalQuantile);
+  const { values } = normalScores(points, testContext(1).rng);
+  expect([...values]).toEqual([score[2], score[0], score[0], score[2], score[1], score[1]]);
+});
+
+it("independent coordinates on a full grid share no information, however many cells there are", () => {
+  // All 256 combinations of four bins of four coordinates, once each; steps within a bin keep ranks apart.
+  const digit = (i: number, c: number) => ((i >> (2 * c)) & 3) + i / 10_000;
+  const side = (first: number) =>
+    tensor(
+      Float64Array.from({ length: 512 }, (_, at) => digit(at >> 1, first + (at & 1))),
+      [256, 2],
+    );
+  expect(rankHistogramInformation(side(0), side(2), testContext(1).rng)).toBeCloseTo(0, 12);
+  expect(rankHistogramInformation(side(0), side(1), testContext(1).rng)).toBeCloseTo(Math.log(4), 12);
+});
+
+it.each(["maximum", "euclidean"] as const)(
+  "of equally near samples those that come first, %s norm",
+  (norm) => {
+    // Whole coordinates, so that distances tie exactly.
+    const { rng } = testContext(8);
+    const points = {
+      values: Float64Array.from({ length: 180 }, () => rng.integer(5)),
+      count: 60,
+      dimensions: 3,
+    };
+    const { neighbors } = nearestSamples(neighborGrid(points), 4, norm, "neighbors");
+    const distance = (i: number, j: number) => {
+      const gaps = [0, 1, 2].map((c) => Math.abs(points.values[3 * i + c] - points.values[3 * j + c]));
+      return norm === "maximum" ? Math.max(...gaps) : gaps.reduce((sum, gap) => sum + gap * gap, 0);
+    };
+    for (let i = 0; i < 60; i++) {
+      const order = Array.from({ length: 60 }, (_, j) => j)
+        .filter((j) => j !== i)
+        .sort((a, b) => distance(i, a) - distance(i, b) || a - b);
+      // A sample counts itself in its number's place among its duplicates, so with many of those the last may be another.
+      if (order.filter((j) => distance(i, j) === 0).length > 0) continue;
+      expect([...neighbors.subarray(4 * i, 4 * i + 4)]).toEqual(order.slice(0, 4));
+    }
+  },
+);
+
+it("the released code with its quirks mended is KSG over the geometric mean of entropies", () => {
+  const { rng } = testContext(9);
+  // Far apart, so that entropies are positive; of unlike spread, which is divided out of the information only.
+  const x = randomMatrix(60, 2, rng);
+  const y = randomMatrix(60, 2, rng);
+  for (let at = 0; at < 120; at++) {
+    y.data[at] = 20 * (x.data[at] + 0.5 * y.data[at]);
+    x.data[at] *= at % 2 ? 10 : 30;
+  }
+  const mended = mkaReleasedCode({
+    neighborCount: 4,
+    entropyNeighborCount: 6,
+    rankNormalize: false,
+    entropyConstants: true,
+    univariate: false,
+  });
+  const scaled = (m: Matrix) => {
+    const deviation = [0, 1].map((c) => {
+      const values = Array.from({ length: 60 }, (_, i) => m.data[2 * i + c]);
+      const mean = values.reduce((sum, value) => sum + value, 0) / 60;
+      return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / 60);
+    });
+    return tensor(
+      Float64Array.from(m.data, (value, at) => value / deviation[at % 2]),
+      [60, 2],
+    );
+  };
+  const of = (m: Matrix) => mended.prepare(m, testContext(1)) as never;
+  const information = mutualInformation(scaled(x), scaled(y), { neighborCount: 4 });
+  expect(information).toBeGreaterThan(0.3);
+  const size = Math.sqrt(entropy(x, { neighborCount: 6 }) * entropy(y, { neighborCount: 6 }));
+  // Noise of 1e-10 moves distances by as much.
+  expect(mended.compare(of(x), of(y), testContext(1))).toBeCloseTo(information / size, 7);
+});
+
+it("npib says what it is invariant to, and leaves estimators without neighbours to one thread", async () => {
+  const rank = ["translation", "isotropic-scale"];
+  for (const [options, invariantTo] of [
+    [{}, rank],
+    [{ margins: "raw" }, []],
+    [{ margins: "raw", estimator: "rank-histogram" }, rank],
+    [{ margins: "raw", normalization: "geometric-entropy" }, rank],
+  ] as const) {
+    expect(npib(options).traits).toEqual({ symmetric: true, stochastic: true, range: [0, 1], invariantTo });
+  }
+  for (const estimator of ["gaussian", "rank-histogram"] as const) {
+    expect(await npib({ estimator }).compareAll?.([], testContext(1))).toBeUndefined();
+  }
 });
