@@ -68,7 +68,9 @@ const results = await new Stryker({
   // TypeScript 7 has no compiler API with which to rewrite the configs of a copied project; vitest needs none.
   tsconfigFile: "none.json",
   concurrency: 1,
-  timeoutMS: 10_000,
+  // A busy machine must not pass for a test that noticed.
+  timeoutMS: 30_000,
+  timeoutFactor: 4,
   reporters: ["missed"],
   allowConsoleColors: false,
 }).runMutationTest();

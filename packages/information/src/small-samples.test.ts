@@ -90,7 +90,7 @@ const product = defineSimilarity({
   create: () => ({
     traits: { symmetric: true, stochastic: false, range: [-100, 100], invariantTo: [] },
     prepare: (layer: Matrix) => layer,
-    compare: (a: Matrix, b: Matrix) => a.data.reduce((sum, x, i) => sum + x * b.data[i], 0),
+    compare: (a: Matrix, b: Matrix) => Array.from(a.data).reduce((sum, x, i) => sum + x * b.data[i], 0),
   }),
 })();
 
