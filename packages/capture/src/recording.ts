@@ -8,6 +8,7 @@ import {
   type Floats,
   LayerfoldError,
   type Matrix,
+  parseJson,
   tensor,
   z,
 } from "@layerfold/core";
@@ -128,7 +129,7 @@ async function readHeader(path: string): Promise<z.infer<typeof headerSchema>> {
     });
   }
   try {
-    const header = headerSchema.parse(JSON.parse(text));
+    const header = headerSchema.parse(parseJson(text));
     parsePooling(header.pooling);
     return header;
   } catch (cause) {

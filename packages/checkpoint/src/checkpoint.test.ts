@@ -141,6 +141,20 @@ describe("openCheckpoint", () => {
     ["a folder without a config", "CHECKPOINT_MISSING", () => rm(join(model, "config.json"))],
     ["a config that is no JSON", "CONFIG_INVALID", () => writeFile(join(model, "config.json"), "{")],
     [
+      "a config of lists in lists, deeper than any",
+      "CONFIG_INVALID",
+      () =>
+        writeFile(
+          join(model, "config.json"),
+          `{ "quantization_config": ${"[".repeat(20_000)}${"]".repeat(20_000)} }`,
+        ),
+    ],
+    [
+      "a quantisation whose method is no name",
+      "QUANTIZATION_UNSUPPORTED",
+      () => editConfig({ quantization_config: { quant_method: { toString: 1, valueOf: 1 } } }),
+    ],
+    [
       "a quantisation whose targets are no list",
       "CONFIG_INVALID",
       () => editConfig({ quantization_config: { config_groups: { group_0: { targets: "Linear" } } } }),

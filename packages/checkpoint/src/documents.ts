@@ -1,4 +1,4 @@
-import { LayerfoldError, type RunContext } from "@layerfold/core";
+import { LayerfoldError, parseJson, type RunContext } from "@layerfold/core";
 import { readTextFile, textExtension } from "./text-file.js";
 
 /** Text to be scored or calibrated on: one stream without joints, or documents that stand alone. */
@@ -19,7 +19,7 @@ export async function readDocuments(file: string, report?: RunContext["report"])
     return documentsOf(jsonLines(content, file).map(textOf), file, report);
   }
   if (extension === ".json") {
-    const list = parseJson(content, file);
+    const list = documentOf(content, file);
     if (!Array.isArray(list)) throw invalid("not a list", file);
     if (list.length === 0) throw empty(file);
     const texts = list.map((value, index) => textOf({ value, where: `${file}, entry ${index}` }));
@@ -47,15 +47,15 @@ function documentsOf(texts: readonly string[], file: string, report: RunContext[
 export function jsonLines(content: string, file: string): { value: unknown; where: string }[] {
   const lines = content.split("\n").flatMap((line, index) => {
     const where = `${file}, line ${index + 1}`;
-    return line.trim() === "" ? [] : [{ value: parseJson(line, where), where }];
+    return line.trim() === "" ? [] : [{ value: documentOf(line, where), where }];
   });
   if (lines.length === 0) throw empty(file);
   return lines;
 }
 
-function parseJson(text: string, where: string): unknown {
+function documentOf(text: string, where: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (cause) {
     throw new LayerfoldError("DOCUMENT_INVALID", "not JSON", { got: (cause as Error).message, where, cause });
   }

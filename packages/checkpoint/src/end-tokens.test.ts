@@ -21,6 +21,8 @@ it("names what generation_config.json says, else config.json, and the tokenizer'
   expect(await ends({ eos_token_id: 7 }, 2)).toEqual([3, 2]);
   await generation('{ "max_new_tokens": 64 }');
   expect(await ends({ eos_token_id: [7, 8] })).toEqual([7, 8]);
+  await generation('\ufeff{ "eos_token_id": 5 }');
+  expect(await ends({}, 2)).toEqual([5, 2]);
   for (const text of ["{", "[]", '{ "eos_token_id": [1, -1] }', '{ "eos_token_id": 1.5 }']) {
     await generation(text);
     await expect(ends({}, 2)).rejects.toMatchObject({ code: "CONFIG_INVALID" });

@@ -1,10 +1,10 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { LayerfoldError } from "@layerfold/core";
+import { isLayerfoldError, LayerfoldError, parseJson } from "@layerfold/core";
 import { fileError } from "@layerfold/disk";
 import type { Checkpoint } from "./checkpoint.js";
 import { readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
+import { readTextFile } from "./text-file.js";
 import type { Tokenizer } from "./tokenizer.js";
 
 /**
@@ -31,9 +31,9 @@ async function generationConfig(directory: string): Promise<ModelConfig> {
   const file = join(directory, "generation_config.json");
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(file, "utf8"));
+    value = parseJson(await readTextFile(file));
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return {};
+    if (isLayerfoldError(cause, "FILE_MISSING")) return {};
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
     throw new LayerfoldError("CONFIG_INVALID", "not JSON", { got: cause.message, where: file, cause });
   }

@@ -74,6 +74,12 @@ describe("architectureOf", () => {
     ["llama", "an unknown rotary type", { rope_parameters: { rope_type: "spiral" } }, "ROPE_UNKNOWN"],
     [
       "llama",
+      "a rotary type that is not even a word",
+      { rope_parameters: { rope_type: { toString: 1, valueOf: 1 } } },
+      "ROPE_UNKNOWN",
+    ],
+    [
+      "llama",
       "a rotary type without its factor",
       { rope_parameters: { rope_type: "linear" } },
       "CONFIG_INVALID",

@@ -198,6 +198,16 @@ describe("keepLayers", () => {
     ]);
   });
 
+  it("refuses lists that do not speak of every layer, naming the field", () => {
+    for (const [field, value] of [
+      ["hybrid_override_pattern", "M*-M"],
+      ["attention_types", [[["global", "local"], 2]]],
+      ["layers_block_type", ["a", "b", "c", "d"]],
+    ] as const) {
+      expect(() => keep(llama({ [field]: value }), [0, 1])).toThrow(new RegExp(`config.json, ${field}`));
+    }
+  });
+
   it("refuses a periodic rule that nothing else spells out, unless it still holds", () => {
     const config = llama({ moe_layer_freq: 2 });
     expect(keep(config, [0, 1, 4]).num_hidden_layers).toBe(3);

@@ -1,7 +1,14 @@
 import { createHash } from "node:crypto";
 import { open, readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
-import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
+import {
+  type BlockView,
+  type DType,
+  LayerfoldError,
+  parseJson,
+  type RunContext,
+  type Tensor,
+} from "@layerfold/core";
 import { fileError } from "@layerfold/disk";
 import { checkQuantization } from "./check-quantization.js";
 import { checkLayerCount, checkTensors } from "./check-tensors.js";
@@ -141,7 +148,7 @@ async function readJson(file: string, code: string): Promise<Record<string, unkn
   try {
     const text = await readTextFile(file);
     refuseLfsPointer(text, file);
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
     throw new LayerfoldError(code, "not JSON", { got: cause.message, where: file, cause });

@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
-import { LayerfoldError, type RunContext, throwIfAborted, z } from "@layerfold/core";
+import { LayerfoldError, parseJson, type RunContext, throwIfAborted, z } from "@layerfold/core";
 import { fileError, isFileError, writeWholeFile } from "@layerfold/disk";
 import { isCarried } from "./carried-files.js";
 import { connectHub, type HubSettings, HubStatus, reasonOf } from "./hub-connection.js";
@@ -124,7 +124,7 @@ async function weightFiles(
 async function shardsOf(file: string): Promise<string[]> {
   let index: unknown;
   try {
-    index = JSON.parse(await readTextFile(file));
+    index = parseJson(await readTextFile(file));
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
   }

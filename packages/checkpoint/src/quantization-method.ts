@@ -1,4 +1,4 @@
-import { type DType, LayerfoldError } from "@layerfold/core";
+import { type DType, LayerfoldError, nameOrQuoted } from "@layerfold/core";
 import { readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
 
@@ -52,8 +52,8 @@ const methods: Readonly<Record<string, readonly QuantizedForm[]>> = {
 export function quantizedForms(config: ModelConfig): readonly QuantizedForm[] {
   const quantization = readConfig(config).object("quantization_config");
   if (!quantization) return [];
-  const forms = methods[String(quantization.quant_method)];
-  if (forms && Object.hasOwn(methods, String(quantization.quant_method))) return forms;
+  const method = nameOrQuoted(quantization.quant_method);
+  if (Object.hasOwn(methods, method)) return methods[method];
   throw new LayerfoldError("QUANTIZATION_UNSUPPORTED", "cannot read this quantisation", {
     wanted: `a quant_method among ${Object.keys(methods).join(", ")}`,
     got: describe(quantization),
@@ -66,7 +66,7 @@ function describe(quantization: ModelConfig): string {
   const { quant_method: method, load_in_4bit, bnb_4bit_quant_type, quant_algo } = quantization;
   const kind =
     method === "bitsandbytes" ? (load_in_4bit ? (bnb_4bit_quant_type ?? "4-bit") : "int8") : quant_algo;
-  return [method ?? "none named", kind].filter(Boolean).join(" ");
+  return [method ?? "none named", kind].filter(Boolean).map(nameOrQuoted).join(" ");
 }
 
 /** Types of the tensors of one module by suffix. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { RunContext } from "@layerfold/core";
+import { nameOrQuoted } from "@layerfold/core";
 import { readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
 
@@ -63,7 +64,7 @@ function withMethod(quantization: ModelConfig, fallback?: string): ModelConfig {
   const method = rest.quant_method ?? rest.method ?? methodBehind(quantization) ?? fallback;
   return {
     ...rest,
-    ...(method !== undefined && { quant_method: String(method).toLowerCase() }),
+    ...(method !== undefined && { quant_method: nameOrQuoted(method).toLowerCase() }),
     ...(w_bit !== undefined && { bits: w_bit }),
     ...(q_group_size !== undefined && { group_size: q_group_size }),
   };

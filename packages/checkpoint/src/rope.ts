@@ -1,5 +1,5 @@
 import type { RotarySpec } from "@layerfold/core";
-import { LayerfoldError } from "@layerfold/core";
+import { LayerfoldError, nameOrQuoted } from "@layerfold/core";
 import { type ConfigReader, readConfig } from "./config-reader.js";
 import type { ModelConfig } from "./family.js";
 
@@ -88,7 +88,7 @@ export function rotaryOf(config: ModelConfig, defaults: RotaryDefaults): RotaryS
 function ropeParameters(config: ModelConfig, defaults: RotaryDefaults): ModelConfig {
   const c = readConfig(config);
   const chosen = defaults.parameters ?? c.object("rope_scaling") ?? c.object("rope_parameters") ?? {};
-  const type = String(chosen.rope_type ?? chosen.type ?? "default");
+  const type = nameOrQuoted(chosen.rope_type ?? chosen.type ?? "default");
   // Phi-3's first configs called longrope "su".
   const known = type === "su" ? "longrope" : type;
   if (!(types as readonly string[]).includes(known)) {

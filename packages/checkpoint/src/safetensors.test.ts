@@ -93,6 +93,12 @@ describe("openSafetensors", () => {
   });
 });
 
+it.each([null, 3, "F32", [f32([1], 0, 4)]])("refuses %j where a tensor should stand", async (entry) => {
+  await expect(openSafetensors(await file({ a: entry }, 4))).rejects.toThrow(code("SAFETENSORS_HEADER"));
+  const metadata = await file({ __metadata__: entry === null ? 1 : entry, a: f32([1], 0, 4) }, 4);
+  await expect(openSafetensors(metadata)).rejects.toThrow(code("SAFETENSORS_HEADER"));
+});
+
 describe("a hole between tensors", () => {
   // The format wants data_offsets without holes. In the second file the data end early by as much as the hole is long, so that the sizes
   // add up and only the offsets tell.

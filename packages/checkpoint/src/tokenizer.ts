@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
-import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { isLayerfoldError, LayerfoldError, parseJson } from "@layerfold/core";
 import { refuseLfsPointer } from "./lfs-pointer.js";
 import { readTextFile } from "./text-file.js";
 import { withinTime } from "./time-limit.js";
@@ -164,7 +164,7 @@ async function readOptional(file: string): Promise<Json | undefined> {
   if (text === undefined) return undefined;
   refuseLfsPointer(text, file);
   try {
-    return JSON.parse(text);
+    return parseJson(text) as Json;
   } catch (cause) {
     throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", {
       got: (cause as Error).message,

@@ -38,8 +38,6 @@ function exitCodeOf(error: unknown, json: boolean): number {
     // Commander has printed its own message.
     return error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
   }
-  // Whoever reads our output has stopped: `layerfold … | head`.
-  if (isFileError(error) && error.code === "EPIPE") return exitCodes.failed;
   const { code, message, wanted, got, where, fault } = codedError(error);
   process.stderr.write(
     json

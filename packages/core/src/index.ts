@@ -37,6 +37,7 @@ export type { ChoiceItem, EvaluationTask } from "./evaluation-task.js";
 export { checkFinite } from "./finite.js";
 export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
+export { parseJson } from "./parse-json.js";
 export {
   type BlockPart,
   dropControl,
@@ -65,7 +66,7 @@ export {
   type StatisticsKind,
   type WeightTransform,
 } from "./quantizer.js";
-export { quoted } from "./quoted.js";
+export { nameOrQuoted, quoted } from "./quoted.js";
 export { defineRepair, type LayerFacts, type Repair, type RepairedBlock } from "./repair.js";
 export { defineSimilarity, type SimilarityMeasure, type SimilarityTraits } from "./similarity.js";
 export { defineStrategy, type MergeStrategy } from "./strategy.js";

@@ -3,7 +3,12 @@ export function quoted(value: unknown): string {
   try {
     return JSON.stringify(value) ?? "nothing";
   } catch {
-    // JSON.parse has no limit to its depth, JSON.stringify has.
+    // As deep as `JSON.parse` allows and `JSON.stringify` does not.
     return "something nested too deeply to be shown";
   }
+}
+
+/** What should be a name, as an error or a comparison takes it: itself, or quoted where it is none. */
+export function nameOrQuoted(value: unknown): string {
+  return typeof value === "string" ? value : quoted(value);
 }

@@ -3,6 +3,7 @@ import {
   type ChoiceItem,
   type EvaluationTask,
   LayerfoldError,
+  parseJson,
   quoted,
   type RunContext,
   z,
@@ -77,7 +78,7 @@ export async function readTask<Item>(
     const where = `${file}, line ${index + 1}`;
     let row: unknown;
     try {
-      row = JSON.parse(line);
+      row = parseJson(line);
     } catch (cause) {
       throw new LayerfoldError("TASK_ROW_INVALID", "not JSON", { where, cause });
     }

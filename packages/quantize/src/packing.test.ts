@@ -179,6 +179,7 @@ describe("gptq", () => {
       packGptq({ ...given, ...change }, "gptq_v2", "m");
     expect(pack({ encoding: "float8_e4m3" })).toThrow(notExpressible);
     expect(pack({ shape: [32, 40] })).toThrow(notExpressible);
+    expect(pack({ shape: [40, 32] })).toThrow(notExpressible);
     const packed = parts(packGptq(given, "gptq_v2", "m"));
     const index = packed.get("g_idx")!;
     packed.set("g_idx", { ...index, shape: [48] });

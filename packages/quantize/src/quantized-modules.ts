@@ -3,7 +3,9 @@ import {
   type Architecture,
   type Diagnostic,
   LayerfoldError,
+  nameOrQuoted,
   type QuantizedTensor,
+  quoted,
   type RunContext,
 } from "@layerfold/core";
 import type { ActivationRounding } from "@layerfold/onnx";
@@ -35,10 +37,10 @@ async function unpackModule(
     case "gptq":
       return unpackGptq(parts, gptqSettings(config, module), module, report as (event: Diagnostic) => void);
     case "awq": {
-      const version = String(config.version ?? "gemm").toLowerCase();
+      const version = nameOrQuoted(config.version ?? "gemm").toLowerCase();
       if (version !== "gemm") throw unsupported(`awq ${version}`, "awq gemm", module);
       if (config.bits !== undefined && config.bits !== 4) {
-        throw unsupported(`awq with ${config.bits} bits`, "4 bits", module);
+        throw unsupported(`awq with ${quoted(config.bits)} bits`, "4 bits", module);
       }
       const groupSize = config.group_size as number | undefined;
       return unpackAwq(
@@ -52,7 +54,7 @@ async function unpackModule(
     case "fp8":
       return unpackFloat8(parts, float8Blocks(config, module), module);
     default:
-      throw unsupported(String(config.quant_method), "gptq, awq, compressed-tensors or fp8", module);
+      throw unsupported(nameOrQuoted(config.quant_method), "gptq, awq, compressed-tensors or fp8", module);
   }
 }
 
@@ -66,7 +68,7 @@ function gptqSettings(
   const { group_size: groupSize, sym } = { ...config, ...override };
   const version = config.checkpoint_format ?? config.format ?? "gptq";
   if (version !== "gptq" && version !== "gptq_v2")
-    throw unsupported(`gptq ${version}`, "gptq or gptq_v2", module);
+    throw unsupported(`gptq ${nameOrQuoted(version)}`, "gptq or gptq_v2", module);
   return { version, symmetric: sym !== false, ...(typeof groupSize === "number" && { groupSize }) };
 }
 
@@ -75,7 +77,7 @@ function float8Blocks(config: ModelConfig, module: string): readonly [number, nu
   const { weight_block_size: block } = config;
   if (block == null) return undefined;
   if (isBlock(block)) return block;
-  throw unsupported(`weight_block_size ${JSON.stringify(block)}`, "two whole numbers ≥ 1", module);
+  throw unsupported(`weight_block_size ${quoted(block)}`, "two whole numbers ≥ 1", module);
 }
 
 function isBlock(value: unknown): value is readonly [number, number] {
@@ -136,9 +138,9 @@ function compressedTensorsSettings(
   const group = configGroup(config, module);
   const weights = group?.weights as ModelConfig | null | undefined;
   if (!weights) throw unsupported("no config group for the module", "one that targets it", module);
-  const layout = group?.format ?? config.format;
-  if (!["pack-quantized", "int-quantized", "float-quantized", "naive-quantized"].includes(String(layout))) {
-    throw unsupported(String(layout), "pack-quantized, int-quantized or float-quantized", module);
+  const layout = nameOrQuoted(group?.format ?? config.format);
+  if (!["pack-quantized", "int-quantized", "float-quantized", "naive-quantized"].includes(layout)) {
+    throw unsupported(layout, "pack-quantized, int-quantized or float-quantized", module);
   }
   const { num_bits: bits, group_size: groupSize, block_structure: block } = weights;
   return {
@@ -152,7 +154,7 @@ function compressedTensorsSettings(
 function blockStructure(structure: unknown, module: string): readonly [number, number] {
   const block = typeof structure === "string" ? structure.split("x").map(Number) : structure;
   if (isBlock(block)) return block;
-  throw unsupported(`block_structure ${JSON.stringify(structure)}`, "two whole numbers ≥ 1", module);
+  throw unsupported(`block_structure ${quoted(structure)}`, "two whole numbers ≥ 1", module);
 }
 
 /**

@@ -19,7 +19,7 @@ variants = [
     ('mistral', dict(num_key_value_heads=2, head_dim=12, sliding_window=None)), ('mistral', dict(num_key_value_heads=2, tie_word_embeddings=True)),
     ('mixtral', dict(num_key_value_heads=2, num_local_experts=3, head_dim=16)),
     ('qwen2', dict(num_key_value_heads=1, tie_word_embeddings=True)), ('qwen3', dict(num_key_value_heads=2, head_dim=16, attention_bias=True)),
-    ('qwen3_moe', dict(num_key_value_heads=2, head_dim=8, num_experts=3, moe_intermediate_size=24, decoder_sparse_step=2, mlp_only_layers=[])),
+    ('qwen3_moe', dict(num_key_value_heads=2, head_dim=8, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=24, decoder_sparse_step=2, mlp_only_layers=[])),
     ('gemma2', dict(num_key_value_heads=1, head_dim=16, attention_bias=True)), ('gemma3_text', dict(num_key_value_heads=2, head_dim=8, tie_word_embeddings=False)),
     ('phi', dict(num_key_value_heads=4, qk_layernorm=True)), ('phi', dict(num_key_value_heads=2, tie_word_embeddings=True)),
     ('phi3', dict(num_key_value_heads=1)), ('smollm3', dict(num_key_value_heads=2, attention_bias=True, mlp_bias=True)),

@@ -11,6 +11,7 @@ import { describe, expect, it } from "vitest";
 import { planShares } from "../plan-shares.js";
 import { breadcrumbs } from "./breadcrumbs.js";
 import { dare } from "./dare.js";
+import { foldNorms } from "./fold-norms.js";
 import { differencesFromFirst, magnitudeBound } from "./magnitude-bounds.js";
 import { slerp } from "./slerp.js";
 import { tensorwise, weightedSum } from "./tensorwise.js";
@@ -170,4 +171,23 @@ it("a plan's shares count the kept layers' own shapes", () => {
     groups: [{ layers: [0] }, { layers: [1, 2] }],
   });
   expect(planShares(merged, architecture).parameterCount).toBe(20);
+});
+
+it("a norm's bias needs a map's that takes it, if a single entry of it is not 0", () => {
+  const view = (...bias: number[]) =>
+    ({
+      layer: 0,
+      type: "t",
+      spec: {
+        linearLayout: "out-in",
+        mixerNorm: { weight: "norm.attention", bias: "norm.attention.bias", weightOffset: 0 },
+      },
+      tensors: new Map([
+        ["norm.attention", tensor(Float32Array.of(2, 3))],
+        ["norm.attention.bias", tensor(Float32Array.from(bias))],
+        ["attention.query", tensor(Float32Array.of(1, 1, 1, 1), [2, 2])],
+      ]),
+    }) as unknown as BlockView;
+  expect([...foldNorms(view(0, 0)).tensors.get("attention.query")!.data]).toEqual([2, 3, 2, 3]);
+  expect(() => foldNorms(view(0, 0.5))).toThrow(expect.objectContaining({ code: "NORM_NOT_FOLDABLE" }));
 });

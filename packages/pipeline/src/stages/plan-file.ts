@@ -1,5 +1,13 @@
 import { readTextFile } from "@layerfold/checkpoint";
-import { definePlanner, LayerfoldError, type MergePlan, type Planner, parsePlan, z } from "@layerfold/core";
+import {
+  definePlanner,
+  LayerfoldError,
+  type MergePlan,
+  type Planner,
+  parseJson,
+  parsePlan,
+  z,
+} from "@layerfold/core";
 import { fileFingerprint } from "../manifest.js";
 
 /** @throws PLAN_INVALID, and what `readTextFile` throws */
@@ -7,7 +15,7 @@ export async function readPlan(file: string): Promise<MergePlan> {
   const text = await readTextFile(file);
   let value: unknown;
   try {
-    value = JSON.parse(text);
+    value = parseJson(text);
   } catch (cause) {
     throw new LayerfoldError("PLAN_INVALID", `cannot read the plan: ${(cause as Error).message}`, {
       where: file,

@@ -4,6 +4,7 @@ import {
   type Embedding,
   LayerfoldError,
   type Matrix,
+  parseJson,
   type RunContext,
   type SimilarityMeasure,
   tensor,
@@ -203,7 +204,7 @@ export async function loadSimilarity(file: string, layerCount: number): Promise<
   const text = await readTextFile(file);
   let content: SimilarityFile;
   try {
-    content = JSON.parse(text);
+    content = parseJson(text) as SimilarityFile;
   } catch (cause) {
     throw new LayerfoldError("SIMILARITY_INVALID", "cannot read the similarity matrix", {
       where: file,
