@@ -1,6 +1,7 @@
 import { readTextFile } from "@layerfold/checkpoint";
 import { definePlanner, LayerfoldError, type MergePlan, type Planner, parsePlan, z } from "@layerfold/core";
 import { fileFingerprint } from "../manifest.js";
+import { madeIn } from "../registry.js";
 
 /** @throws PLAN_INVALID, and what `readTextFile` throws */
 export async function readPlan(file: string): Promise<MergePlan> {
@@ -41,5 +42,5 @@ export async function plannerFromFile(file: string): Promise<Planner> {
       },
     }),
   });
-  return planner({ file, sha256: await fileFingerprint(file) });
+  return madeIn(import.meta.url, planner({ file, sha256: await fileFingerprint(file) }));
 }
