@@ -1,11 +1,24 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { seededRng } from "@layerfold/linalg";
+import { mountedDisk } from "@layerfold/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { foldling } from "../src/foldling.js";
+import { json } from "./run-command.js";
 import { startLayerfold } from "./start-layerfold.js";
 
 const { checkpoint, data } = foldling();
@@ -123,5 +136,129 @@ describe("killed at a random moment, the same command goes on to the same bytes"
       expect([where, bytesIn(out)]).toEqual([where, whole.bytes]);
       if (name !== "ablate") expect(existsSync(`${out}.work`)).toBe(false);
     }
+  });
+});
+
+it("two equal commands at once end alike, and the work is done once", async () => {
+  const whole = await unbrokenRun("compress");
+  const command = [...commands.compress, "--out", at("twice")];
+  const both = [startLayerfold(...command), startLayerfold(...command)];
+  const ended = await Promise.all(both.map((run) => run.ended));
+  expect(ended.map(({ code, stderr }) => [code, code === 0 ? "" : stderr])).toEqual([
+    [0, ""],
+    [0, ""],
+  ]);
+  expect(bytesIn(at("twice"))).toEqual(whole.bytes);
+  expect(ended[0].result.rows).toEqual(ended[1].result.rows);
+  const made = ended.map(({ result }) => result.tasks.made);
+  expect(made[0] + made[1]).toBe(whole.made);
+  expect(existsSync(at("twice.work"))).toBe(false);
+});
+
+/** Does something once a task of a kind is finished in a work folder, while a command runs. */
+async function onceFinished(kind: string, work: string, does: () => void, ended: Promise<unknown>) {
+  let over = false;
+  const watch = async () => {
+    while (!over && !(existsSync(join(work, "artefacts", kind)) && finishedIn(work) > 0)) await sleep(5);
+    if (!over) does();
+  };
+  const watching = watch();
+  await ended;
+  over = true;
+  await watching;
+}
+
+/** An unbroken run of `merge` on a disk of its own, since what it leaves does not hang on the place. */
+const merge = (out: string) => json(...commands.merge, "--out", out);
+
+describe("what was done stays, and the same command goes on", () => {
+  it("after the disk ran full", async (context) => {
+    const whole = await unbrokenRun("merge");
+    const disk = mountedDisk("size=64m");
+    if (!disk) return context.skip();
+    try {
+      const [out, work, full] = ["out", "out.work", "full"].map((name) => join(disk.folder, name));
+      // The calibration's tokens are finished before the fold is written.
+      const running = merge(out);
+      const fill = () => {
+        const { bavail, bsize } = statfsSync(disk.folder);
+        writeFileSync(full, new Uint8Array(bavail * bsize));
+      };
+      await onceFinished("tokens", work, fill, running);
+      const failed = await running;
+      expect([failed.code, failed.error?.code]).toEqual([1, "DISK_FULL"]);
+      expect(finishedIn(work)).toBe(1);
+      rmSync(full);
+      const { code, result } = await merge(out);
+      expect([code, result.tasks]).toEqual([0, { made: whole.made - 1, found: 1 }]);
+      expect(bytesIn(out)).toEqual(whole.bytes);
+      expect(readdirSync(disk.folder)).toEqual(["out"]);
+    } finally {
+      disk.unmount();
+    }
+  });
+
+  it("after the output became a mount point meanwhile", async (context) => {
+    const whole = await unbrokenRun("merge");
+    const probe = mountedDisk("size=1m");
+    if (!probe) return context.skip();
+    probe.unmount();
+    const out = at("mounted");
+    const running = merge(out);
+    const mount = () => {
+      mkdirSync(out);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", out]);
+    };
+    await onceFinished("tokens", `${out}.work`, mount, running);
+    const { code, error } = await running;
+    try {
+      expect([code, error?.code]).toEqual([1, "FILE_BUSY"]);
+      // The result is finished, and the command that is named puts it elsewhere.
+      const [, command, finished] = /`((?:mv) (\S+)) PLACE`/.exec(error.message)!;
+      expect(bytesIn(finished)).toEqual(whole.bytes);
+      execFileSync("sh", ["-c", `${command} ${at("moved")}`]);
+      expect(bytesIn(at("moved"))).toEqual(whole.bytes);
+    } finally {
+      execFileSync("umount", [out]);
+    }
+    const again = await merge(out);
+    // The fold, which nothing else is asked for.
+    expect([again.code, again.result.tasks]).toEqual([0, { made: 0, found: 1 }]);
+    expect(bytesIn(out)).toEqual(whole.bytes);
+    expect(existsSync(`${out}.work`)).toBe(false);
+  });
+
+  it("after a plug-in of one's own failed", async () => {
+    const broken = at("broken");
+    const strategy = at("strategy.mjs");
+    writeFileSync(
+      strategy,
+      `import { existsSync } from "node:fs";
+      export default { kind: "strategy", id: "mine", options: {}, merge(blocks) {
+        if (blocks[0].layer === 12 && existsSync(${JSON.stringify(broken)})) throw new TypeError("not today");
+        return { ...blocks[1], layer: blocks[0].layer };
+      } };`,
+    );
+    const pairs = [...Array(14).keys()].map((i) => ({
+      layers: i === 9 ? [9, 10] : i === 11 ? [12, 13] : [i + (i > 9 ? 1 : 0) + (i > 11 ? 1 : 0)],
+    }));
+    writeFileSync(at("pairs.json"), JSON.stringify({ version: 1, num_hidden_layers: 16, groups: pairs }));
+    const command = (out: string) => [
+      ...["compress", checkpoint, "--layers", "14", "--planner", at("pairs.json"), "--strategy", strategy],
+      ...["--repair", "none", "--calibration", calibration, "--evaluate", validation, "--out", at(out)],
+    ];
+    const whole = await json(...command("own"));
+    expect(whole.code).toBe(0);
+    writeFileSync(broken, "");
+    const failed = await json(...command("own-again"));
+    expect(failed.error).toMatchObject({ code: "PLUGIN_FAILED", where: strategy });
+    expect(failed.error.message).toContain("not today");
+    rmSync(broken);
+    const finished = finishedIn(at("own-again.work"));
+    const resumed = await json(...command("own-again"));
+    expect(resumed.code).toBe(0);
+    expect(resumed.result.tasks.found).toBeGreaterThan(2);
+    expect(resumed.result.tasks.made).toBeLessThanOrEqual(whole.result.tasks.made - finished);
+    expect(bytesIn(at("own-again"))).toEqual(bytesIn(at("own")));
   });
 });

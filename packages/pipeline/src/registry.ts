@@ -43,12 +43,21 @@ export function knownIds(kind: string): string[] {
 /** The user's modules that plug-ins came from. */
 const modules = new WeakMap<Plugin, { readonly fact: DataFact; readonly file: string }>();
 
+/** Modules of ours with plug-ins that no package exports. */
+const ownModules = new WeakMap<Plugin, string>();
+
+/** Says which module of ours a plug-in is made in that no package exports. @param module - its `import.meta.url` */
+export function madeIn<P extends Plugin>(module: string, plugin: P): P {
+  ownModules.set(plugin, fileURLToPath(module));
+  return plugin;
+}
+
 /**
  * Digest of the code that a plug-in is made of: of the package's module that exports its factory, or of the user's, and of what that imports.
  * Undefined for one that was handed over in code.
  */
 export function codeOfPlugin(plugin: Plugin): string | undefined {
-  const module = modules.get(plugin)?.file;
+  const module = modules.get(plugin)?.file ?? ownModules.get(plugin);
   if (module !== undefined) return codeDigest([module], { except: [registryModule] });
   const { kind, id } = plugin;
   for (const [name, exports] of Object.entries(packages)) {

@@ -9,6 +9,7 @@ import {
   z,
 } from "@layerfold/core";
 import { fileFingerprint } from "../manifest.js";
+import { madeIn } from "../registry.js";
 
 /** @throws PLAN_INVALID, and what `readTextFile` throws */
 export async function readPlan(file: string): Promise<MergePlan> {
@@ -49,5 +50,5 @@ export async function plannerFromFile(file: string): Promise<Planner> {
       },
     }),
   });
-  return planner({ file, sha256: await fileFingerprint(file) });
+  return madeIn(import.meta.url, planner({ file, sha256: await fileFingerprint(file) }));
 }
