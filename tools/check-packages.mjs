@@ -118,7 +118,7 @@ try {
     ...["compress", join(foldling, "checkpoint"), "--layers", "15", "--planner", "./one-shot-perplexity.ts"],
     ...["--strategy", "drop", "--repair", "./neuron-scale.ts", "--then", "./least-squares-rounding.ts"],
     ...["--calibration", join(foldling, "data/calibration.jsonl"), "--calibration-tokens", "2000"],
-    ...["--task", "./true-or-false.ts:claims.jsonl", "--set", "quantizer.groupSize=32", "--out", "folded"],
+    ...["--task", "./true-or-false.ts:claims.jsonl", "--set", "quantizer.groupSize=32", "--out", "own"],
   );
   const last = rows.find(({ num_hidden_layers, quantization }) => num_hidden_layers === 15 && quantization);
   if (last?.tasks[0]?.task !== "true-or-false" || last.quantization !== "least-squares-rounding")
