@@ -24,7 +24,7 @@ const repairs: Record<string, Repair> = {
   "component-fold, joint": componentFold({ heads: "joint" }),
   "component-fold, no heads": componentFold({ heads: "none" }),
   "component-fold that learns": componentFold({ refineEpochs: 1, refitSingles: false }),
-  "component-fold with reads": componentFold({ heads: "none", readRidge: 1 }),
+  "component-fold with reads": componentFold({ heads: "none", inputMapRidge: 1 }),
   concatenate: concatenate(),
   "concatenate, no heads": concatenate({ heads: false }),
   reconstruct: reconstruct(),

@@ -13,6 +13,15 @@ import {
   withQueryKeyNormOf,
 } from "./heads.js";
 import {
+  type InputMapOptions,
+  inputMapOptions,
+  mapHeadInputs,
+  mapNeuronInputs,
+  mapsNeuronInputs,
+  withInputMaps,
+  withNeuronInputMaps,
+} from "./input-maps.js";
+import {
   chooseRidge,
   type FitOptions,
   fitOptions,
@@ -40,15 +49,6 @@ import {
   pickRows,
   withoutFeatures,
 } from "./normal-equations.js";
-import {
-  headReads,
-  neuronReads,
-  type ReadOptions,
-  readOptions,
-  readsNeurons,
-  withNeuronReads,
-  withReads,
-} from "./reads.js";
 import { recallCosts, recallOptions } from "./recall.js";
 import { reconstruct } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
@@ -72,7 +72,7 @@ const rounds = 4;
  *    `refineBehind` those of layers close behind it; see `refineNeurons`.
  * 5. A group of one layer has its down projection refitted (`reconstruct`), unless `refitSingles` is false.
  *
- * With `readRidge` every head and neuron first has its reads mapped; see `headReads` and `neuronReads`.
+ * With `inputMapRidge` every head and neuron first has its inputs mapped; see `mapHeadInputs` and `mapNeuronInputs`.
  *
  * Where attention and MLP run side by side, steps 2 and 3 are one fit of both to Z − x. Where queries and keys pass a norm for each head,
  * candidates are run behind the norm of the layer whose place is filled, which is how they would stand there. A mixture of experts keeps
@@ -118,7 +118,7 @@ export const componentFold = defineRepair({
         "refit the down projection of groups of one layer too; false leaves those layers as they are",
       ),
     ...recallOptions,
-    ...readOptions,
+    ...inputMapOptions,
     ...refineOptions,
   }),
   create: (options) => {
@@ -138,7 +138,7 @@ export const componentFold = defineRepair({
         if (layers.length === 1) {
           if (!options.refitSingles) return undefined;
           return firstReason(layers, (layer) =>
-            readsNeurons(layer, options) ? whyNeuronsStay(layer) : whyDownStays(layer.spec),
+            mapsNeuronInputs(layer, options) ? whyNeuronsStay(layer) : whyDownStays(layer.spec),
           );
         }
         const [{ spec }] = layers;
@@ -193,7 +193,7 @@ export const componentFold = defineRepair({
                   ? await refitDown(
                       model,
                       group,
-                      await withReads(model, looked, unrepaired, options, ctx),
+                      await withInputMaps(model, looked, unrepaired, options, ctx),
                       options,
                       ctx,
                     )
@@ -202,9 +202,9 @@ export const componentFold = defineRepair({
               }
               const dense: BlockView[] = [];
               for (const layer of group.layers) dense.push(await model.block(layer));
-              const place = dense[group.layers.indexOf(group.place)];
-              const layers = dense.map((block) => placedBlock(block, place.spec));
-              const { kind } = feedForwardOf(place);
+              const anchor = dense[group.layers.indexOf(group.anchor)];
+              const layers = dense.map((block) => placedBlock(block, anchor.spec));
+              const { kind } = feedForwardOf(anchor);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };
               const block = heads
@@ -212,12 +212,12 @@ export const componentFold = defineRepair({
                     model,
                     looked,
                     layers,
-                    place,
-                    { ...headOptions, staying: await recallHeadsOf(group.layers) },
+                    anchor,
+                    { ...headOptions, pinned: await recallHeadsOf(group.layers) },
                     ctx,
                   )
-                : place;
-              const whole = heads && specOf(place).residual === "parallel";
+                : anchor;
+              const whole = heads && specOf(anchor).residual === "parallel";
               const picksNeurons = options.neurons && kind === "mlp";
               const filled = whole
                 ? block
@@ -226,7 +226,7 @@ export const componentFold = defineRepair({
                   : await refitDown(
                       model,
                       looked,
-                      await withNeuronReads(model, looked, block, options, ctx),
+                      await withNeuronInputMaps(model, looked, block, options, ctx),
                       options,
                       ctx,
                     );
@@ -254,11 +254,11 @@ function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
   };
 }
 
-interface HeadOptions extends FitOptions, ReadOptions {
+interface HeadOptions extends FitOptions, InputMapOptions {
   readonly heads: "sum" | "joint" | "none";
   readonly neurons: boolean;
   /** Key/value groups of the layers, one after the other, that stay whatever their saliency, the most needed first. */
-  readonly staying: readonly number[];
+  readonly pinned: readonly number[];
 }
 
 /** Step 2: the block with the best key/value groups of all layers; in a parallel block, with the best neurons too. */
@@ -266,19 +266,19 @@ async function foldHeads(
   model: ModelRunner,
   group: CalibratedGroup,
   layers: readonly BlockView[],
-  place: BlockView,
-  { neurons: choosesNeurons, heads, staying, ...options }: HeadOptions,
+  anchor: BlockView,
+  { neurons: choosesNeurons, heads, pinned, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
-  for (const layer of layers) checkSameAttention(place, layer);
-  const candidates = await headReads(model, group, place, layers, options, ctx);
-  const parallel = specOf(place).residual === "parallel";
+  const { headCount, keyValueHeadCount, headSize } = attentionOf(anchor);
+  for (const layer of layers) checkSameAttention(anchor, layer);
+  const candidates = await mapHeadInputs(model, group, anchor, layers, options, ctx);
+  const parallel = specOf(anchor).residual === "parallel";
   const queries = (headCount / keyValueHeadCount) * headSize;
-  const beside = parallel && !choosesNeurons ? [place] : layers;
+  const beside = parallel && !choosesNeurons ? [anchor] : layers;
   const neurons =
     heads === "joint" || parallel
-      ? joinNeurons(await neuronReads(model, group, place, beside, options, ctx))
+      ? joinNeurons(await mapNeuronInputs(model, group, anchor, beside, options, ctx))
       : undefined;
   const prior = stackRows([...layers.map(headOutputs), ...(neurons ? [neurons.down] : [])]);
   const [features, targets] = prior.shape;
@@ -286,10 +286,10 @@ async function foldHeads(
   const outputBias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
   const downBias = sumOfVectors(beside.map((layer) => vectorOf(layer, "mlp.down.bias")));
   const output = {
-    scale: specOf(place).residualScale ?? 1,
+    scale: specOf(anchor).residualScale ?? 1,
     bias: sumOfVectors([outputBias, neurons && downBias]),
   };
-  const wide = neurons && withNeurons(readsPlainNorm(place), neurons);
+  const wide = neurons && withNeurons(readsPlainNorm(anchor), neurons);
   const equations = await gatherEquations(
     group,
     { features, targets },
@@ -297,15 +297,15 @@ async function foldHeads(
     async ({ input, target, updates }) => {
       const parts = [];
       for (const candidate of candidates) {
-        const { taps } = await model.runBlock(group.place, input, {
-          replace: withQueryKeyNormOf(place, candidate),
+        const { taps } = await model.runBlock(group.anchor, input, {
+          replace: withQueryKeyNormOf(anchor, candidate),
           taps: ["attention.heads"],
           tapsOnly: true,
         });
         parts.push(taps.get("attention.heads")!);
       }
       if (!wide) return { features: parts, target: missingUpdate(updates!, undefined, output) };
-      const { taps } = await model.runBlock(group.place, input, {
+      const { taps } = await model.runBlock(group.anchor, input, {
         replace: wide,
         taps: ["mlp.hidden"],
         tapsOnly: true,
@@ -324,12 +324,12 @@ async function foldHeads(
     headFeatures / queries,
     queries,
     keyValueHeadCount,
-    staying.slice(0, keyValueHeadCount),
+    pinned.slice(0, keyValueHeadCount),
     ctx,
   );
   const kept = blocks.chosen.flatMap((b) => Array.from({ length: queries }, (_, i) => b * queries + i));
   const rest = parallel
-    ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(place).intermediateSize, ctx)).slice(kept.length)
+    ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(anchor).intermediateSize, ctx)).slice(kept.length)
     : Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
   const index = [...kept, ...rest];
   const weights = await ridgeFit(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
@@ -337,11 +337,11 @@ async function foldHeads(
     tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
   const groups = candidates.flatMap(headGroupsOf);
   const tensors = headTensors(
-    place,
+    anchor,
     blocks.chosen.map((b) => groups[b]),
     rows(0, kept.length),
   );
-  const filled = withTensors(place, [
+  const filled = withTensors(anchor, [
     ...tensors,
     ...(outputBias ? [["attention.output.bias", tensor(outputBias)] as const] : []),
   ]);
@@ -371,7 +371,7 @@ async function chooseBlocks(
   blockCount: number,
   width: number,
   count: number,
-  staying: readonly number[],
+  pinned: readonly number[],
   ctx: RunContext,
 ): Promise<{ readonly chosen: readonly number[]; readonly fit: ComponentFit }> {
   const alive = Array.from({ length: blockCount }, (_, b) => b);
@@ -380,7 +380,7 @@ async function chooseBlocks(
     let least = { at: 0, saliency: Number.POSITIVE_INFINITY };
     const columns = (at: number) => Array.from({ length: width }, (_, i) => at * width + i);
     for (let at = 0; at < alive.length; at++) {
-      if (staying.includes(alive[at])) continue;
+      if (pinned.includes(alive[at])) continue;
       const saliency = await blockSaliency(current, columns(at), ctx);
       if (saliency < least.saliency) least = { at, saliency };
     }
@@ -396,11 +396,11 @@ async function foldNeurons(
   group: CalibratedGroup,
   layers: readonly BlockView[],
   block: BlockView,
-  options: FitOptions & ReadOptions,
+  options: FitOptions & InputMapOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const { intermediateSize } = mlpOf(block);
-  const neurons = joinNeurons(await neuronReads(model, group, block, layers, options, ctx));
+  const neurons = joinNeurons(await mapNeuronInputs(model, group, block, layers, options, ctx));
   const plain = readsPlainNorm(block);
   const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));

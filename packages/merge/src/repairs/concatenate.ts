@@ -80,9 +80,9 @@ export const concatenate = defineRepair({
       if (group.layers.length === 1) return block;
       const dense: BlockView[] = [];
       for (const layer of group.layers) dense.push(await model.block(layer));
-      const place = dense[group.layers.indexOf(group.place)];
-      const layers = dense.map((block) => placedBlock(block, place.spec));
-      const withHeads = fit.heads ? await cutHeads(model, group, layers, place, fit, ctx) : place;
+      const anchor = dense[group.layers.indexOf(group.anchor)];
+      const layers = dense.map((block) => placedBlock(block, anchor.spec));
+      const withHeads = fit.heads ? await cutHeads(model, group, layers, anchor, fit, ctx) : anchor;
       return cutNeurons(model, group, layers, withHeads, fit, ctx);
     }),
   }),
@@ -97,16 +97,16 @@ async function cutHeads(
   model: ModelRunner,
   group: CalibratedGroup,
   layers: readonly BlockView[],
-  place: BlockView,
+  anchor: BlockView,
   options: CutOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  const { headCount, keyValueHeadCount, headSize } = attentionOf(place);
-  for (const layer of layers) checkSameAttention(place, layer);
+  const { headCount, keyValueHeadCount, headSize } = attentionOf(anchor);
+  for (const layer of layers) checkSameAttention(anchor, layer);
   const width = (headCount / keyValueHeadCount) * headSize;
   const outputs = stackRows(layers.map(headOutputs));
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "attention.output.bias")));
-  const scale = specOf(place).residualScale ?? 1;
+  const scale = specOf(anchor).residualScale ?? 1;
   const [features, targets] = outputs.shape;
   const equations = await gatherEquations(
     group,
@@ -116,8 +116,8 @@ async function cutHeads(
       const heads = [];
       const sum = new Float32Array(input.states.data.length);
       for (const candidate of layers) {
-        const { taps } = await model.runBlock(group.place, input, {
-          replace: withQueryKeyNormOf(place, candidate),
+        const { taps } = await model.runBlock(group.anchor, input, {
+          replace: withQueryKeyNormOf(anchor, candidate),
           taps: ["attention.heads", "attention.update"],
           tapsOnly: true,
         });
@@ -134,11 +134,11 @@ async function cutHeads(
   const { chosen, weights } = await cut(equations, outputs, width, keyValueHeadCount, options, ctx);
   const groups = layers.flatMap(headGroupsOf);
   const tensors = headTensors(
-    place,
+    anchor,
     chosen.map((b) => groups[b]),
     weights,
   );
-  return withTensors(place, [
+  return withTensors(anchor, [
     ...tensors,
     ...(bias ? [["attention.output.bias", tensor(bias)] as const] : []),
   ]);
@@ -164,7 +164,7 @@ async function cutNeurons(
     { features, targets },
     options,
     async ({ input }) => {
-      const { taps } = await model.runBlock(group.place, input, {
+      const { taps } = await model.runBlock(group.anchor, input, {
         replace: wide,
         taps: ["mlp.hidden", "mlp.update"],
         tapsOnly: true,

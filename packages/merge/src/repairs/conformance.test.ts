@@ -21,7 +21,7 @@ const repairs: Record<string, [make: () => Repair, options?: RepairCheckOptions]
           heads: "joint",
           recallHeads: 1,
           choiceEvery: 2,
-          readRidge: 0.1,
+          inputMapRidge: 0.1,
           ridge: [1e-3, 1e-2],
           heldOutEvery: 3,
         },

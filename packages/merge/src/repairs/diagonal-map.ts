@@ -42,7 +42,7 @@ export async function fitDiagonalMap(
   const heldOut = sums();
   const beside = streamWithoutMlp(block);
   for await (const { input, target, heldOut: judges } of group.batches()) {
-    const { taps } = await model.runBlock(group.place, input, {
+    const { taps } = await model.runBlock(group.anchor, input, {
       replace: block,
       taps: ["mlp.update", ...beside.taps],
       tapsOnly: true,

@@ -39,7 +39,7 @@ export interface CalibratedGroup {
   /** Groups behind the last one of several layers: 0 for such a group itself, Infinity before the first. */
   readonly sinceFold: number;
   /** The dense layer whose place the group's block takes. */
-  readonly place: number;
+  readonly anchor: number;
   batches(): AsyncIterable<GroupBatch>;
 }
 
@@ -123,7 +123,7 @@ export async function* frontToBack(
         index,
         layers,
         sinceFold: sinceFold(plan, index),
-        place: keptLayer(planGroup) ?? layers[0],
+        anchor: keptLayer(planGroup) ?? layers[0],
         async *batches() {
           for (let b = 0; b < count; b++) {
             throwIfAborted(ctx.signal);
@@ -157,7 +157,7 @@ export async function* frontToBack(
       for (let b = 0; b < count; b++) {
         throwIfAborted(ctx.signal);
         const input = await folded.get(b);
-        const { hidden } = await model.runBlock(group.place, input, { replace: block });
+        const { hidden } = await model.runBlock(group.anchor, input, { replace: block });
         await folded.put(b, hidden);
         if (b % step !== 0) continue;
         const wanted = await target.get(b);
@@ -165,7 +165,7 @@ export async function* frontToBack(
         after += error;
         if (block === unrepaired) before += error;
         else {
-          const without = await model.runBlock(group.place, input, { replace: unrepaired });
+          const without = await model.runBlock(group.anchor, input, { replace: unrepaired });
           before += squaredDifference(without.hidden, wanted);
         }
         values += wanted.lengths.reduce((sum, length) => sum + length, 0) * model.hiddenSize;
@@ -191,7 +191,7 @@ export function reportRepaired({ groups }: MergePlan, index: number, ctx: RunCon
 /** Whether a block gives the dense model's own stream, judged by the first batch. */
 async function sameOutput(model: ModelRunner, group: CalibratedGroup, block: BlockView): Promise<boolean> {
   for await (const { input, target } of group.batches()) {
-    const { hidden } = await model.runBlock(group.place, input, { replace: block });
+    const { hidden } = await model.runBlock(group.anchor, input, { replace: block });
     return squaredDifference(hidden, target) === 0;
   }
   return false;

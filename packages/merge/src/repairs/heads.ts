@@ -163,13 +163,13 @@ export function headTensors(
  * A layer whose queries and keys pass the norms of another block, whose place its heads may take: a block has one gain for all its heads,
  * and behind it positions are turned, so that it cannot move into the projections.
  */
-export function withQueryKeyNormOf(place: BlockView, layer: BlockView): BlockView {
-  const { queryKeyNorm } = attentionOf(place);
+export function withQueryKeyNormOf(anchor: BlockView, layer: BlockView): BlockView {
+  const { queryKeyNorm } = attentionOf(anchor);
   const roles = [queryKeyNorm?.query, queryKeyNorm?.key].flatMap((norm) => [norm?.weight, norm?.bias]);
   return withTensors(
     layer,
     roles.flatMap((role) => {
-      const found = role === undefined ? undefined : place.tensors.get(role);
+      const found = role === undefined ? undefined : anchor.tensors.get(role);
       return role !== undefined && found ? [[role, found] as const] : [];
     }),
   );

@@ -74,7 +74,7 @@ async function fitMap(
   const size = model.hiddenSize;
   const beside = streamWithoutMlp(block);
   const run = async ({ input }: GroupBatch) => {
-    const { taps } = await model.runBlock(group.place, input, {
+    const { taps } = await model.runBlock(group.anchor, input, {
       replace: block,
       taps: ["mlp.update", ...beside.taps],
       tapsOnly: true,

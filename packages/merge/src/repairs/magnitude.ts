@@ -55,13 +55,13 @@ export const magnitude = defineRepair({
         let unit = 1;
         for (const [index, group] of plan.groups.entries()) {
           const block = withScaledUpdates(await folded(index), 1 / unit);
-          const place = keptLayer(group) ?? group.layers[0];
+          const anchor = keptLayer(group) ?? group.layers[0];
           const sums = { ownNorm: 0, denseNorm: 0, ownSquare: 0, denseSquare: 0, product: 0, values: 0 };
           for (let b = 0; b < dense.batchCount; b++) {
             throwIfAborted(ctx.signal);
             let target = await dense.get(b);
             for (const layer of group.layers) ({ hidden: target } = await model.runBlock(layer, target));
-            const { hidden } = await model.runBlock(place, await own.get(b), { replace: block });
+            const { hidden } = await model.runBlock(anchor, await own.get(b), { replace: block });
             await dense.put(b, target);
             await own.put(b, hidden);
             addTo(sums, hidden, target);

@@ -1,8 +1,8 @@
 import { defineRepair, z } from "@layerfold/core";
 import { groupByGroup } from "./front-to-back.js";
+import { inputMapOptions, mapsNeuronInputs, withInputMaps } from "./input-maps.js";
 import { fitOptions } from "./least-squares.js";
 import { firstReason, whyDownStays, whyNeuronsStay } from "./neurons.js";
-import { readOptions, readsNeurons, withReads } from "./reads.js";
 import { refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
@@ -11,8 +11,8 @@ import { refitDown } from "./refit-down.js";
  * layers l … e − 1 is fitted to the dense stream behind layer e − 1, so it does the work of the layers that went, and takes up the drift
  * of the blocks before it. Ridge least squares towards the old weights, in float64; see `refitDown` for the formula. Ours; its nearest
  * relative is ReplaceMe (arXiv 2505.02819), which fits one block only and on the dense model's activations. With `refineEpochs` the gate
- * and up projections of blocks that stand for several layers learn too, see `refineNeurons`; with `readRidge` attention and MLP first have
- * their reads mapped, see `withReads`.
+ * and up projections of blocks that stand for several layers learn too, see `refineNeurons`; with `inputMapRidge` attention and MLP first have
+ * their inputs mapped, see `withInputMaps`.
  *
  * Cost per block: two runs of it and one of the layers it stands for, tokens · width² for the Gram and width³ for the solution, width
  * being the MLP's. Memory: a few blocks and width² float64 values, whatever the number of tokens.
@@ -23,18 +23,18 @@ import { refitDown } from "./refit-down.js";
 export const reconstruct = defineRepair({
   id: "reconstruct",
   summary: "refit every kept block's down projection to the dense stream, front to back",
-  optionsSchema: z.strictObject({ ...fitOptions, ...readOptions, ...refineOptions }),
+  optionsSchema: z.strictObject({ ...fitOptions, ...inputMapOptions, ...refineOptions }),
   create: (options) => ({
     refuses: (layers) =>
       firstReason(layers, (layer) =>
-        (layers.length > 1 && options.refineEpochs > 0) || readsNeurons(layer, options)
+        (layers.length > 1 && options.refineEpochs > 0) || mapsNeuronInputs(layer, options)
           ? whyNeuronsStay(layer)
           : whyDownStays(layer.spec),
       ),
     fit: groupByGroup(
       options,
       async (model, group, block, fit, ctx) => {
-        const reading = await withReads(model, group, block, fit, ctx);
+        const reading = await withInputMaps(model, group, block, fit, ctx);
         const refitted = await refitDown(model, group, reading, fit, ctx);
         return refineNeurons(model, group, refitted, fit, ctx);
       },

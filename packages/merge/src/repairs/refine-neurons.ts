@@ -142,7 +142,7 @@ async function writeExamples(
   const beside = streamWithoutMlp(block);
   let size = 0;
   for await (const { input, target, heldOut: judges } of group.batches()) {
-    const { taps } = await model.runBlock(group.place, input, {
+    const { taps } = await model.runBlock(group.anchor, input, {
       replace: block,
       taps: ["mlp.input", ...beside.taps],
       tapsOnly: true,

@@ -49,7 +49,7 @@ export async function hiddenEquations(
     { features, targets },
     options,
     async ({ input, target }) => {
-      const { taps } = await model.runBlock(group.place, input, {
+      const { taps } = await model.runBlock(group.anchor, input, {
         replace: block,
         taps: ["mlp.hidden", ...beside.taps],
         tapsOnly: true,

@@ -49,7 +49,7 @@ export async function refitExperts(
     const experts = Array.from({ length: Math.min(perPass, expertCount - first) }, (_, i) => first + i);
     const fits = new Map(experts.map((expert) => [expert, { ...emptySplit(sizes, options), tokens: 0 }]));
     for await (const { input, target, heldOut } of group.batches()) {
-      const { hidden, taps } = await model.runBlock(group.place, input, {
+      const { hidden, taps } = await model.runBlock(group.anchor, input, {
         replace: block,
         taps: experts.map((expert) => `experts.${expert}.hidden` as const),
       });

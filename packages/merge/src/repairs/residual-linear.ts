@@ -50,7 +50,7 @@ async function fitDelta(
     { features: taps.length * size, targets: size },
     options,
     async ({ input, target }) => {
-      const run = await model.runBlock(group.place, input, { replace: block, taps });
+      const run = await model.runBlock(group.anchor, input, { replace: block, taps });
       return {
         features: taps.map((tap) => run.taps.get(tap)!),
         target: missingUpdate(target, run.hidden.states, { scale: 1 }),

@@ -38,19 +38,19 @@ export const searchedWeights = defineRepair({
           heldOutEvery: 0,
           folded,
           finished,
-          async fill({ layers, place, batches }, block) {
+          async fill({ layers, anchor, batches }, block) {
             if (layers.length === 1) return block;
             const blocks: BlockView[] = [];
-            const { spec } = await model.block(place);
+            const { spec } = await model.block(anchor);
             for (const layer of layers) blocks.push(placedBlock(await model.block(layer), spec));
             const merge = tensorwise(weightedSum, norms);
             let best = { block, error: Number.POSITIVE_INFINITY };
             for (const ratio of ratios) {
               const merged = await merge(blocks, fixedWeights(layers.length, ratio), ctx);
-              const candidate = { ...merged, layer: place };
+              const candidate = { ...merged, layer: anchor };
               let error = 0;
               for await (const { input, target } of batches()) {
-                const { hidden } = await model.runBlock(place, input, { replace: candidate });
+                const { hidden } = await model.runBlock(anchor, input, { replace: candidate });
                 const scales = tokenScales(target, tokenWeighting);
                 const width = model.hiddenSize;
                 eachToken(hidden, (start, token) => {

@@ -18,7 +18,7 @@ const group: CalibratedGroup = {
   index: 0,
   layers: [0, 1],
   sinceFold: 0,
-  place: 0,
+  anchor: 0,
   async *batches() {
     yield { input: target, dense: async () => target, target, heldOut: false };
   },

@@ -15,8 +15,8 @@ import { ridgeFit } from "./least-squares.js";
 import { feedForwardOf, type Neurons, neuronsOf, withNeurons } from "./neurons.js";
 import { addRows, emptyEquations, gatherRows } from "./normal-equations.js";
 
-export const readOptions = {
-  readRidge: z
+export const inputMapOptions = {
+  inputMapRidge: z
     .number()
     .positive()
     .optional()
@@ -25,61 +25,64 @@ export const readOptions = {
     ),
 };
 
-export interface ReadOptions {
-  readonly readRidge?: number;
+export interface InputMapOptions {
+  readonly inputMapRidge?: number;
 }
 
 /**
  * A group's block, its attention and its MLP reading the folded stream as the layer in whose place it stands reads the dense one.
  * Attention whose heads cannot be taken apart, and experts, read as before.
  */
-export async function withReads(
+export async function withInputMaps(
   model: ModelRunner,
   group: CalibratedGroup,
   block: BlockView,
-  options: ReadOptions,
+  options: InputMapOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
   const [reading] = whyHeadsStay(specOf(block))
     ? [block]
-    : await headReads(model, group, block, [{ ...block, layer: group.place }], options, ctx);
-  return withNeuronReads(model, group, reading, options, ctx);
+    : await mapHeadInputs(model, group, block, [{ ...block, layer: group.anchor }], options, ctx);
+  return withNeuronInputMaps(model, group, reading, options, ctx);
 }
 
-/** Whether a layer's neurons are taken apart to have their reads mapped. */
-export function readsNeurons({ spec }: LayerFacts, { readRidge }: Pick<ReadOptions, "readRidge">): boolean {
-  return readRidge !== undefined && spec.feedForward.kind === "mlp";
+/** Whether a layer's neurons are taken apart to have their inputs mapped. */
+export function mapsNeuronInputs(
+  { spec }: LayerFacts,
+  { inputMapRidge }: Pick<InputMapOptions, "inputMapRidge">,
+): boolean {
+  return inputMapRidge !== undefined && spec.feedForward.kind === "mlp";
 }
 
 /** The same for its MLP alone. */
-export async function withNeuronReads(
+export async function withNeuronInputMaps(
   model: ModelRunner,
   group: CalibratedGroup,
   block: BlockView,
-  options: ReadOptions,
+  options: InputMapOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  if (options.readRidge === undefined || feedForwardOf(block).kind !== "mlp") return block;
-  const own = { ...block, layer: group.place };
-  const [neurons] = await neuronReads(model, group, block, [own], options, ctx);
+  if (options.inputMapRidge === undefined || feedForwardOf(block).kind !== "mlp") return block;
+  const own = { ...block, layer: group.anchor };
+  const [neurons] = await mapNeuronInputs(model, group, block, [own], options, ctx);
   return withNeurons(readsPlainNorm(block), neurons);
 }
 
 /**
  * Blocks of several layers whose queries, keys and values, standing in a group's place, read what they would in the dense model.
- * @param place - the block behind whose norm they will stand
+ * @param anchor - the block behind whose norm they will stand
  * @param blocks - ascending; `layer` names the dense layer that read what each should read
  */
-export async function headReads(
+export async function mapHeadInputs(
   model: ModelRunner,
   group: CalibratedGroup,
-  place: BlockView,
+  anchor: BlockView,
   blocks: readonly BlockView[],
-  options: ReadOptions,
+  options: InputMapOptions,
   ctx: RunContext,
 ): Promise<readonly BlockView[]> {
-  if (options.readRidge === undefined) return blocks;
-  const maps = await readMaps(model, group, "attention.input", place, blocks, options.readRidge, ctx);
+  if (options.inputMapRidge === undefined) return blocks;
+  const maps = await readMaps(model, group, "attention.input", anchor, blocks, options.inputMapRidge, ctx);
   const result: BlockView[] = [];
   for (const [i, block] of blocks.entries()) {
     const groups = [];
@@ -95,18 +98,18 @@ export async function headReads(
   return result;
 }
 
-/** The same for the neurons of several layers, behind the attention of `place`. */
-export async function neuronReads(
+/** The same for the neurons of several layers, behind the attention of `anchor`. */
+export async function mapNeuronInputs(
   model: ModelRunner,
   group: CalibratedGroup,
-  place: BlockView,
+  anchor: BlockView,
   blocks: readonly BlockView[],
-  options: ReadOptions,
+  options: InputMapOptions,
   ctx: RunContext,
 ): Promise<readonly Neurons[]> {
   const neurons = blocks.map(neuronsOf);
-  if (options.readRidge === undefined) return neurons;
-  const maps = await readMaps(model, group, "mlp.input", place, blocks, options.readRidge, ctx);
+  if (options.inputMapRidge === undefined) return neurons;
+  const maps = await readMaps(model, group, "mlp.input", anchor, blocks, options.inputMapRidge, ctx);
   const result: Neurons[] = [];
   for (const [i, { gate, gateBias, up, upBias, down }] of neurons.entries()) {
     const mappedGate = gate && (await through({ weight: gate, bias: gateBias }, maps[i], ctx));
@@ -125,7 +128,7 @@ async function through(
 }
 
 /**
- * For the dense layer of every block the map M, [hidden, hidden], for which M·n is nearest to what the layer reads, n being what `place` reads in
+ * For the dense layer of every block the map M, [hidden, hidden], for which M·n is nearest to what the layer reads, n being what `anchor` reads in
  * the folded stream, both behind norms of gain 1: argmin Σ ‖M·n − n_dense‖² + λ‖M − I‖². What remains of the layers between, and of the
  * folds before, is the part of it that is linear in n. All tokens weigh alike, since a norm stands before them.
  *
@@ -135,7 +138,7 @@ async function readMaps(
   model: ModelRunner,
   group: CalibratedGroup,
   tap: "attention.input" | "mlp.input",
-  place: BlockView,
+  anchor: BlockView,
   blocks: readonly BlockView[],
   ridge: number,
   ctx: RunContext,
@@ -143,12 +146,12 @@ async function readMaps(
   const size = model.hiddenSize;
   const width = blocks.length * size;
   const equations = emptyEquations(size, width);
-  const reader = behindPlainNorm(place, tap);
+  const reader = behindPlainNorm(anchor, tap);
   const dense = new Map<number, BlockView>();
   for (const { layer } of blocks) dense.set(layer, behindPlainNorm(await model.block(layer), tap));
   for await (const batch of group.batches()) {
     throwIfAborted(ctx.signal);
-    const { taps } = await model.runBlock(group.place, batch.input, {
+    const { taps } = await model.runBlock(group.anchor, batch.input, {
       replace: reader,
       taps: [tap],
       tapsOnly: true,

@@ -12,11 +12,11 @@ import { describe, expect, it } from "vitest";
 import { ctx, families, llama, withModel } from "../tiny-models.test.fixture.js";
 import { componentFold } from "./component-fold.js";
 import type { CalibratedGroup, GroupBatch } from "./front-to-back.js";
-import { headReads, withNeuronReads, withReads } from "./reads.js";
+import { mapHeadInputs, withInputMaps, withNeuronInputMaps } from "./input-maps.js";
 import { reconstruct } from "./reconstruct.js";
 import { batches, middlePair, relativeDifference, repairedBlocks } from "./repaired-blocks.test.fixture.js";
 
-const tight = { readRidge: 1e-6 };
+const tight = { inputMapRidge: 1e-6 };
 
 /** Layer 1 alone, the folded stream being the dense one behind `changed`. */
 async function layerOne(model: ModelRunner, changed: (dense: Hidden) => Hidden): Promise<CalibratedGroup> {
@@ -30,7 +30,7 @@ async function layerOne(model: ModelRunner, changed: (dense: Hidden) => Hidden):
     index: 0,
     layers: [1],
     sinceFold: Number.POSITIVE_INFINITY,
-    place: 1,
+    anchor: 1,
     async *batches() {
       yield* streams;
     },
@@ -47,7 +47,7 @@ describe.each(Object.keys(families))("%s", (name) => {
     await withModel(families[name], async (checkpoint) => {
       const model = await openRunner(checkpoint);
       const group = await layerOne(model, (dense) => dense);
-      for (const reads of [withReads, withNeuronReads]) {
+      for (const reads of [withInputMaps, withNeuronInputMaps]) {
         const block = await reads(model, group, await model.block(1), tight, ctx);
         for await (const { input, target } of group.batches()) {
           const { hidden } = await model.runBlock(1, input, { replace: block });
@@ -69,7 +69,7 @@ describe.each(Object.keys(families))("%s", (name) => {
         const data = states.data.map((_, i) => states.data[i - (i % width) + order[i % width]]);
         return { states: tensor(data, states.shape), lengths };
       });
-      const [block] = await headReads(model, group, dense, [dense], tight, ctx);
+      const [block] = await mapHeadInputs(model, group, dense, [dense], tight, ctx);
       for await (const { input, dense: stream } of group.batches()) {
         const wanted = await tapped(model, dense, await stream(), "attention.heads");
         expect(relativeDifference(await tapped(model, block, input, "attention.heads"), wanted)).toBeLessThan(
@@ -97,7 +97,7 @@ describe("a fold whose heads and neurons read what they would in the dense model
 
   it("component-fold", async () => {
     const [, plainFold, plainBehind] = await errors(componentFold({}));
-    const [, fold, behind] = await errors(componentFold({ readRidge: 1e-2 }));
+    const [, fold, behind] = await errors(componentFold({ inputMapRidge: 1e-2 }));
     expect(fold).toBeLessThan(plainFold);
     expect(behind).toBeLessThan(plainBehind);
   });
@@ -105,7 +105,7 @@ describe("a fold whose heads and neurons read what they would in the dense model
   // The first block that folds stands in its own layer's place, on a stream that nothing has changed yet.
   it("reconstruct, behind the first fold", async () => {
     const [, , plain] = await errors(reconstruct({}));
-    const [, , reading] = await errors(reconstruct({ readRidge: 1e-2 }));
+    const [, , reading] = await errors(reconstruct({ inputMapRidge: 1e-2 }));
     expect(reading).toBeLessThan(plain);
   });
 });
