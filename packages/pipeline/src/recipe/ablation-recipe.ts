@@ -36,7 +36,7 @@ export async function readAblationRecipe(
   if ("problems" in checked) throw checked.problems[0];
   const recipe = resolved(recipeOf(checked.value), file);
   const whole = recipeSchemas.code.safeParse(recipe);
-  if (whole.success) return { recipe, locate: yaml.locate };
+  if (whole.success) return { recipe: whole.data, locate: yaml.locate };
   const [issue] = whole.error.issues;
   throw new LayerfoldError("RECIPE_INVALID", issue.message, { where: yaml.locate(issue.path) });
 }

@@ -1,7 +1,7 @@
 import type { Plugin } from "@layerfold/core";
 import type { Run } from "../run.js";
 import { pathsFrom } from "./recipe-paths.js";
-import type { Recipe } from "./recipe-schema.js";
+import { knownKeys, type Recipe } from "./recipe-schema.js";
 
 /**
  * The recipe that a run's manifest holds: seed and options are the run's, paths are relative to the manifest, and where it goes is left open. A
@@ -11,7 +11,26 @@ export function manifestRecipe(recipe: Recipe, folder: string, run: Pick<Run, "s
   const { output: _, options: __, seed: ___, ...rest } = pathsFrom(recipe, folder);
   const options = run.settings.values;
   const whole = { ...rest, seed: run.seed, ...(Object.keys(options).length > 0 && { options }) };
-  return pluginsNamed(whole);
+  // However the recipe was made, the same one is the same bytes.
+  return pluginsNamed(ordered(whole));
+}
+
+/** With its keys, and those of its mappings, in the schema's order. */
+function ordered(recipe: Recipe): Recipe {
+  const sorted = <T extends object>(value: T, path: readonly string[]): T =>
+    Object.fromEntries(
+      knownKeys(path).flatMap((key) => (key in value ? [[key, value[key as keyof T]]] : [])),
+    ) as T;
+  const { calibration, evaluate } = recipe;
+  const isMapping = (value: unknown) => typeof value === "object" && !Array.isArray(value);
+  return sorted(
+    {
+      ...recipe,
+      ...(isMapping(calibration) && { calibration: sorted(calibration as object, ["calibration"]) }),
+      ...(isMapping(evaluate) && { evaluate: sorted(evaluate as object, ["evaluate"]) }),
+    } as Recipe,
+    [],
+  );
 }
 
 /** JSON of a value in which plug-ins stand by id and options. */

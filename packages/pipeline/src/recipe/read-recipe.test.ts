@@ -157,7 +157,7 @@ it("reads a manifest as the recipe that it holds, and finds places in it", async
   const { recipe, earlier } = await readRecipe(good);
   expect(recipe.model).toBe(join(folder, "..", "m"));
   expect(earlier).toMatchObject({ data: { calibration: [] } });
-  const bad = await file(manifest({ model: "../m", methods: ["mka"], layers: [0] }), "bad.json");
+  const bad = await file(manifest({ model: "../m", methods: ["mka"], layers: [2.5] }), "bad.json");
   await expect(readRecipe(bad)).rejects.toMatchObject({ where: `${bad}:10:7, recipe.layers.0` });
 });
 

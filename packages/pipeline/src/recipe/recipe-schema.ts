@@ -149,7 +149,10 @@ function schemaWith<P extends z.ZodType>(part: P) {
     embeddings: list(part)
       .optional()
       .describe("an axis: what comes before the measure; default the method's, else the measure's own"),
-    layers: list(z.number().int().min(1)).optional().describe("an axis: layers that remain"),
+    // Which there may be hangs on the model: LAYERS_OUT_OF_RANGE says so.
+    layers: list(z.number().int().meta({ minimum: 1 }))
+      .optional()
+      .describe("an axis: layers that remain"),
     ratios: list(z.number().gt(0).lt(1))
       .optional()
       .describe("the same as shares of the layers that go, rounded to whole layers"),

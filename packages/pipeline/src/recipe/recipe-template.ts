@@ -12,8 +12,6 @@ calibration:
   # One text, or several with the shares that they have of the tokens. [from:to] is a part: rows of a .jsonl, tokens of a .txt.
   # piqa:rows.jsonl gives a benchmark's rows with their right answers; self is text of the model's own.
   text: [calibration.txt:0.7, "more.jsonl[200:]:0.3"]
-  # Tokens of all texts together; auto: as many as the repair gains by.
-  tokens: 16384
   # window: 512             # longest token sequence
   # self_temperature: 1     # at which self draws its text
   # questions: q.jsonl      # planners that try plans weigh their answers beside the text,
@@ -21,11 +19,11 @@ calibration:
   # recall_weight: 0        # and tokens that stood in their window before by so much
   # planning_tokens: 16384  # that plans are tried on
   # pooling: every:16       # samples of every layer: last, mean, every:k, all
+  # Tokens of all texts together; auto: as many as the repair gains by.
+  tokens: 16384
 
 # What every model is judged on. \`evaluate: test.txt\` alone will do.
 evaluate:
-  # Single figures are those of the first text.
-  texts: [test.txt]
   # questions: test-questions.jsonl
   # tasks: [arc_easy:arc.jsonl, piqa:piqa.jsonl]
   # window: 512
@@ -33,6 +31,8 @@ evaluate:
   # max_tokens: 8192        # of each text
   # begin_token: auto       # always, never
   # allow_overlap: false    # measure although judged text stands in the calibration text
+  # Single figures are those of the first text.
+  texts: [test.txt]
 
 # The grid: every method at every depth. A method is a preset, a preset with other parts, or parts of its own.
 methods:

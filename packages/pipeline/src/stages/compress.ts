@@ -10,6 +10,7 @@ import type {
 import type { Preset } from "@layerfold/merge";
 import { resultRows } from "../grid/render-results.js";
 import { gridPlans, runGrid } from "../grid/run-grid.js";
+import { partName } from "../make-part.js";
 import { type RecipeSource, recipeInCode } from "../recipe/read-recipe.js";
 import type { Part, Recipe } from "../recipe/recipe-schema.js";
 import type { ResultRow } from "../results.js";
@@ -171,5 +172,6 @@ function methodOf(method: string | Preset, own: object): unknown {
   if (typeof method === "string") return Object.keys(own).length > 0 ? { method, ...own } : method;
   const { id, planner, strategy, repair, measure, embedding, recallWeight } = method;
   const parts = { planner, strategy, repair, measure, embedding, ...own };
-  return { name: id, ...parts, recall_weight: recallWeight };
+  const name = [id, ...Object.values(own).map((part) => partName(part as Part))].join("+");
+  return { name, ...parts, recall_weight: recallWeight };
 }

@@ -160,6 +160,7 @@ it("a list on every axis is an ablation, and a quality table says whether mergin
     evaluate: validation,
     layers: [15],
   };
+  const work = { work: at("shared.work") };
   const ablation = await runRecipe(
     {
       ...grid,
@@ -170,6 +171,7 @@ it("a list on every axis is an ablation, and a quality table says whether mergin
       report: "ablation",
     },
     { out: at("ablation") },
+    work,
   );
   expect(ablation.cells).toMatchObject([
     { planner: "last-first", strategy: "weighted", measure: "cosine", removed: 1 },
@@ -177,6 +179,11 @@ it("a list on every axis is an ablation, and a quality table says whether mergin
   ]);
   expect(await readdir(at("ablation"))).toEqual(
     expect.arrayContaining(["ablation.csv", "ablation.md", "ablation.json", "manifest.json", "report.html"]),
+  );
+  const again = await runRecipe(at("ablation", "manifest.json"), { out: at("again-ablation") }, work);
+  expect([again.cells, again.tasks.made]).toEqual([ablation.cells, 0]);
+  expect(await readFile(at("again-ablation", "ablation.json"), "utf8")).toBe(
+    await readFile(at("ablation", "ablation.json"), "utf8"),
   );
   const { quality } = await runRecipe(
     {

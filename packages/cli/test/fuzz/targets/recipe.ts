@@ -42,7 +42,7 @@ export const recipe: FuzzTarget = {
   starts: async () => [
     new Map([["recipe.yaml", encodeJson(grid)]]),
     new Map([["recipe.yml", encode(stringify(grid))]]),
-    new Map([["run.yaml", encode(stringify(whole))]]),
+    new Map([["run.yml", encode(stringify(whole))]]),
     new Map([["run.json", encodeJson({ layerfold: "0.1.0", command: "run", recipe: whole })]]),
   ],
   async read(folder) {
