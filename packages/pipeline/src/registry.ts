@@ -16,6 +16,7 @@ import * as quantize from "@layerfold/quantize";
 import * as similarity from "@layerfold/similarity";
 import { codeDigest } from "@layerfold/tasks";
 import { type DataFact, dataFact, type PluginFact } from "./manifest.js";
+import { isModulePath } from "./module-path.js";
 
 type AnyFactory = PluginFactory<Plugin>;
 
@@ -84,11 +85,6 @@ export function pluginFact(plugin: Plugin): PluginFact {
 /** The same of several; those that there are not are passed over. */
 export function pluginFacts(...plugins: readonly (Plugin | undefined)[]): PluginFact[] {
   return plugins.flatMap((plugin) => (plugin ? [pluginFact(plugin)] : []));
-}
-
-/** Whether what stands for a plug-in is a path to a module. */
-export function isModulePath(name: string): boolean {
-  return /^[./~]|^[A-Za-z]:\\|\.[cm]?[jt]s$/.test(name);
 }
 
 /**

@@ -2,7 +2,7 @@ import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { rangeName } from "@layerfold/checkpoint";
 import { parseTextSource, type TextSource } from "../inputs/text-source.js";
-import { isModulePath } from "../registry.js";
+import { isModulePath, moduleTask } from "../module-path.js";
 import { isPlanFile } from "../stages/plan-file.js";
 import { calibrationOf, evaluationOf } from "./recipe-parts.js";
 import type { Part, Recipe } from "./recipe-schema.js";
@@ -15,7 +15,7 @@ export function mapPaths(recipe: Recipe, map: (path: string, kind: Kind) => stri
   const text = (kind: Kind) => (named: string) =>
     named
       .split(",")
-      .map((one) => mapSource(one, (file) => map(file, kind)))
+      .map((one) => mapSource(one, (path, of) => map(path, of ?? kind)))
       .join(",");
   const part = <P extends Part | undefined>(named: P): P => {
     if (typeof named === "string") return mapName(named) as P;
@@ -42,6 +42,8 @@ export function mapPaths(recipe: Recipe, map: (path: string, kind: Kind) => stri
       texts: evaluation.texts?.map(text("text")),
       questions: evaluation.questions && text("questions")(evaluation.questions),
       tasks: evaluation.tasks?.map((task) => {
+        const own = moduleTask(task);
+        if (own) return `${map(own.task, "plugin")}:${text("task")(own.rest)}`;
         const colon = task.indexOf(":");
         return colon < 1 ? task : `${task.slice(0, colon)}:${text("task")(task.slice(colon + 1))}`;
       }),
@@ -68,15 +70,19 @@ export function mapPaths(recipe: Recipe, map: (path: string, kind: Kind) => stri
         : named;
     }),
     embeddings: parts(recipe.embeddings),
+    quantize: recipe.quantize?.map((scheme) => scheme.split(",").map(mapName).join(",")),
     output: recipe.output && map(recipe.output, "output"),
   };
   return withoutAbsent(mapped);
 }
 
 /** `NAME:FILE[from:to]:share` with another file. */
-function mapSource(text: string, map: (file: string) => string): string {
+function mapSource(text: string, map: (path: string, of?: "plugin") => string): string {
   const source = parseTextSource(text, (file) => existsSync(file) || existsSync(map(file)));
-  return source.file === undefined ? text.trim() : sourceText({ ...source, file: map(source.file) });
+  if (source.file === undefined) return text.trim();
+  const [id, ...wrong] = source.task?.split("+") ?? [];
+  const task = id !== undefined && isModulePath(id) ? [map(id, "plugin"), ...wrong].join("+") : source.task;
+  return sourceText({ ...source, task, file: map(source.file) });
 }
 
 /** As `parseTextSource` reads it. */
