@@ -41,7 +41,10 @@ export function taskRunner(
         },
       }),
     async remove(task) {
-      if (!kept.has(task.digest) && (await alone())) await store.remove(task);
+      if (kept.has(task.digest) || !(await alone())) return;
+      // Files that are open would still take their space, and on some systems cannot be removed.
+      await executor.close?.(task.digest);
+      await store.remove(task);
     },
     keep({ digest }) {
       kept.add(digest);

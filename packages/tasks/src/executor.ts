@@ -10,8 +10,11 @@ export interface Executor {
    * @throws the first error of a task; what others finish meanwhile is kept
    */
   run<T>(tasks: readonly Task<T>[], store: TaskStore, ctx: ExecutionContext): Promise<T[]>;
-  /** Lets go of what no running task uses: all of it, once nothing runs. It can run tasks again. */
-  close?(): Promise<void>;
+  /**
+   * Lets go of what no running task uses: all of it, once nothing runs. It can run tasks again.
+   * @param digest - of an artefact that is about to go: what tasks share by a key with this digest in it, and no more
+   */
+  close?(digest?: string): Promise<void>;
 }
 
 /** What tasks are run with. */

@@ -12,6 +12,7 @@ export {
   defineTask,
   isTask,
   type Resources,
+  type Share,
   type Task,
   type TaskContext,
   type TaskDefinition,

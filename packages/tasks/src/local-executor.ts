@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { rmdir } from "node:fs/promises";
 import { availableParallelism, totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -182,6 +183,8 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
     throwIfAborted(ctx.signal);
     const failed = new AbortController();
     const begin = ctx.signal ? AbortSignal.any([ctx.signal, failed.signal]) : failed.signal;
+    // Every task that waits listens.
+    setMaxListeners(0, begin, ...(ctx.signal ? [ctx.signal] : []));
     const fail = (error: unknown) => failed.abort(error);
     const artefacts: Promise<Artefact<T>>[] = [];
     // In line one after the other, so that they begin in the order in which they were asked for.
@@ -198,5 +201,5 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
     return Promise.all(settled.map((one) => (one as PromiseFulfilledResult<Artefact<T>>).value.read()));
   }
 
-  return { run, close: () => shared.close() };
+  return { run, close: (digest) => shared.close(digest) };
 }

@@ -1,59 +1,103 @@
-import type { Closable } from "./task.js";
+import { totalmem } from "node:os";
+import type { Closable, Share } from "./task.js";
 
 interface Entry {
   readonly resource: Promise<Closable>;
-  /** Tasks that run and have asked for it. */
+  /** What it stands on itself, for as long as it is open. */
+  readonly base: ResourceScope;
+  /** Tasks that run, and resources that are open, and have asked for it. */
   users: number;
 }
 
-/** What one task uses of the shared resources. */
+/** What one task, or one resource, uses of the shared resources. */
 export interface ResourceScope {
-  use<R extends Closable>(key: string, open: () => Promise<R>): Promise<R>;
-  /** The task is done with all that it asked for. */
+  readonly use: Share;
+  /** It is done with all that it asked for. */
   end(): Promise<void>;
+}
+
+export interface SharedResources {
+  scope(): ResourceScope;
+  /** Closes all that nobody uses. @param part - of its key */
+  close(part?: string): Promise<void>;
 }
 
 /**
  * Costly things that the tasks of a process share: each is opened once, and handed to every task that asks for it by the same key, also to
- * several at a time. What no running task uses stays open for the next, but of these only the ones asked for last.
- * @param idleLimit - how many may lie open unused
+ * several at a time. What no running task uses stays open for the next: all that the last task used, and of the rest what was asked for last, as
+ * far as it fits.
+ * @param idleBytes - that the rest may hold together; default: a quarter of the memory
+ * @param idleLimit - how many of it there may be
  */
-export function sharedResources(idleLimit = 2): { scope(): ResourceScope; close(): Promise<void> } {
+export function sharedResources({ idleBytes = totalmem() / 4, idleLimit = 16 } = {}): SharedResources {
   /** In the order in which they were last asked for. */
   const entries = new Map<string, Entry>();
 
-  const closeIdle = async (keep: number) => {
-    const idle = [...entries].filter(([, { users }]) => users === 0);
-    for (const [key, { resource }] of idle.slice(0, Math.max(0, idle.length - keep))) {
+  /** @param stays - entries that are not looked at */
+  const closeIdle = async (
+    most: { readonly bytes: number; readonly count: number },
+    stays: Set<Entry>,
+    part = "",
+  ) => {
+    let [bytes, count] = [0, 0];
+    // From the one that was asked for last to the first, after whatever stands on others.
+    for (const [key, entry] of [...entries].reverse()) {
+      if (entry.users > 0 || stays.has(entry) || !key.includes(part)) continue;
+      const resource = await entry.resource.catch(() => undefined);
+      // Meanwhile somebody may have come, or gone through here.
+      if (entry.users > 0 || entries.get(key) !== entry) continue;
+      const own = resource?.bytes ?? 0;
+      if (count < most.count && bytes + own <= most.bytes) {
+        count++;
+        bytes += own;
+        continue;
+      }
       entries.delete(key);
-      await (await resource.catch(() => undefined))?.close();
+      await resource?.close();
+      await entry.base.end();
     }
   };
 
+  /** @param ended - what becomes of the entries that it used */
+  const scopeOf = (ended: (used: Set<Entry>) => Promise<void>): ResourceScope => {
+    const used = new Set<Entry>();
+    return {
+      async use<R extends Closable>(key: string, open: (share: Share) => Promise<R>) {
+        const entry = entries.get(key) ?? opened(open);
+        entries.delete(key);
+        entries.set(key, entry);
+        if (!used.has(entry)) entry.users++;
+        used.add(entry);
+        try {
+          return (await entry.resource) as R;
+        } catch (error) {
+          if (entries.get(key) === entry) entries.delete(key);
+          await entry.base.end();
+          throw error;
+        }
+      },
+      async end() {
+        const all = new Set(used);
+        used.clear();
+        for (const entry of all) entry.users--;
+        await ended(all);
+      },
+    };
+  };
+
+  const opened = (open: (share: Share) => Promise<Closable>): Entry => {
+    const base = scopeOf(async () => {});
+    return { resource: open(base.use), base, users: 0 };
+  };
+
   return {
-    scope() {
-      const used = new Map<string, Entry>();
-      return {
-        async use<R extends Closable>(key: string, open: () => Promise<R>) {
-          const entry = entries.get(key) ?? { resource: open(), users: 0 };
-          entries.delete(key);
-          entries.set(key, entry);
-          if (!used.has(key)) entry.users++;
-          used.set(key, entry);
-          try {
-            return (await entry.resource) as R;
-          } catch (error) {
-            if (entries.get(key) === entry) entries.delete(key);
-            throw error;
-          }
-        },
-        async end() {
-          for (const entry of used.values()) entry.users--;
-          used.clear();
-          await closeIdle(idleLimit);
-        },
-      };
+    scope: () => scopeOf((used) => closeIdle({ bytes: idleBytes, count: idleLimit }, used)),
+    async close(part) {
+      // What stands on others lets go of them.
+      for (let before = -1; before !== entries.size; ) {
+        before = entries.size;
+        await closeIdle({ bytes: -1, count: 0 }, new Set(), part);
+      }
     },
-    close: () => closeIdle(0),
   };
 }

@@ -45,7 +45,7 @@ export interface TaskContext extends Omit<RunContext, "rng"> {
    */
   scratch(): Promise<string>;
   /** Something costly to open, opened once for all tasks of this process that ask for it by the same key, and closed when it lies idle. */
-  shared<R extends Closable>(key: string, open: () => Promise<R>): Promise<R>;
+  readonly shared: Share;
   /**
    * Runs further tasks, and lets go of the own resources as long as it waits.
    * @param settled - told of each of them once it is there
@@ -54,8 +54,13 @@ export interface TaskContext extends Omit<RunContext, "rng"> {
 }
 
 export interface Closable {
+  /** Memory that it holds, where that is much. */
+  readonly bytes?: number;
   close(): Promise<void>;
 }
+
+/** Hands out what is shared by its key. What `open` asks for by the share that it is given stays open as long as what it opens. */
+export type Share = <R extends Closable>(key: string, open: (share: Share) => Promise<R>) => Promise<R>;
 
 /**
  * A task whose artefact is known by content, so that what reads it has one digest however the content came about, and once that is made

@@ -2,10 +2,11 @@ import type { TokenSequence } from "@layerfold/checkpoint";
 import { type MergeStrategy, type Repair, type RunContext, throwIfAborted } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
 import { type Artefact, type Closable, defineTask, type Json, jsonCodec, jsonDigest } from "@layerfold/tasks";
+import { tokensOf } from "../calibration/read-calibration.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
 import { allThreads } from "../tasks/resources.js";
 import type { ComparisonReference } from "../tasks/similarity.js";
-import { type StoredModel, sharedCheckpoint } from "../tasks/stored-model.js";
+import { bytesOf, type StoredModel, sharedCheckpoint } from "../tasks/stored-model.js";
 import { taskCode } from "../tasks/task-code.js";
 import { openFoldedLosses } from "./folded-losses.js";
 import { openOutputCosines } from "./output-cosines.js";
@@ -61,24 +62,28 @@ export const trialTask = defineTask({
       inputs.text.digest,
       inputs.answers?.digest ?? null,
     ] as Json);
-    const { checkpoint } = await sharedCheckpoint(inputs.model, ctx);
-    const shared = await ctx.shared(`trials ${key}`, async () => {
+    const evaluator = await ctx.shared(`trials ${key}`, async (shared) => {
       // It outlives the task: it does not speak in its name, and is stopped in the name of whoever asks.
       const asker: { -readonly [K in keyof RunContext]: RunContext[K] } = {
         engine: ctx.engine,
         rng: seededRng(conditions.seed),
       };
+      const { checkpoint } = await sharedCheckpoint(inputs.model, { shared });
       const text = await inputs.text.read();
       const answers = await inputs.answers?.read();
-      const evaluator = await openEvaluator(conditions, { checkpoint, text, answers }, asker);
-      return oneAtATime(evaluator, (signal) => {
+      const opened = await openEvaluator(conditions, { checkpoint, text, answers }, asker);
+      const queue = oneAtATime(opened, (signal) => {
         asker.signal = signal;
       });
+      return {
+        ...queue,
+        bytes: bytesOf(checkpoint) + streamBytes(checkpoint, [...text, ...(answers ?? [])]),
+      };
     });
     const answers: Json[] = [];
     for (const one of asked) {
       throwIfAborted(ctx.signal);
-      answers.push(await shared.answer(one, ctx.signal));
+      answers.push(await evaluator.answer(one, ctx.signal));
     }
     return answers;
   },
@@ -122,6 +127,14 @@ function openEvaluator(
     }
   };
   return open() as Promise<Evaluator<Json, Json>>;
+}
+
+/** Most that an evaluator keeps: the stream behind every block, float32. */
+function streamBytes(
+  { architecture }: TrialMaterial["checkpoint"],
+  sequences: readonly TokenSequence[],
+): number {
+  return 4 * (architecture.blocks.length + 1) * architecture.hiddenSize * tokensOf(sequences);
 }
 
 /** What an evaluator keeps is of the last question: a second one waits. @param listenTo - whose signal stops the next answer */

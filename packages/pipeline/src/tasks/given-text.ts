@@ -24,12 +24,26 @@ function stored(sequences: readonly TokenSequence[]): StoredSequences {
   return sequences.map(({ ids, scoredFrom }) => ({ ids: Array.from(ids), scored_from: scoredFrom }));
 }
 
-/** Token sequences that are at hand, as what a task reads: known by their ids, whatever text and tokenizer they came from. */
+/** Those that were named before: a text is asked about many times, and its digest takes a look at each of its ids. */
+const named = new WeakMap<readonly TokenSequence[], Task<readonly TokenSequence[]>>();
+
+/**
+ * Token sequences that are at hand, as what a task reads: known by their ids, whatever text and tokenizer they came from.
+ * @param sequences - not to be changed any more
+ */
 export function givenText(sequences: readonly TokenSequence[]): Task<readonly TokenSequence[]> {
+  const before = named.get(sequences);
+  if (before) return before;
   const content = jsonDigest(stored(sequences) as Json, "token sequences");
-  return defineTask({ kind: "tokens", code: "content", codec: sequencesCodec, run: async () => sequences })({
-    content,
+  const define = defineTask({
+    kind: "tokens",
+    code: "content",
+    codec: sequencesCodec,
+    run: async () => sequences,
   });
+  const task = define({ content });
+  named.set(sequences, task);
+  return task;
 }
 
 /** Questions, rows of a benchmark, or another value that is at hand: known by its content. @param kind - that it is */

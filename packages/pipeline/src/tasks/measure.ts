@@ -63,9 +63,10 @@ async function sharedReference(
   text: Artefact<readonly TokenSequence[]>,
   ctx: TaskContext,
 ): Promise<LanguageModel> {
-  const decoder = await sharedDecoder(dense, ctx);
-  const { reference } = await ctx.shared(`logits ${dense.digest} ${text.digest}`, async () => ({
-    reference: rememberedLogits(decoder, rememberedBytes),
+  const { reference } = await ctx.shared(`logits ${dense.digest} ${text.digest}`, async (shared) => ({
+    // Logits beyond what is remembered are asked of the model itself.
+    reference: rememberedLogits(await sharedDecoder(dense, { ...ctx, shared }), rememberedBytes),
+    bytes: rememberedBytes,
     close: async () => {},
   }));
   return reference;

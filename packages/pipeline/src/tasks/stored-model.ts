@@ -19,7 +19,7 @@ export function givenModel(directory: string, fingerprint: string): Artefact<Sto
 /** A checkpoint, opened once for all tasks that look at it. */
 export async function sharedCheckpoint(
   model: Artefact<StoredModel>,
-  ctx: TaskContext,
+  ctx: Pick<TaskContext, "shared">,
 ): Promise<{ readonly checkpoint: Checkpoint; tokenizer(): Promise<Tokenizer> }> {
   return ctx.shared(`checkpoint ${model.digest}`, async () => {
     const { directory } = await model.read();
@@ -34,10 +34,18 @@ export async function sharedCheckpoint(
 }
 
 /** A whole model that is ready to be measured, opened once for all tasks that ask it something. */
-export async function sharedDecoder(model: Artefact<StoredModel>, ctx: TaskContext): Promise<Decoder> {
+export async function sharedDecoder(
+  model: Artefact<StoredModel>,
+  ctx: Pick<TaskContext, "shared" | "report">,
+): Promise<Decoder> {
   const { decoder } = await ctx.shared(`decoder ${model.digest}`, async () => {
-    const { model: decoder, close } = await openEvaluated((await model.read()).directory, ctx);
-    return { decoder, close };
+    const opened = await openEvaluated((await model.read()).directory, ctx);
+    return { decoder: opened.model, bytes: bytesOf(opened.checkpoint), close: opened.close };
   });
   return decoder;
+}
+
+/** That a checkpoint's tensors take. */
+export function bytesOf({ tensors }: Pick<Checkpoint, "tensors">): number {
+  return Array.from(tensors.values()).reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
