@@ -26,7 +26,7 @@ export const readOptions = {
 };
 
 export interface ReadOptions {
-  readonly readRidge?: number;
+  readonly readRidge?: number | undefined;
 }
 
 /**
