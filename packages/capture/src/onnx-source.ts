@@ -13,8 +13,8 @@ import { findResidualStream, namedResidualStream, type TapNames } from "./residu
 
 export interface OnnxSourceOptions {
   /** Where the residual stream is; default: found in the graph. */
-  readonly tap?: TapNames;
-  readonly threads?: number;
+  readonly tap?: TapNames | undefined;
+  readonly threads?: number | undefined;
 }
 
 /**

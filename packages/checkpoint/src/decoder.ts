@@ -12,7 +12,7 @@ export interface DecoderFrame {
   readonly tokens: string;
   /** Columns of the token embedding where they are not `hiddenSize`, with the maps into and out of the stream. */
   readonly embedding?: { readonly size: number; readonly into: string; readonly outOf: string };
-  readonly embeddingScale?: number;
+  readonly embeddingScale?: number | undefined;
   readonly positions?: { readonly weight: string; readonly rows: number; readonly offset: number };
   readonly blocks: readonly BlockSpec[];
   readonly finalNorm?: { readonly module: string; readonly shape: NormShape };
@@ -20,8 +20,8 @@ export interface DecoderFrame {
   readonly head: string;
   readonly headBias?: boolean;
   readonly tied: boolean;
-  readonly headSoftcap?: number;
-  readonly headScale?: number;
+  readonly headSoftcap?: number | undefined;
+  readonly headScale?: number | undefined;
 }
 
 /** The architecture of such a frame, with the shapes of all tensors outside the blocks. */
@@ -53,7 +53,7 @@ export function decoder(frame: DecoderFrame): Architecture {
       ...(positions && { positions: { weight: positions.weight, offset: positions.offset } }),
     },
     blocks: frame.blocks,
-    finalNorm,
+    ...(finalNorm && { finalNorm }),
     head: {
       weight,
       tied,
@@ -153,7 +153,7 @@ export function gatedMlp(
   hiddenSize: number,
   { intermediateSize, activation }: Pick<MlpSpec, "intermediateSize" | "activation">,
   module: string,
-  options: { readonly bias?: boolean; readonly fused?: boolean } = {},
+  options: { readonly bias?: boolean | undefined; readonly fused?: boolean } = {},
 ): MlpSpec {
   const { bias, fused = false } = options;
   if (fused) {

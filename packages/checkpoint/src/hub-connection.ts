@@ -3,23 +3,23 @@ import { LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core
 
 export interface HubSettings {
   /** Default the public hub. */
-  readonly hubUrl?: string;
+  readonly hubUrl?: string | undefined;
   /** For private and gated models; sent to the hub's own origin and to no other. */
-  readonly accessToken?: string;
+  readonly accessToken?: string | undefined;
   /** The folder that holds `models--org--name`, shared with Python's huggingface_hub. */
   readonly cacheDirectory: string;
   /** Seconds without a byte after which a transfer is begun again; default 30. */
-  readonly idleTimeout?: number;
+  readonly idleTimeout?: number | undefined;
   /** Seconds before the second attempt, doubled for every further one; default 1. */
-  readonly retryDelay?: number;
+  readonly retryDelay?: number | undefined;
   /** Attempts in a row that may fail before we give up; default 5. A MiB that came counts as success. */
-  readonly attempts?: number;
+  readonly attempts?: number | undefined;
 }
 
 /** A failure that may pass by itself. */
 class Passing extends Error {
   /** Seconds that the server asked to wait. */
-  readonly retryAfter?: number;
+  readonly retryAfter: number | undefined;
 
   constructor(message: string, retryAfter?: number) {
     super(message);
@@ -40,7 +40,7 @@ export class HubStatus extends Error {
 export interface HubConnection {
   /** Origin and path in front of every address, without a slash at its end. */
   readonly url: string;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** For small answers, which are read whole: at most 64 MiB each, at most 1000 of them. */
   readonly fetch: typeof fetch;
   /**

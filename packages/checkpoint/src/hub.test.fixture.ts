@@ -11,7 +11,7 @@ export const commit = "0123456789abcdef0123456789abcdef01234567";
 /** A repository as the hub serves it: what it is at, its tree, and its files by range. */
 export class Hub {
   files = new Map<string, Buffer>();
-  requests: { url: string; range?: string; authorization?: string }[] = [];
+  requests: { url: string; range: string | undefined; authorization: string | undefined }[] = [];
   /** Cut the connection after so many bytes of a large file. */
   cutAfter = Number.POSITIVE_INFINITY;
   corrupt = false;

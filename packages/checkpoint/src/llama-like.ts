@@ -2,14 +2,14 @@ import type { AttentionSpec, BlockSpec, MoeSpec } from "@layerfold/core";
 import { activationOf } from "./activation.js";
 import { type BlockTensors, blockTensors, type NormShape } from "./block-tensors.js";
 import { type ConfigReader, readConfig } from "./config-reader.js";
-import { addAttention, blockSpec, decoder, gatedMlp, headsOf } from "./decoder.js";
+import { addAttention, blockSpec, type DecoderFrame, decoder, gatedMlp, headsOf } from "./decoder.js";
 import type { Family, ModelConfig } from "./family.js";
 import { type RotaryDefaults, rotaryOf } from "./rope.js";
 
 /** What differs from layer to layer. */
 export interface LlamaLayer {
   /** Attend to so many positions only. */
-  readonly slidingWindow?: number;
+  readonly slidingWindow?: number | undefined;
   /** `false`: no rotary embedding in this layer. Otherwise what the family says beside the config. */
   readonly rotary?: false | Partial<RotaryDefaults>;
 }
@@ -45,7 +45,7 @@ export interface LlamaVariation {
   readonly parallel?: (c: ConfigReader) => boolean;
   readonly residualScale?: (c: ConfigReader) => number;
   readonly embeddingScale?: (c: ConfigReader) => number;
-  readonly head?: (c: ConfigReader) => { readonly headSoftcap?: number; readonly headScale?: number };
+  readonly head?: (c: ConfigReader) => Pick<DecoderFrame, "headSoftcap" | "headScale">;
   readonly materialize?: Family["materialize"];
 }
 
@@ -56,7 +56,7 @@ export function llamaLike(variation: LlamaVariation): Family {
     basePrefix: "model.",
     layerPrefix: "layers.",
     layerCountField: "num_hidden_layers",
-    materialize: variation.materialize,
+    ...(variation.materialize && { materialize: variation.materialize }),
     architecture(config, { bare = false } = {}) {
       const c = readConfig(config);
       const base = bare ? "" : "model.";

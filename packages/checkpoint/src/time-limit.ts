@@ -1,7 +1,7 @@
 import { createContext, Script } from "node:vm";
 import type { LayerfoldError } from "@layerfold/core";
 
-const room: { work?: () => unknown } = createContext({});
+const room: { work?: (() => unknown) | undefined } = createContext({});
 const call = new Script("work()");
 
 /**

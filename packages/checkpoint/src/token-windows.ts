@@ -7,18 +7,18 @@ export type BeginTokenPolicy = "auto" | "always" | "never";
 
 export interface WindowOptions {
   /** Tokens of a window, begin token included; the most that a document may have. Default 512. */
-  readonly window?: number;
+  readonly window?: number | undefined;
   /** Tokens from one window's start to the next's, at most `window`; default `window`: no overlap. Streams only. */
-  readonly stride?: number;
-  readonly beginToken?: BeginTokenPolicy;
+  readonly stride?: number | undefined;
+  readonly beginToken?: BeginTokenPolicy | undefined;
   /** Take no more tokens than this, in whole windows or documents. */
-  readonly maxTokens?: number;
+  readonly maxTokens?: number | undefined;
   /** Where `maxTokens` leaves some out: take windows evenly over the whole text instead of from its beginning. Default false. */
-  readonly spread?: boolean;
+  readonly spread?: boolean | undefined;
   /** Of documents longer than the window keep the end, where a question's answer stands, instead of the beginning. Default false. */
-  readonly keepEnd?: boolean;
+  readonly keepEnd?: boolean | undefined;
   /** Use only this part: rows of documents, tokens of a stream; `to` is exclusive and absent means to the end. */
-  readonly range?: TextRange;
+  readonly range?: TextRange | undefined;
 }
 
 /** Part of a text, counted from 0. */
@@ -117,7 +117,13 @@ export function tokenWindows(
   };
 }
 
-type Limits = Required<Omit<WindowOptions, "beginToken" | "stride" | "range">> & Pick<WindowOptions, "range">;
+interface Limits {
+  readonly window: number;
+  readonly maxTokens: number;
+  readonly spread: boolean;
+  readonly keepEnd: boolean;
+  readonly range: TextRange | undefined;
+}
 
 function streamWindows(
   { text, file }: Documents & { kind: "stream" },
@@ -246,17 +252,12 @@ function documentSequences(
 }
 
 /** @param whole - whether `length` is all that there is, and not merely all that was read */
-function checkRange(
-  { from, to }: TextRange,
-  length: number,
-  whole: boolean,
-  unit: string,
-  file: string,
-): void {
+function checkRange(range: TextRange, length: number, whole: boolean, unit: string, file: string): void {
+  const { from, to } = range;
   if (from < (to ?? length) && (to === undefined || to <= length || !whole)) return;
   throw new LayerfoldError("TEXT_RANGE", "the text has no such part", {
     wanted: `a part of its ${length} ${unit}`,
-    got: rangeName({ from, to }),
+    got: rangeName(range),
     where: file,
   });
 }

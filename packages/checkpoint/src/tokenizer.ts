@@ -16,13 +16,13 @@ export interface Tokenizer {
   decode(ids: ArrayLike<number>, options?: { readonly skipSpecialTokens?: boolean }): string;
   /** Id of a token by its exact spelling. */
   idOf(token: string): number | undefined;
-  readonly beginId?: number;
-  readonly endId?: number;
-  readonly padId?: number;
+  readonly beginId?: number | undefined;
+  readonly endId?: number | undefined;
+  readonly padId?: number | undefined;
   /** Whether `addSpecialTokens` puts the begin token in front. */
   readonly addsBeginToken: boolean;
   /** Jinja source of the chat template, where there is one. */
-  readonly chatTemplate?: string;
+  readonly chatTemplate?: string | undefined;
 }
 
 /**

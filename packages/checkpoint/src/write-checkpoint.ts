@@ -16,13 +16,13 @@ export interface CheckpointContent {
   /** Exactly the tensors that the config's architecture uses, in any order; each is asked for its bytes once. */
   readonly tensors: readonly TensorSource[];
   /** Tokenizer, chat template, generation config and licence are copied from here. */
-  readonly carryFrom?: Checkpoint;
+  readonly carryFrom?: Checkpoint | undefined;
   /** Largest shard in bytes; default 5 GB. A tensor is never split. */
-  readonly maxShardBytes?: number;
+  readonly maxShardBytes?: number | undefined;
   /** Replace a folder that is not empty, if it is one that we wrote. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** More files by name, e.g. README.md; they win over carried ones. */
-  readonly extraFiles?: Readonly<Record<string, string | Uint8Array>>;
+  readonly extraFiles?: Readonly<Record<string, string | Uint8Array>> | undefined;
 }
 
 export interface WrittenCheckpoint {

@@ -3,13 +3,13 @@ import { createTerminal, type Terminal } from "./terminal.js";
 
 /** The options that every command has. */
 export interface CommonOptions {
-  readonly json?: boolean;
-  readonly quiet?: boolean;
-  readonly seed?: number;
-  readonly set?: readonly string[];
+  readonly json?: boolean | undefined;
+  readonly quiet?: boolean | undefined;
+  readonly seed?: number | undefined;
+  readonly set?: readonly string[] | undefined;
   /** Of those that keep finished work. */
-  readonly work?: string;
-  readonly keepWork?: boolean;
+  readonly work?: string | undefined;
+  readonly keepWork?: boolean | undefined;
 }
 
 /** One run of one command, and how it talks. */

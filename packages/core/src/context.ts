@@ -48,6 +48,6 @@ export type ReportEvent = ProgressEvent | Diagnostic | StatusEvent;
 export interface RunContext {
   readonly rng: Rng;
   readonly engine: MatmulEngine;
-  readonly signal?: AbortSignal;
-  readonly report?: (event: ReportEvent) => void;
+  readonly signal?: AbortSignal | undefined;
+  readonly report?: ((event: ReportEvent) => void) | undefined;
 }

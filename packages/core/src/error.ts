@@ -17,16 +17,16 @@ function oneLine(text: string): string {
 /** What a {@link LayerfoldError} tells beside its message. */
 export interface ErrorDetails {
   /** What would have been right. */
-  readonly wanted?: string;
+  readonly wanted?: string | undefined;
   /** What was found instead. */
-  readonly got?: string;
+  readonly got?: string | undefined;
   /** File, tensor, byte offset, option or layer. */
-  readonly where?: string;
+  readonly where?: string | undefined;
   /**
    * Who can mend it: `input` - the caller's arguments or files (command line exit code 2), `environment` - the machine
    * or the runtime (exit code 1), `interrupted` - somebody asked to stop (exit code 130). Default `input`.
    */
-  readonly fault?: "input" | "environment" | "interrupted";
+  readonly fault?: "input" | "environment" | "interrupted" | undefined;
   readonly cause?: unknown;
 }
 
@@ -47,9 +47,9 @@ export class LayerfoldError extends Error {
   readonly code: string;
   /** The message without wanted, got and where. */
   readonly reason: string;
-  readonly wanted?: string;
-  readonly got?: string;
-  readonly where?: string;
+  readonly wanted: string | undefined;
+  readonly got: string | undefined;
+  readonly where: string | undefined;
   readonly fault: "input" | "environment" | "interrupted";
   // Recognised across duplicate installs, where instanceof fails.
   readonly [brand] = true;

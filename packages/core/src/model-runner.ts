@@ -63,7 +63,11 @@ export interface ModelRunner {
   runBlock(
     layer: number,
     input: Hidden,
-    options?: { readonly replace?: BlockView; readonly taps?: readonly Tap[]; readonly tapsOnly?: boolean },
+    options?: {
+      readonly replace?: BlockView | undefined;
+      readonly taps?: readonly Tap[] | undefined;
+      readonly tapsOnly?: boolean | undefined;
+    },
   ): Promise<BlockOutput>;
   /** Final norm and vocabulary projection: logits [batch, sequence, vocabulary] float32. */
   head(hidden: Hidden): Promise<Tensor<Float32Array>>;

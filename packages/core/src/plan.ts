@@ -94,7 +94,14 @@ export function parsePlan(value: unknown, where = "plan"): MergePlan {
       where,
     });
   }
-  return plan;
+  return {
+    ...plan,
+    groups: plan.groups.map(({ layers, weights, without }) => ({
+      layers,
+      ...(weights && { weights }),
+      ...(without && { without }),
+    })),
+  };
 }
 
 /** `layer 3`, or `layers 3, 4`. */

@@ -10,9 +10,9 @@ import { syncFolder, syncTree } from "./write-file.js";
 /** What may be written where. */
 export interface OutputRules {
   /** Replace a folder that is not empty, if all that stands in it was written by us. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Files and folders that are read: an output that is one of them, holds one or lies in one is refused. */
-  readonly inputs?: readonly string[];
+  readonly inputs?: readonly string[] | undefined;
 }
 
 /**

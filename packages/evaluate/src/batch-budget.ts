@@ -2,7 +2,7 @@ import type { LanguageModel } from "@layerfold/core";
 
 export interface BatchOptions {
   /** Padded positions that go through the model at once; default: as many as make about 64 million logits, at most 4,096. */
-  readonly maxTokensPerBatch?: number;
+  readonly maxTokensPerBatch?: number | undefined;
 }
 
 /** Positions per batch for a model: the logits, [positions, vocabulary] float32, are by far the largest thing that it holds. */

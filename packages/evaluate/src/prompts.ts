@@ -4,9 +4,9 @@ import type { BatchOptions } from "./batch-budget.js";
 
 export interface QuestionOptions extends BatchOptions {
   /** Most tokens that the model is shown at once; what is longer loses its beginning, and is counted. Default: no limit. */
-  readonly contextLength?: number;
+  readonly contextLength?: number | undefined;
   /** What reports call the questions; default "questions". */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /** Token ids of something and what goes on after it. */

@@ -35,9 +35,9 @@ export interface BlockContext {
   readonly hiddenSize: number;
   readonly sequence: SequenceValues;
   /** Absent: every run is a whole sequence. */
-  readonly state?: BlockState;
+  readonly state?: BlockState | undefined;
   /** Round what attention's, the MLP's and the experts' linear maps read, as integer activations of so many bits would be. */
-  readonly activationBits?: number;
+  readonly activationBits?: number | undefined;
   has(role: Role): boolean;
   /** The tensor as float32; not for linear maps, which may be stored in another form. */
   weight(role: Role): Value;

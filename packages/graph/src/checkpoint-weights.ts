@@ -20,11 +20,11 @@ import { roundActivations } from "./round-activations.js";
 /** How the weights of a quantised checkpoint run. */
 export interface QuantizedWeightOptions {
   /** The quantised weights by their dense names (`model.layers.0.mlp.down_proj.weight`), as `quantizedWeights` of the quantize package reads them. */
-  readonly quantizedWeights?: ReadonlyMap<string, QuantizedWeight>;
+  readonly quantizedWeights?: ReadonlyMap<string, QuantizedWeight> | undefined;
   /** 0 (default): float32 products of the exact weights. 4: inputs are rounded to int8 block by block, faster, errs by about 1e-2. */
-  readonly accuracyLevel?: 0 | 4;
+  readonly accuracyLevel?: 0 | 4 | undefined;
   /** The operator of weights of few bits: ONNX Runtime's `MatMulNBits` (default), or ONNX's own `DequantizeLinear` and `MatMul`. */
-  readonly operator?: "n-bits" | "qdq";
+  readonly operator?: "n-bits" | "qdq" | undefined;
 }
 
 /** Where the bytes of tensors lie, as a graph's external data. */

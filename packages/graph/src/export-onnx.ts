@@ -15,7 +15,7 @@ import { storedBlock } from "./stored-block.js";
 
 export interface ExportOptions extends QuantizedWeightOptions {
   /** Replace a folder that is not empty, if it is one that we wrote. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 /** Offsets that a memory map can begin at, as ONNX's specification asks for. */

@@ -24,7 +24,7 @@ export interface Head {
 /** Opens the head of a checkpoint. Rows are taken a few at a time, so that few logits are in memory. */
 export async function openHead(
   checkpoint: Checkpoint,
-  options: QuantizedWeightOptions & { readonly threads?: number } = {},
+  options: QuantizedWeightOptions & { readonly threads?: number | undefined } = {},
 ): Promise<Head> {
   const { hiddenSize, vocabularySize } = checkpoint.architecture;
   const weights = checkpointWeights(checkpoint, options);

@@ -12,7 +12,7 @@ import { streamLanguageModel } from "./stream-language-model.js";
 
 export interface DecoderOptions extends QuantizedWeightOptions {
   /** Threads inside an operator; default: the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
 }
 
 /** What `Decoder.run` returns. */

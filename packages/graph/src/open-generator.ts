@@ -12,30 +12,30 @@ import { storedBlock } from "./stored-block.js";
 
 export interface GeneratorOptions extends QuantizedWeightOptions {
   /** Threads inside an operator; default: the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
 }
 
 export interface GenerateOptions {
   readonly maxNewTokens: number;
   /** 0 (default): always the most probable token. Else tokens are drawn from softmax(logits / temperature). */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   /** Draws the tokens; needed with a temperature. */
-  readonly rng?: Rng;
+  readonly rng?: Rng | undefined;
   /** Generation ends before one of these would be given out. */
-  readonly stopTokens?: readonly number[];
-  readonly signal?: AbortSignal;
+  readonly stopTokens?: readonly number[] | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface SampleOptions extends Omit<GenerateOptions, "rng" | "temperature"> {
   /** Texts. */
   readonly count: number;
   /** Above 0; default 1: the model's own distribution. */
-  readonly temperature?: number;
+  readonly temperature?: number | undefined;
   readonly rng: Rng;
   /** A text that ends by a stop token ends with it; default false: before it. */
-  readonly keepStopToken?: boolean;
+  readonly keepStopToken?: boolean | undefined;
   /** Told after every token how many texts still go on. */
-  readonly onToken?: (open: number) => void;
+  readonly onToken?: ((open: number) => void) | undefined;
 }
 
 /** A whole model that continues text. */

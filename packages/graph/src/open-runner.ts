@@ -21,11 +21,11 @@ import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 
 export interface RunnerOptions {
   /** Threads inside an operator; default: the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** Decoded blocks are kept up to so many bytes, the last used one always; default 1 GiB. */
-  readonly cacheBytes?: number;
+  readonly cacheBytes?: number | undefined;
   /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
-  readonly activationBits?: number;
+  readonly activationBits?: number | undefined;
 }
 
 /** One block's compiled graph. */

@@ -18,7 +18,7 @@ export interface PreparedPoints {
 }
 
 export function preparePoints(points: Points, { estimator }: InformationOptions): PreparedPoints {
-  return { points, grid: estimator === "univariate" ? undefined : neighborGrid(points) };
+  return { points, ...(estimator !== "univariate" && { grid: neighborGrid(points) }) };
 }
 
 /** Mutual information of two layers, in nats; a function of its arguments alone, so that it does not matter which thread runs it. */

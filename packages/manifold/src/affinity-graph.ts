@@ -11,7 +11,7 @@ export interface AffinityGraphOptions {
   /** The neighbour whose distance is a point's scale (`self-tuning`) or enters the rule `neighbor`. */
   readonly neighborCount: number;
   /** Keep only affinities to that many nearest neighbours of either point; absent for all. */
-  readonly graphNeighborCount?: number;
+  readonly graphNeighborCount?: number | undefined;
 }
 
 /** Affinities among the points, and from new points to them. */

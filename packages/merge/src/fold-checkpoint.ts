@@ -42,21 +42,21 @@ export interface FoldRequest {
   /** How the layers of a group that is no drop become one. */
   readonly strategy: MergeStrategy;
   /** Corrections afterwards; needs `runner` and `calibration`. */
-  readonly repair?: Repair;
+  readonly repair?: Repair | undefined;
   /** The dense model. */
-  readonly runner?: ModelRunner;
+  readonly runner?: ModelRunner | undefined;
   /** Opened once for every pass of the repair. */
-  readonly calibration?: () => AsyncIterable<TokenBatch>;
+  readonly calibration?: (() => AsyncIterable<TokenBatch>) | undefined;
   /** Folder to write. */
   readonly out: string;
   /** Replace a folder that is not empty, if it is one that we wrote. */
-  readonly force?: boolean;
-  readonly maxShardBytes?: number;
+  readonly force?: boolean | undefined;
+  readonly maxShardBytes?: number | undefined;
   /**
    * Folder for repaired blocks, which stay there. What an earlier call with the same arguments left when it was broken off is not fitted
    * anew. Absent: a folder beside `out` that is removed at the end.
    */
-  readonly unfinished?: string;
+  readonly unfinished?: string | undefined;
 }
 
 export interface FoldedCheckpoint extends WrittenCheckpoint {

@@ -13,7 +13,7 @@ import { type OnnxTensor, openSession, type Session } from "./session.js";
 
 export interface OnnxEngineOptions {
   /** Threads of one product; default: the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
 }
 
 /** A matrix engine that holds native memory until closed. */

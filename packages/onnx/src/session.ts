@@ -20,13 +20,13 @@ export type OnnxTensor<T extends keyof OnnxArrays = keyof OnnxArrays> = {
 
 export interface SessionOptions {
   /** Threads inside an operator; default: ONNX Runtime's choice, the physical cores. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** Where the model's external tensors lie: their locations are relative to this absolute path. */
-  readonly externalFolder?: string;
+  readonly externalFolder?: string | undefined;
   /** Keep freed memory for the next run; default true. */
-  readonly arena?: boolean;
+  readonly arena?: boolean | undefined;
   /** In order of preference; default the CPU. */
-  readonly executionProviders?: readonly string[];
+  readonly executionProviders?: readonly string[] | undefined;
 }
 
 /** A loaded ONNX model. */

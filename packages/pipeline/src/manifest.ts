@@ -118,11 +118,11 @@ export async function modelFact(
 export interface RunFacts {
   readonly command: string;
   /** As they were given; those that change no result are left out. */
-  readonly arguments?: object;
-  readonly recipe?: Recipe;
-  readonly model?: FileFact;
-  readonly data?: Manifest["data"];
-  readonly plugins?: readonly PluginFact[];
+  readonly arguments?: object | undefined;
+  readonly recipe?: Recipe | undefined;
+  readonly model?: FileFact | undefined;
+  readonly data?: Manifest["data"] | undefined;
+  readonly plugins?: readonly PluginFact[] | undefined;
 }
 
 export function manifestOf(
@@ -140,7 +140,7 @@ export function manifestOf(
     ...(given && { arguments: Object.fromEntries(telling) }),
     ...(recipe && { recipe }),
     seed,
-    model,
+    ...(model && { model }),
     data,
     plugins,
     platform: platformFact(),

@@ -19,8 +19,8 @@ export function outputOf({
   out,
   dryRun,
 }: {
-  readonly out?: string;
-  readonly dryRun?: boolean;
+  readonly out?: string | undefined;
+  readonly dryRun?: boolean | undefined;
 }): string | undefined {
   if (dryRun) return undefined;
   if (out !== undefined) return out;
@@ -29,11 +29,11 @@ export function outputOf({
 
 /** What a command reads, as its options name it. */
 export interface CommandInputs {
-  readonly models?: readonly (string | undefined)[];
+  readonly models?: readonly (string | undefined)[] | undefined;
   /** `FILE`, `FILE[from:to]`, `NAME:FILE`, or several with shares. */
-  readonly texts?: readonly (string | undefined)[];
+  readonly texts?: readonly (string | undefined)[] | undefined;
   /** Plans, captures and the like. */
-  readonly files?: readonly (string | undefined)[];
+  readonly files?: readonly (string | undefined)[] | undefined;
 }
 
 /** Paths of all that a command reads, which no output may be, hold or lie in. @throws TEXT_SOURCE */

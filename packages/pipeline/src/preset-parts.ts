@@ -12,12 +12,12 @@ import { type Comparison, comparisonOf } from "./stages/similarity.js";
 /** Parts named in a preset's stead. */
 export interface ReplacedParts {
   /** Or a plan, FILE.json. */
-  readonly planner?: Part<Planner>;
-  readonly strategy?: Part<MergeStrategy>;
+  readonly planner?: Part<Planner> | undefined;
+  readonly strategy?: Part<MergeStrategy> | undefined;
   /** `none`: the preset's is left out. */
-  readonly repair?: Part<Repair>;
-  readonly measure?: Part<SimilarityMeasure>;
-  readonly embedding?: Part<Embedding>;
+  readonly repair?: Part<Repair> | undefined;
+  readonly measure?: Part<SimilarityMeasure> | undefined;
+  readonly embedding?: Part<Embedding> | undefined;
 }
 
 /** A method: what a preset says, and whatever else may be named in its parts' stead. */
@@ -76,10 +76,12 @@ export async function presetParts(
     typeof named !== "function" && isPlanFile(partId(named))
       ? await plannerFromFile(partId(named))
       : await make<Planner>("planner", named);
+  const fold = await foldParts(method, run, make);
+  const trial = judgesBy(planner) === "repair" ? await trialRepair(method, run, make) : undefined;
   return {
     planner,
-    ...(await foldParts(method, run, make)),
-    trial: judgesBy(planner) === "repair" ? await trialRepair(method, run, make) : undefined,
+    ...fold,
+    ...(trial && { trial }),
     comparison: await comparisonOf(measure, embedding, make),
   };
 }

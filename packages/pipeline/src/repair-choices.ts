@@ -4,10 +4,10 @@ import { builtIns } from "./registry.js";
 
 /** What may be written in the stead of a repair that does not fit a model; a part of `layerfold compress`: methods too. */
 export function repairChoices(repair: Repair, { methods = false } = {}): RepairChoice[] {
-  const make = (id: string, options?: Readonly<Record<string, unknown>>) =>
-    builtIns.find((factory) => factory.kind === "repair" && factory.id === id)?.(options) as
-      | Repair
-      | undefined;
+  const made = (id: string, options?: Readonly<Record<string, unknown>>) => {
+    const factory = builtIns.find((factory) => factory.kind === "repair" && factory.id === id);
+    return factory && { repair: factory(options) as Repair };
+  };
   const known = builtIns.some(({ kind, id }) => kind === "repair" && id === repair.id);
   const ids = builtIns.filter(({ kind }) => kind === "repair").map(({ id }) => id);
   return [
@@ -15,7 +15,7 @@ export function repairChoices(repair: Repair, { methods = false } = {}): RepairC
       ? presets.map((preset) => ({
           flag: "--method",
           value: preset.id,
-          repair: preset.repair && make(preset.repair.id, preset.repair.options),
+          ...(preset.repair && made(preset.repair.id, preset.repair.options)),
         }))
       : []),
     // One of one's own is not made anew.
@@ -24,9 +24,9 @@ export function repairChoices(repair: Repair, { methods = false } = {}): RepairC
       value: Object.entries(options)
         .map(([name, value]) => `repair.${name}=${value}`)
         .join(" --set "),
-      repair: make(repair.id, { ...repair.options, ...options }),
+      ...made(repair.id, { ...repair.options, ...options }),
     })),
-    ...ids.map((id) => ({ flag: "--repair", value: id, repair: make(id) })),
+    ...ids.map((id) => ({ flag: "--repair", value: id, ...made(id) })),
     ...(methods ? [{ flag: "--repair", value: "none" }] : []),
   ];
 }

@@ -9,20 +9,20 @@ import { parseSettings, type Settings } from "./settings.js";
 /** How something is run; all of it may be left out. */
 export interface RunOptions {
   /** Of everything random; default 0. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Options of plug-ins, `KIND.OPTION=VALUE` each. */
-  readonly set?: readonly string[];
+  readonly set?: readonly string[] | undefined;
   /** Folder in which finished work is kept, and found again by whoever uses it; default: beside the output, and gone with success. */
-  readonly work?: string;
+  readonly work?: string | undefined;
   /** Keep that folder when all is done. */
-  readonly keepWork?: boolean;
+  readonly keepWork?: boolean | undefined;
   /** Where tasks run; default: in this process. */
-  readonly executor?: Executor;
+  readonly executor?: Executor | undefined;
   /** Products of matrices; default: ONNX Runtime on all cores. */
-  readonly engine?: MatmulEngine;
-  readonly signal?: AbortSignal;
+  readonly engine?: MatmulEngine | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** Hears how far things are, and what is odd. */
-  readonly report?: RunContext["report"];
+  readonly report?: RunContext["report"] | undefined;
 }
 
 /** What every stage is handed. */

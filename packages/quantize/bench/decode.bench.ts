@@ -57,7 +57,7 @@ for (const directory of [folded, ...quantized]) {
     generator: await openGenerator(checkpoint, { quantizedWeights: weights, accuracyLevel: 4 }),
     bytes,
     exact: await perplexityAt(0),
-    fast: weights ? await perplexityAt(4) : undefined,
+    ...(weights && { fast: await perplexityAt(4) }),
     rates: [],
   });
 }

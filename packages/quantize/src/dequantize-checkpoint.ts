@@ -65,7 +65,7 @@ export function dequantizedCheckpoint(checkpoint: Checkpoint, report?: RunContex
 export async function dequantizeCheckpoint(
   checkpoint: Checkpoint,
   directory: string,
-  options: { readonly dtype?: DenseDType; readonly force?: boolean },
+  options: { readonly dtype?: DenseDType | undefined; readonly force?: boolean | undefined },
   ctx: Pick<RunContext, "signal" | "report">,
 ): Promise<WrittenCheckpoint> {
   const dense = dequantizedCheckpoint(checkpoint, ctx.report);

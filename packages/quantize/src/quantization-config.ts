@@ -148,7 +148,7 @@ interface Settings {
   readonly groupSize: number;
   readonly symmetric: boolean;
   readonly ordered: boolean;
-  readonly encoding: QuantizedTensor["encoding"];
+  readonly encoding?: "float8_e4m3";
   readonly embedding: boolean;
   readonly names: string[];
 }
@@ -170,7 +170,7 @@ function settingsOf(modules: ReadonlyMap<string, ModuleFacts>): Settings[] {
       groupSize: size,
       symmetric,
       ordered,
-      encoding,
+      ...(encoding && { encoding }),
       embedding,
       names: [],
     };

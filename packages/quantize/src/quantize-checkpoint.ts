@@ -42,14 +42,14 @@ export interface QuantizeCheckpointOptions extends QuantizeOptions {
    * Rounds the embedding, and a head of its own, too (compressed-tensors files only); absent: they stay as they are. Readers but this one
    * may not know quantised embeddings.
    */
-  readonly embedding?: Quantizer;
+  readonly embedding?: Quantizer | undefined;
   /**
    * Folder for finished layers, which stay there: what an earlier call with the same arguments left when it was broken off is not
    * quantised anew. Absent: a folder beside the target that is removed at the end.
    */
-  readonly unfinished?: string;
+  readonly unfinished?: string | undefined;
   /** Replace a folder that is not empty, if it is one that we wrote. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 export interface QuantizedCheckpoint {

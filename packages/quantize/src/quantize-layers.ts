@@ -40,21 +40,23 @@ export interface ModuleOverride {
 export interface QuantizeOptions {
   readonly scheme: QuantizationScheme;
   /** Token batches, opened once. Methods that need no statistics (rtn, fp8) run without. */
-  readonly calibration?: () => AsyncIterable<TokenBatch>;
-  readonly overrides?: readonly ModuleOverride[];
+  readonly calibration?: (() => AsyncIterable<TokenBatch>) | undefined;
+  readonly overrides?: readonly ModuleOverride[] | undefined;
   /** Largest |input| per channel by module name, in place of what calibration saw (SmoothQuant's act_scales). */
-  readonly activationScales?: ReadonlyMap<string, Float64Array>;
+  readonly activationScales?: ReadonlyMap<string, Float64Array> | undefined;
   /**
    * A quantised checkpoint that the model was folded from. A linear map whose weight is still what its codes stand for (in the type in
    * which it is stored now) keeps its codes; only the others are quantised anew.
    */
-  readonly reuse?: {
-    readonly checkpoint: Checkpoint;
-    /** For each layer, the layer of `checkpoint` that it may have kept. */
-    readonly layers: readonly number[];
-  };
+  readonly reuse?:
+    | {
+        readonly checkpoint: Checkpoint;
+        /** For each layer, the layer of `checkpoint` that it may have kept. */
+        readonly layers: readonly number[];
+      }
+    | undefined;
   /** A layer as an earlier call with the same arguments gave it before it was broken off: it is given again, and nothing fitted. */
-  readonly finished?: (layer: number) => Promise<QuantizedLayer | undefined>;
+  readonly finished?: ((layer: number) => Promise<QuantizedLayer | undefined>) | undefined;
 }
 
 /** What became of one linear map. */

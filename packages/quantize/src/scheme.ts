@@ -24,9 +24,9 @@ export interface SchemeOptions {
   /** Element type of the checkpoint's weights: compressed-tensors stores scales in it. */
   readonly dtype: DType;
   /** Default: GPTQ files for gptq (v2 where zero points differ: GPTQModel refuses such v1 files), AWQ files for awq with 4 bits, else compressed-tensors. */
-  readonly format?: QuantizedFormat;
+  readonly format?: QuantizedFormat | undefined;
   /** Options for the plug-ins of the scheme by id, e.g. `{ gptq: { damping: 0.05 } }`; they win over what the name says. */
-  readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly set?: Readonly<Record<string, Readonly<Record<string, unknown>>>> | undefined;
 }
 
 const grammar = /^(rtn|gptq|awq|smoothquant|gptq-awq|gptq-smoothquant)-w([2348])(a8)?(?:g(\d+))?(-a?sym)?$/;

@@ -24,13 +24,13 @@ export interface CurveOptions {
   readonly xLabel: string;
   readonly yLabel: string;
   readonly series: readonly CurveSeries[];
-  readonly yScale?: "linear" | "log";
+  readonly yScale?: "linear" | "log" | undefined;
   /** Values that the y axis must hold. */
-  readonly yInclude?: readonly number[];
+  readonly yInclude?: readonly number[] | undefined;
   /** A horizontal line with a name, for instance chance. */
-  readonly reference?: { readonly y: number; readonly label: string };
+  readonly reference?: { readonly y: number; readonly label: string } | undefined;
   /** How a value of the y axis is written. */
-  readonly yFormat?: (value: number) => string;
+  readonly yFormat?: ((value: number) => string) | undefined;
 }
 
 /** Lines with points over a common x axis, a legend below. Points that are not finite are left out, and the description says so. */

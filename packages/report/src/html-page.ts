@@ -36,8 +36,8 @@ export function opening({
   notes = [],
 }: {
   title: string;
-  subtitle?: string;
-  notes?: readonly string[];
+  subtitle?: string | undefined;
+  notes?: readonly string[] | undefined;
 }): string {
   const list = notes.map((note) => `<li>${escapeText(note)}</li>`).join("");
   return [

@@ -57,9 +57,9 @@ function seriesOf(
   const point = (row: ReportRow): CurvePoint[] => {
     const y = value(row);
     if (y === null) return [];
-    return [
-      { x: row.removed_layers.length, y, error: error?.(row), title: `${row.label.trim()}: ${say(row)}` },
-    ];
+    const bar = error?.(row);
+    const title = `${row.label.trim()}: ${say(row)}`;
+    return [{ x: row.removed_layers.length, y, ...(bar !== undefined && { error: bar }), title }];
   };
   const dense = rows.filter((row) => row.control === null && row.removed_layers.length === 0).flatMap(point);
   const folds = rows.filter((row) => row.removed_layers.length > 0);

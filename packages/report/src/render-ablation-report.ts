@@ -23,14 +23,14 @@ export interface AblationCell {
 
 export interface AblationData {
   readonly title: string;
-  readonly subtitle?: string;
+  readonly subtitle?: string | undefined;
   readonly cells: readonly AblationCell[];
-  readonly dense?: { readonly accuracy: number | null };
+  readonly dense?: { readonly accuracy: number | null } | undefined;
   /** One matrix per measure. */
   readonly similarities: readonly { readonly measure: string; readonly matrix: Matrix }[];
-  readonly chance?: number;
-  readonly manifest?: Readonly<Record<string, unknown>>;
-  readonly notes?: readonly string[];
+  readonly chance?: number | undefined;
+  readonly manifest?: Readonly<Record<string, unknown>> | undefined;
+  readonly notes?: readonly string[] | undefined;
 }
 
 /**

@@ -17,19 +17,21 @@ import { escapeText } from "./svg.js";
 
 export interface ReportData {
   readonly title: string;
-  readonly subtitle?: string;
+  readonly subtitle?: string | undefined;
   /** The dense model (no layer removed), folds, and their controls. */
   readonly rows: readonly ReportRow[];
-  readonly similarity?: { readonly measure: string; readonly matrix: Matrix };
-  readonly plans?: readonly { readonly label: string; readonly plan: MergePlan }[];
+  readonly similarity?: { readonly measure: string; readonly matrix: Matrix } | undefined;
+  readonly plans?: readonly { readonly label: string; readonly plan: MergePlan }[] | undefined;
   /** Accuracy of guessing, 0 … 1. */
-  readonly chance?: number;
+  readonly chance?: number | undefined;
   /** Every text and task that the models were judged on, where there are several: the first cell of a row names its model. */
-  readonly judged?: { readonly headings: readonly string[]; readonly rows: readonly (readonly string[])[] };
+  readonly judged?:
+    | { readonly headings: readonly string[]; readonly rows: readonly (readonly string[])[] }
+    | undefined;
   /** What it takes to repeat the run; any JSON. */
-  readonly manifest?: Readonly<Record<string, unknown>>;
+  readonly manifest?: Readonly<Record<string, unknown>> | undefined;
   /** What the reader must know before trusting the figures. */
-  readonly notes?: readonly string[];
+  readonly notes?: readonly string[] | undefined;
 }
 
 /**

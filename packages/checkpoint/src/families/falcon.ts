@@ -1,4 +1,4 @@
-import type { BlockSpec } from "@layerfold/core";
+import type { BlockSpec, NormSpec } from "@layerfold/core";
 import { activationOf } from "../activation.js";
 import { blockTensors, type NormShape } from "../block-tensors.js";
 import { type ConfigReader, readConfig } from "../config-reader.js";
@@ -74,7 +74,7 @@ function headsOfFalcon(c: ConfigReader, hiddenSize: number) {
 
 function residualOf(
   c: ConfigReader,
-  norm: (role: string, module: string) => BlockSpec["mixerNorm"],
+  norm: (role: string, module: string) => NormSpec,
 ): Pick<BlockSpec, "residual" | "mixerNorm" | "feedForwardNorm"> {
   const isNew = c.boolean("new_decoder_architecture", false);
   if (!isNew && !c.boolean("parallel_attn", true)) {

@@ -20,9 +20,10 @@ export function gemma(softcaps: {
     },
     attention: (c) => {
       refuseIf(c, "use_bidirectional_attention");
+      const softcap = c.optionalPositive("attn_logit_softcapping", softcaps.attention);
       return {
         scale: c.positive("query_pre_attn_scalar", 256) ** -0.5,
-        softcap: c.optionalPositive("attn_logit_softcapping", softcaps.attention),
+        ...(softcap !== undefined && { softcap }),
       };
     },
     embeddingScale: (c) => c.count("hidden_size") ** 0.5,

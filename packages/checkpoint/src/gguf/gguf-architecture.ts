@@ -8,7 +8,7 @@ export interface GgufField {
   /** `count`: a whole number ≥ 1. `window`: a count, where 0 or no entry is a null in the config. */
   readonly kind: "count" | "number" | "boolean" | "window";
   /** What llama.cpp takes where there is no entry; without this, the entry must be there. Undefined leaves the field out. */
-  readonly absent?: (config: ModelConfig) => unknown;
+  readonly absent?: ((config: ModelConfig) => unknown) | undefined;
 }
 
 /** What a file tells beside the entries that `GgufArchitecture.fields` names. */

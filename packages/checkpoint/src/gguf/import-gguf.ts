@@ -14,8 +14,8 @@ const ggufLayers = { basePrefix: "", layerPrefix: "blk." };
 
 export interface ImportGgufOptions {
   /** Element type to write; float32, the default, keeps every dequantised bit. */
-  readonly dtype?: Extract<DType, "float32" | "bfloat16" | "float16">;
-  readonly force?: boolean;
+  readonly dtype?: Extract<DType, "float32" | "bfloat16" | "float16"> | undefined;
+  readonly force?: boolean | undefined;
 }
 
 /**

@@ -10,11 +10,11 @@ interface Turn {
   /** Its rows in a stack of q, k and v, where the file has them in one and transformers does not. */
   readonly rows?: { readonly first: number; readonly of: number };
   /** Row of the file for a row of transformers. */
-  readonly rowOf?: (row: number) => number;
+  readonly rowOf?: ((row: number) => number) | undefined;
   /** The file has it [out, in], transformers [in, out]. */
   readonly transposed?: boolean;
   /** Taken from every value: the 1 that llama.cpp's converter adds to Gemma's norms. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** The file has −exp of every value. */
   readonly negativeExponential?: boolean;
 }

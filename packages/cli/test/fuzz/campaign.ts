@@ -9,11 +9,11 @@ import type { Answer, ReaderProcess } from "./reader-process.js";
 export interface Budget {
   readonly seed: number;
   /** Inputs to try. */
-  readonly runs?: number;
+  readonly runs?: number | undefined;
   /** Try until then, in milliseconds as `Date.now` has it. */
-  readonly until?: number;
+  readonly until?: number | undefined;
   /** One input of a seed, as a finding names it: fast-check's path. */
-  readonly path?: string;
+  readonly path?: string | undefined;
 }
 
 /** A failure, by its smallest input that was found. */

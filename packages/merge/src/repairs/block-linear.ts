@@ -110,7 +110,7 @@ function noBiasFor(role: Role): string {
 /** A map behind a norm, with the norm's gain (and bias) taken in: what it would be behind a norm of gain 1. */
 export interface BareLinear {
   readonly weight: Matrix<Float32Array>;
-  readonly bias?: Float32Array;
+  readonly bias?: Float32Array | undefined;
 }
 
 /**

@@ -50,11 +50,11 @@ export interface FrontToBackOptions {
   /** Every so many-th batch only judges; 0 = none. */
   readonly heldOutEvery: number;
   /** Whether `fill` is asked for a group's block; else it stays as the strategy made it. Default: always. */
-  readonly fills?: (group: Pick<CalibratedGroup, "layers" | "sinceFold">) => boolean;
+  readonly fills?: ((group: Pick<CalibratedGroup, "layers" | "sinceFold">) => boolean) | undefined;
   /** The block that a group's strategy made. */
   readonly folded: (group: number) => Promise<BlockView>;
   /** A group's repaired block, where an earlier run has left it. */
-  readonly finished?: (group: number) => Promise<BlockView | undefined>;
+  readonly finished?: ((group: number) => Promise<BlockView | undefined>) | undefined;
   /** The repaired block. */
   readonly fill: (group: CalibratedGroup, block: BlockView) => Promise<BlockView>;
 }

@@ -26,7 +26,7 @@ export const inputMapOptions = {
 };
 
 export interface InputMapOptions {
-  readonly inputMapRidge?: number;
+  readonly inputMapRidge?: number | undefined;
 }
 
 /**

@@ -160,7 +160,7 @@ export async function ridgeFit(
 export function missingUpdate(
   target: Hidden,
   rest: Tensor<Float32Array> | undefined,
-  { scale, bias }: { readonly scale: number; readonly bias?: Float32Array },
+  { scale, bias }: { readonly scale: number; readonly bias?: Float32Array | undefined },
 ): Tensor<Float32Array> {
   const { shape } = target.states;
   const width = shape[2];

@@ -31,11 +31,11 @@ import {
 /** The neurons of an MLP behind a norm of gain 1. Row i of every field belongs to neuron i. */
 export interface Neurons {
   /** [neurons, hidden] of gated MLPs. */
-  readonly gate?: Matrix<Float32Array>;
-  readonly gateBias?: Float32Array;
+  readonly gate?: Matrix<Float32Array> | undefined;
+  readonly gateBias?: Float32Array | undefined;
   /** [neurons, hidden] */
   readonly up: Matrix<Float32Array>;
-  readonly upBias?: Float32Array;
+  readonly upBias?: Float32Array | undefined;
   /** [neurons, hidden]: what each neuron adds to the stream, the down projection transposed. */
   readonly down: Matrix<Float32Array>;
 }
@@ -182,7 +182,10 @@ export function neuronTensors(
 }
 
 /** What stands between the down projection's product and the stream: update = scale · (W·hidden + bias). */
-export function downOutput(block: BlockView): { readonly scale: number; readonly bias?: Float32Array } {
+export function downOutput(block: BlockView): {
+  readonly scale: number;
+  readonly bias: Float32Array | undefined;
+} {
   const spec: BlockSpec = specOf(block);
   return { scale: spec.residualScale ?? 1, bias: vectorOf(block, "mlp.down.bias") };
 }

@@ -290,7 +290,10 @@ describe("reconstruct", () => {
   it("says when blocks come without a word on how they lie", async () => {
     await withModel(llama, async (checkpoint) => {
       const model = await runnerWithIdleLayer(checkpoint, 2);
-      const bare = async (group: number) => ({ ...(await model.block(group)), spec: undefined });
+      const bare = async (group: number) => {
+        const { spec: _, ...block } = await model.block(group);
+        return block;
+      };
       await expect(repaired(reconstruct(), model, dropPlan(4, [0, 1, 3]), bare)).rejects.toMatchObject({
         code: "BLOCK_SPEC_MISSING",
       });

@@ -19,11 +19,11 @@ import type { SelfTextOptions } from "./self-text.js";
 
 export interface CalibrationOptions {
   /** Default 512, or the model's context where that is shorter. */
-  readonly window?: number;
+  readonly window?: number | undefined;
   /** Tokens of all texts together. Absent or `auto`: as many as the shares allow; of `self` alone 16,384. */
-  readonly calibrationTokens?: number | "auto";
+  readonly calibrationTokens?: number | "auto" | undefined;
   /** For `self`; default 1. */
-  readonly selfTemperature?: number;
+  readonly selfTemperature?: number | undefined;
 }
 
 /** What calibration looks at, and whose tokenizer and context it is cut for. */
@@ -105,7 +105,11 @@ export async function readCalibration(
       where: asked === undefined ? "--calibration" : "--calibration-tokens",
     });
   }
-  const parts: { sequences: readonly TokenSequence[]; cut?: TokenSequences; fact: CalibrationFact }[] = [];
+  const parts: {
+    sequences: readonly TokenSequence[];
+    cut: TokenSequences | undefined;
+    fact: CalibrationFact;
+  }[] = [];
   for (const [i, text] of texts.entries()) {
     const { source, share } = text;
     const wanted = Math.round(tokens * share);
@@ -193,11 +197,12 @@ async function documentsOf(
   run: Run,
 ): Promise<{ documents?: Documents; range?: TextRange }> {
   if (file === undefined) return {};
-  if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), range };
+  const part = range && { range };
+  if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), ...part };
   // A part of a benchmark's file is one of its questions, however many answers each is read with.
   const wrong = task.endsWith("+wrong");
   const id = wrong ? task.slice(0, -"+wrong".length) : task;
-  const benchmark = await readBenchmarkRows(id, { file, range }, run);
+  const benchmark = await readBenchmarkRows(id, { file, ...part }, run);
   const texts = answeredTexts(benchmark, { wrong });
   return { documents: { kind: "documents", texts, file } };
 }
@@ -242,7 +247,10 @@ export async function answerFacts(questions: string | undefined): Promise<Record
 export async function readAnswers(
   questions: string,
   { tokenizer, context }: { readonly tokenizer: Tokenizer; readonly context: number },
-  { window, questionWeight: weight = 1 }: { readonly window?: number; readonly questionWeight?: number },
+  {
+    window,
+    questionWeight: weight = 1,
+  }: { readonly window?: number | undefined; readonly questionWeight?: number | undefined },
   run: Run,
 ): Promise<WeighedAnswers> {
   const contextLength = questionWindow(window, context);

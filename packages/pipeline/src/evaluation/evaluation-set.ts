@@ -42,10 +42,10 @@ export interface EvaluationTask {
 /** Texts and tasks as the command line names them. */
 export interface EvaluationRequest extends WindowOptions {
   /** `FILE` or `FILE[from:to]` each. */
-  readonly texts?: readonly string[];
-  readonly questions?: string;
+  readonly texts?: readonly string[] | undefined;
+  readonly questions?: string | undefined;
   /** `NAME:FILE` or `NAME:FILE[from:to]` each, NAME a benchmark or the path of a module with a task of one's own. */
-  readonly tasks?: readonly string[];
+  readonly tasks?: readonly string[] | undefined;
 }
 
 /**
@@ -68,7 +68,7 @@ export async function readEvaluationSet(
   for (const task of request.tasks ?? []) tasks.push(await readTaskRows(task, run));
   const questions =
     request.questions === undefined ? undefined : await readQuestionRows(request.questions, run);
-  return { tokenizer, contextLength, texts, tasks, questions };
+  return { tokenizer, contextLength, texts, tasks, ...(questions && { questions }) };
 }
 
 async function readTaskRows(task: string, run: Run): Promise<EvaluationTask> {

@@ -25,12 +25,12 @@ const divergenceTokens = 4096;
 export interface EvidenceSources {
   readonly architecture: Architecture;
   readonly model: Artefact<StoredModel>;
-  readonly similarity?: StoredMatrix;
-  readonly tokenStatistics?: TokenStatistics;
+  readonly similarity?: StoredMatrix | undefined;
+  readonly tokenStatistics?: TokenStatistics | undefined;
   /** The calibration text. */
-  readonly text?: readonly TokenSequence[];
+  readonly text?: readonly TokenSequence[] | undefined;
   /** Answered questions, weighed beside the text. */
-  readonly answers?: readonly TokenSequence[];
+  readonly answers?: readonly TokenSequence[] | undefined;
   /** Tokens of the text that plans are tried on. */
   readonly planningTokens: number;
   readonly conditions: Omit<TrialConditions, "question">;
@@ -38,12 +38,13 @@ export interface EvidenceSources {
 
 /** Evidence that is found out by trials, each a task: asked in lists, answered in order, and never made twice. */
 export function taskEvidence(sources: EvidenceSources, ctx: Pick<TaskContext, "run" | "report">): Evidence {
-  const { architecture, model, similarity, text, answers, planningTokens, conditions } = sources;
+  const { architecture, model, similarity, tokenStatistics, text, answers, planningTokens, conditions } =
+    sources;
   const layerCount = architecture.blocks.length;
   const known: Evidence = {
     layerCount,
-    similarity: similarity && matrixOf(similarity),
-    tokenStatistics: sources.tokenStatistics,
+    ...(similarity && { similarity: matrixOf(similarity) }),
+    ...(tokenStatistics && { tokenStatistics }),
     compatible: (a, b) => compatibleLayers(architecture, a, b),
   };
   if (!text) return known;

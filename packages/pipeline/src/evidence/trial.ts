@@ -93,7 +93,7 @@ export const trialTask = defineTask({
 export interface TrialMaterial {
   readonly checkpoint: Awaited<ReturnType<typeof sharedCheckpoint>>["checkpoint"];
   readonly text: readonly TokenSequence[];
-  readonly answers?: readonly TokenSequence[];
+  readonly answers?: readonly TokenSequence[] | undefined;
 }
 
 function openEvaluator(

@@ -145,10 +145,20 @@ function namedMethod(named: NonNullable<Recipe["methods"]>[number], path: string
   const { method, name, recall_weight: recallWeight, ...parts } = named;
   const { planner, strategy, repair, measure, embedding } = parts as ReplacedParts;
   if (method === undefined) {
-    const given = { planner: planner!, strategy: strategy ?? "weighted", measure, embedding };
+    const given = {
+      planner: planner!,
+      strategy: strategy ?? "weighted",
+      ...(measure !== undefined && { measure }),
+      ...(embedding !== undefined && { embedding }),
+    };
     const kept = repair === "none" ? undefined : repair;
     const id = [given.planner, given.strategy, kept].flatMap((part) => (part ? [partName(part)] : []));
-    return { ...given, id: name ?? id.join("+"), ...(kept && { repair: kept }), recallWeight };
+    return {
+      ...given,
+      id: name ?? id.join("+"),
+      ...(kept && { repair: kept }),
+      ...(recallWeight !== undefined && { recallWeight }),
+    };
   }
   const preset = knownPreset(method, path);
   const replaced = { planner, strategy, repair, measure, embedding };
@@ -191,11 +201,15 @@ function replacements({ planners, strategies, repairs, measures, embeddings }: R
 type Measure = NonNullable<Recipe["measures"]>[number];
 
 /** A measure may bring an embedding of its own. */
-function comparisonParts(measure: Measure | undefined, listed: Part | undefined) {
+function comparisonParts(
+  measure: Measure | undefined,
+  listed: Part | undefined,
+): Pick<Method, "measure" | "embedding"> {
   const own = typeof measure === "object" && "embedding" in measure ? (measure.embedding as Part) : undefined;
+  const embedding = own ?? listed;
   return {
-    measure: measure as Part<SimilarityMeasure> | undefined,
-    embedding: (own ?? listed) as Part<Embedding> | undefined,
+    ...(measure !== undefined && { measure: measure as Part<SimilarityMeasure> }),
+    ...(embedding !== undefined && { embedding: embedding as Part<Embedding> }),
   };
 }
 

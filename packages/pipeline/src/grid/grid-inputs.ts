@@ -65,7 +65,7 @@ export async function readGridInputs(
       { wanted: "--calibration FILE, or in a recipe calibration" },
     );
   }
-  return { ...cells, schemes, evaluationSet, answers };
+  return { ...cells, schemes, evaluationSet, ...(answers && { answers }) };
 }
 
 /** Every repair against the layers; of a plan in a file, which is known already, against its groups. */

@@ -36,8 +36,8 @@ import { resultCheckpoints, resultFiles } from "./render-results.js";
 /** Where a grid goes, and on whose behalf it runs. */
 export interface GridTarget {
   /** Absent: the recipe's own; where that says nothing too, everything is measured and thrown away. */
-  readonly out?: string;
-  readonly force?: boolean;
+  readonly out?: string | undefined;
+  readonly force?: boolean | undefined;
   /** For the manifest. */
   readonly command: string;
 }

@@ -27,7 +27,7 @@ export interface Variant {
  */
 export function variantsOf(
   plan: MergePlan,
-  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair?: Repair },
+  { strategy, repair }: { readonly strategy: MergeStrategy; readonly repair?: Repair | undefined },
 ): Variant[] {
   const merges = repair?.merges === true;
   const { drops = false } = strategy;

@@ -27,16 +27,16 @@ import { windowFor } from "./window.js";
 /** How a text is cut into token sequences. */
 export interface WindowOptions {
   /** Default 512, or the model's context where that is shorter. */
-  readonly window?: number;
-  readonly stride?: number;
-  readonly maxTokens?: number;
-  readonly beginToken?: "auto" | "always" | "never";
+  readonly window?: number | undefined;
+  readonly stride?: number | undefined;
+  readonly maxTokens?: number | undefined;
+  readonly beginToken?: "auto" | "always" | "never" | undefined;
 }
 
 /** How a MODEL argument is opened. */
 export interface OpenModelOptions {
   /** A quantised checkpoint as it lies; else a dense copy of it, in the type of its norms, that is removed when closed. */
-  readonly packed?: boolean;
+  readonly packed?: boolean | undefined;
 }
 
 /** Opens a MODEL argument, a folder or `hf:org/name`. */

@@ -48,20 +48,22 @@ export function parseTextSource(text: string, exists: (file: string) => boolean 
   }
   if (file === "self" && task === undefined) {
     if (range) throw new LayerfoldError("TEXT_SOURCE", "text of the model's own has no parts", { got: text });
-    return { share: share === undefined ? undefined : Number(share) };
+    return { ...(share !== undefined && { share: Number(share) }) };
   }
   return {
     file,
     ...(task !== undefined && { task }),
-    range,
-    share: share === undefined ? undefined : Number(share),
+    ...(range && { range }),
+    ...(share !== undefined && { share: Number(share) }),
   };
 }
 
 /** The same where only a file will do, and shares mean nothing. @throws TEXT_SOURCE */
 export function fileSource(text: string): TextSource & { readonly file: string } {
   const { file, task, range, share } = parseTextSource(text);
-  if (file !== undefined && task === undefined && share === undefined) return { file, range };
+  if (file !== undefined && task === undefined && share === undefined) {
+    return { file, ...(range && { range }) };
+  }
   throw new LayerfoldError("TEXT_SOURCE", "only a file can be judged on", {
     wanted: "FILE or FILE[FROM:TO]",
     got: text,
@@ -103,7 +105,7 @@ export function rowsOf<T>(rows: readonly T[], { file, range }: TextSource): read
   if (from < to && to <= rows.length) return rows.slice(from, to);
   throw new LayerfoldError("TEXT_RANGE", "the file has no such rows", {
     wanted: `a part of its ${rows.length} rows`,
-    got: rangeName({ from, to: range?.to }),
+    got: rangeName(range ?? { from }),
     where: file,
   });
 }

@@ -15,12 +15,13 @@ export function calibrationOf({ calibration }: Recipe): (Calibration & { text: s
 }
 
 /** What models are judged on as a mapping, with the texts as a list; undefined where there is nothing. */
-export function evaluationOf({ evaluate }: Recipe): (Evaluation & { texts?: string[] }) | undefined {
+export function evaluationOf({
+  evaluate,
+}: Recipe): (Omit<Evaluation, "texts"> & { texts?: string[] }) | undefined {
   if (evaluate === undefined) return undefined;
   const whole = typeof evaluate === "string" || Array.isArray(evaluate) ? { texts: evaluate } : evaluate;
-  return whole.texts === undefined
-    ? { ...whole, texts: undefined }
-    : { ...whole, texts: [whole.texts].flat() };
+  const { texts, ...others } = whole;
+  return texts === undefined ? others : { ...whole, texts: [texts].flat() };
 }
 
 /** The same as the stages take it. */
@@ -38,10 +39,10 @@ export function evaluationRequest(recipe: Recipe): EvaluationRequest {
 /** What a workbench is made of, and what planners which try plans weigh. */
 export function workbenchRequest(recipe: Recipe): WorkbenchRequest &
   CalibrationOptions & {
-    readonly calibration?: string;
-    readonly calibrationQuestions?: string;
-    readonly questionWeight?: number;
-    readonly recallWeight?: number;
+    readonly calibration?: string | undefined;
+    readonly calibrationQuestions?: string | undefined;
+    readonly questionWeight?: number | undefined;
+    readonly recallWeight?: number | undefined;
   } {
   const given = calibrationOf(recipe);
   const allowOverlap = evaluationOf(recipe)?.allow_overlap;

@@ -82,7 +82,7 @@ function mapSource(text: string, map: (path: string, of?: "plugin") => string): 
   if (source.file === undefined) return text.trim();
   const [id, ...wrong] = source.task?.split("+") ?? [];
   const task = id !== undefined && isModulePath(id) ? [map(id, "plugin"), ...wrong].join("+") : source.task;
-  return sourceText({ ...source, task, file: map(source.file) });
+  return sourceText({ ...source, ...(task !== undefined && { task }), file: map(source.file) });
 }
 
 /** As `parseTextSource` reads it. */

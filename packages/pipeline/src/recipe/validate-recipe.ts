@@ -35,7 +35,7 @@ export interface ValidatedRecipe {
  */
 export async function validateRecipe(
   file: string,
-  { out, force }: { readonly out?: string; readonly force?: boolean } = {},
+  { out, force }: { readonly out?: string | undefined; readonly force?: boolean | undefined } = {},
   options: RunOptions | Run = {},
 ): Promise<ValidatedRecipe> {
   const found = await recipeOrProblems(file);

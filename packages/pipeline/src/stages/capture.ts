@@ -35,18 +35,18 @@ import { calibratedModel } from "./open-workbench.js";
 export interface CaptureRequest extends CalibrationOptions {
   /** Checkpoint folder, `hf:org/name`, or an ONNX decoder. */
   readonly model: string;
-  readonly calibration?: string;
+  readonly calibration?: string | undefined;
   /** Token ids instead: safetensors, see `readTokenRows`. */
-  readonly input?: string;
+  readonly input?: string | undefined;
   /** ONNX only: name of the value that block l leaves in the residual stream, `{layer}` standing for l. */
-  readonly tap?: string;
+  readonly tap?: string | undefined;
   /** Folder of the tokenizer; default: the model's. */
-  readonly tokenizer?: string;
+  readonly tokenizer?: string | undefined;
   /** As `parsePooling` reads it; default `last`. */
-  readonly pooling?: string;
+  readonly pooling?: string | undefined;
   /** Folder to write; absent: nothing is. */
-  readonly out?: string;
-  readonly force?: boolean;
+  readonly out?: string | undefined;
+  readonly force?: boolean | undefined;
 }
 
 /**

@@ -24,11 +24,11 @@ export interface CompareLayersRequest extends UncertaintyOptions {
   /** Folder that `capture` wrote, or what it returned. */
   readonly capture: string | Activations;
   /** Id, path to a module, or the plug-in; default `npib`. */
-  readonly measure?: Part<SimilarityMeasure>;
+  readonly measure?: Part<SimilarityMeasure> | undefined;
   /** What comes before the measure; default the measure's own, else `identity`. */
-  readonly embedding?: Part<Embedding>;
+  readonly embedding?: Part<Embedding> | undefined;
   /** JSON file to write; a CSV and, of whole matrices, an SVG stand beside it. Absent: nothing is written. */
-  readonly out?: string;
+  readonly out?: string | undefined;
 }
 
 /**

@@ -97,14 +97,15 @@ it("leaves the picture out, and says so, where there are too few samples for it 
 it("plans weigh recalled tokens as the preset says, unless the request says otherwise", async () => {
   const judged = async (ofPreset?: number, ofRequest?: number) => {
     const said: string[] = [];
+    const { recallWeight: _, ...layerfold } = preset("layerfold");
     const request: CompressRequest = {
       model: checkpoint,
       layers: [15],
       method: {
-        ...preset("layerfold"),
+        ...layerfold,
         planner: { id: "best-partition", options: { firstLayer: 13 } },
         repair: { id: "reconstruct" },
-        recallWeight: ofPreset,
+        ...(ofPreset !== undefined && { recallWeight: ofPreset }),
       },
       recallWeight: ofRequest,
       calibration: `${join(data, "calibration.jsonl")}[0:8]`,

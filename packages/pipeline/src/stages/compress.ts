@@ -23,55 +23,55 @@ export interface CompressRequest {
   /** Layers that remain, each from 1 to one less than the model's; one folded model each. */
   readonly layers: readonly number[];
   /** A preset's name (`layerfold`, `mka`, …) or a method of one's own; default `layerfold`. */
-  readonly method?: string | Preset;
+  readonly method?: string | Preset | undefined;
   /** In the stead of the method's: which layers fold together. Id, path to a module, or the plug-in; or a plan, FILE.json. */
-  readonly planner?: Part<Planner>;
+  readonly planner?: Part<Planner> | undefined;
   /** In the stead of the method's: how layers become one. */
-  readonly strategy?: Part<MergeStrategy>;
+  readonly strategy?: Part<MergeStrategy> | undefined;
   /** In the stead of the method's: correction afterwards, or `none`. */
-  readonly repair?: Part<Repair>;
+  readonly repair?: Part<Repair> | undefined;
   /** In the stead of the method's: how layers are compared. */
-  readonly measure?: Part<SimilarityMeasure>;
+  readonly measure?: Part<SimilarityMeasure> | undefined;
   /** In the stead of the method's: what comes before the measure. */
-  readonly embedding?: Part<Embedding>;
+  readonly embedding?: Part<Embedding> | undefined;
   /** Texts that the method looks at, with shares of the tokens: `a.txt:0.5,b.jsonl[200:]:0.5`, `self`, `piqa:rows.jsonl`. */
-  readonly calibration?: string;
+  readonly calibration?: string | undefined;
   /** Texts that perplexity is measured on, `FILE` or `FILE[from:to]` each; the single figures are the first one's. */
-  readonly evaluate?: readonly string[];
+  readonly evaluate?: readonly string[] | undefined;
   /** Multiple-choice questions, `FILE` or `FILE[from:to]`. */
-  readonly questions?: string;
+  readonly questions?: string | undefined;
   /** Public benchmarks, `NAME:FILE` or `NAME:FILE[from:to]` each. */
-  readonly tasks?: readonly string[];
+  readonly tasks?: readonly string[] | undefined;
   /** Tokens that the model sees at once; default 512, or its context where that is shorter. */
-  readonly window?: number;
+  readonly window?: number | undefined;
   /** Tokens between two evaluation windows' starts; default: the window. */
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   /** Of each evaluation text, from its start; default: all. */
-  readonly maxTokens?: number;
+  readonly maxTokens?: number | undefined;
   /** Of the calibration texts, spread evenly over them; `auto`: as many as the repair gains by; default: as many as the shares allow. */
-  readonly calibrationTokens?: number | "auto";
+  readonly calibrationTokens?: number | "auto" | undefined;
   /** Temperature at which `self` draws its text; default 1. */
-  readonly selfTemperature?: number;
+  readonly selfTemperature?: number | undefined;
   /** Questions that planners which try plans weigh beside the text, `FILE` or `FILE[from:to]`. */
-  readonly calibrationQuestions?: string;
+  readonly calibrationQuestions?: string | undefined;
   /** Of the answers' mean loss beside the text's; default 1. */
-  readonly questionWeight?: number;
+  readonly questionWeight?: number | undefined;
   /** What such planners weigh the mean loss of tokens that stood in their window before; default the method's, else 0. */
-  readonly recallWeight?: number;
+  readonly recallWeight?: number | undefined;
   /** Calibration tokens that plans are tried on; default 16,384. */
-  readonly planningTokens?: number;
+  readonly planningTokens?: number | undefined;
   /** Samples of every layer: `last`, `mean`, `every:k` or `all`; default `last` of documents, `every:16` with a stream. */
-  readonly pooling?: string;
+  readonly pooling?: string | undefined;
   /** Schemes by which the dense model and every fold are quantised too, each from the same calibration text. */
-  readonly quantizations?: readonly string[];
+  readonly quantizations?: readonly string[] | undefined;
   /** Of a quantised model's embedding; absent: it stays as it is. */
-  readonly embeddingBits?: 4 | 8;
+  readonly embeddingBits?: 4 | 8 | undefined;
   /** Measure although the evaluation text stands in the calibration text. */
-  readonly allowOverlap?: boolean;
+  readonly allowOverlap?: boolean | undefined;
   /** Folder for the checkpoints, results.json, report.html and manifest.json. Absent: the folds are measured and thrown away. */
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** Replace a folder that is not empty, if layerfold wrote all that is in it. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 export interface CompressResult {

@@ -31,13 +31,13 @@ export interface FoldRequest extends CalibrationOptions {
   /** Or a file that holds one. */
   readonly plan: MergePlan | string;
   /** How layers become one: an id, a path to a module, or the plug-in; default `weighted`. */
-  readonly strategy?: Part<MergeStrategy>;
+  readonly strategy?: Part<MergeStrategy> | undefined;
   /** Correction afterwards; needs a calibration text. */
-  readonly repair?: Part<Repair>;
-  readonly calibration?: string;
+  readonly repair?: Part<Repair> | undefined;
+  readonly calibration?: string | undefined;
   /** Folder to write. */
   readonly out: string;
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 export interface FoldResult extends Omit<StoredFold, "directory"> {

@@ -19,12 +19,12 @@ import type { Workbench } from "./workbench.js";
 
 export interface WorkbenchRequest extends CalibrationOptions {
   /** As `parseCalibration` reads it, or read. */
-  readonly calibration?: string | readonly TextSource[];
-  readonly planningTokens?: number;
+  readonly calibration?: string | readonly TextSource[] | undefined;
+  readonly planningTokens?: number | undefined;
   /** Default: samples every 16 tokens of a stream, the last token of a document. */
-  readonly pooling?: string;
+  readonly pooling?: string | undefined;
   /** Measure although the evaluation text stands in the calibration text. */
-  readonly allowOverlap?: boolean;
+  readonly allowOverlap?: boolean | undefined;
 }
 
 /** A model that is open, what it is judged on, and the questions that planners weigh. */

@@ -45,22 +45,22 @@ export interface PlanRequest extends CalibrationOptions {
   /** An id, a path to a module, or the plug-in. */
   readonly planner: Part<Planner>;
   /** How plans will be carried out, for planners that judge by it; default `drop`. */
-  readonly strategy?: Part<MergeStrategy>;
-  readonly repair?: Part<Repair>;
+  readonly strategy?: Part<MergeStrategy> | undefined;
+  readonly repair?: Part<Repair> | undefined;
   /** How layers are compared, for planners that look at it; default `npib`. */
-  readonly measure?: Part<SimilarityMeasure>;
-  readonly embedding?: Part<Embedding>;
+  readonly measure?: Part<SimilarityMeasure> | undefined;
+  readonly embedding?: Part<Embedding> | undefined;
   /** Samples of a capture made here; default `last`. */
-  readonly pooling?: string;
-  readonly calibration?: string;
-  readonly calibrationQuestions?: string;
-  readonly questionWeight?: number;
-  readonly recallWeight?: number;
-  readonly planningTokens?: number;
+  readonly pooling?: string | undefined;
+  readonly calibration?: string | undefined;
+  readonly calibrationQuestions?: string | undefined;
+  readonly questionWeight?: number | undefined;
+  readonly recallWeight?: number | undefined;
+  readonly planningTokens?: number | undefined;
   /** File of a matrix that stands already. */
-  readonly similarity?: string;
+  readonly similarity?: string | undefined;
   /** Folder of a capture that stands already. */
-  readonly capture?: string;
+  readonly capture?: string | undefined;
 }
 
 export interface PlanResult {
@@ -123,7 +123,7 @@ export async function plan(request: PlanRequest, options: RunOptions | Run = {})
           ...(request.planningTokens !== undefined && { planningTokens: request.planningTokens }),
           pooling: request.pooling ?? "last",
         },
-        { planner, strategy: carried, repair, comparison },
+        { planner, strategy: carried, ...(repair && { repair }), comparison },
         request.layers,
         request.recallWeight,
         { capture, similarity },

@@ -19,7 +19,7 @@ import type { Run } from "../run.js";
 import { workFolder } from "../work-folder.js";
 
 export interface PutOptions {
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /** Where the tasks lie. */
   readonly folder: string;
 }

@@ -32,19 +32,19 @@ export interface QuantizeRequest extends CalibrationOptions {
   readonly model: string;
   /** As `makeScheme` reads it, e.g. `gptq-w4g128`, or a path to a quantizer of one's own. */
   readonly scheme: string;
-  readonly format?: QuantizedFormat;
-  readonly calibration?: string;
+  readonly format?: QuantizedFormat | undefined;
+  readonly calibration?: string | undefined;
   /** Modules whose name matches stay dense, or get another scheme; the first that matches rules. */
-  readonly overrides?: readonly { readonly match: string; readonly scheme?: string }[];
-  readonly embeddingBits?: 4 | 8;
+  readonly overrides?: readonly { readonly match: string; readonly scheme?: string }[] | undefined;
+  readonly embeddingBits?: 4 | 8 | undefined;
   /** File with the largest |input| of each channel, in the stead of what the text shows. */
-  readonly activationScales?: string;
+  readonly activationScales?: string | undefined;
   /** Quantised checkpoint that the model was folded from: what the fold left alone keeps its codes. */
-  readonly reuse?: string;
+  readonly reuse?: string | undefined;
   /** Of `reuse`: the plan of the fold, or its file; absent: no layer was removed. */
-  readonly plan?: MergePlan | string;
+  readonly plan?: MergePlan | string | undefined;
   readonly out: string;
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 export interface QuantizeResult extends StoredQuantization {

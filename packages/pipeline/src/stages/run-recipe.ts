@@ -10,9 +10,9 @@ import type { CompressResult } from "./compress.js";
 
 export interface RunRecipeOptions {
   /** Folder to write; default: the recipe's `output`. Where neither is given all is measured and nothing written. */
-  readonly out?: string;
+  readonly out?: string | undefined;
   /** Replace a folder that is not empty, if layerfold wrote all that is in it. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
 }
 
 export interface RecipeResult extends CompressResult {

@@ -64,9 +64,9 @@ export interface Uncertainty {
 
 export interface UncertaintyOptions {
   /** Shuffles of every permutation test; absent: no test. */
-  readonly permutations?: number;
+  readonly permutations?: number | undefined;
   /** Halves drawn for every interval; absent: no interval. */
-  readonly subsamples?: number;
+  readonly subsamples?: number | undefined;
 }
 
 /** A permutation test and an interval for every pair of layers, each embedded once. */

@@ -21,11 +21,11 @@ import type { Comparison } from "./similarity.js";
 export interface Workbench {
   readonly checkpoint: Checkpoint;
   readonly model: Artefact<StoredModel>;
-  readonly calibration?: Calibration;
+  readonly calibration?: Calibration | undefined;
   /** Questions that planners weigh which try plans. */
-  readonly answers?: WeighedAnswers;
+  readonly answers?: WeighedAnswers | undefined;
   /** Tokens of the calibration text that plans are tried on; default 16,384. */
-  readonly planningTokens?: number;
+  readonly planningTokens?: number | undefined;
   /** Samples of a capture, as `parsePooling` reads it. */
   readonly pooling: string;
   readonly evaluationSet: EvaluationSet;
@@ -56,8 +56,8 @@ function comparisonReference({ measure, embedding }: Comparison): ComparisonRefe
 
 /** What may stand in a plan's evidence in the stead of what is made for it. */
 export interface GivenEvidence {
-  readonly capture?: Artefact<StoredCapture>;
-  readonly similarity?: Artefact<StoredMatrix>;
+  readonly capture?: Artefact<StoredCapture> | undefined;
+  readonly similarity?: Artefact<StoredMatrix> | undefined;
 }
 
 /**
@@ -113,9 +113,9 @@ export function planOf(
 export interface Fold {
   readonly plan: MergePlan;
   readonly strategy: MergeStrategy;
-  readonly repair?: Repair;
+  readonly repair?: Repair | undefined;
   /** In the stead of the whole calibration text. */
-  readonly calibration?: Pick<Calibration, "sequences">;
+  readonly calibration?: Pick<Calibration, "sequences"> | undefined;
 }
 
 /** A plan carried out. Only a repair looks at the calibration text. */

@@ -18,16 +18,16 @@ import { eachBatch, tokensPerTappedBatch } from "../inputs/open-model.js";
 export interface Quantization {
   readonly scheme: QuantizationScheme;
   /** Rounds the embedding, and a head of its own, to so many bits. */
-  readonly embeddingBits?: 4 | 8;
+  readonly embeddingBits?: 4 | 8 | undefined;
   /** Text that the method looks at. */
-  readonly sequences?: readonly TokenSequence[];
-  readonly overrides?: readonly ModuleOverride[];
-  readonly activationScales?: ReadonlyMap<string, Float64Array>;
-  readonly reuse?: QuantizeOptions["reuse"];
+  readonly sequences?: readonly TokenSequence[] | undefined;
+  readonly overrides?: readonly ModuleOverride[] | undefined;
+  readonly activationScales?: ReadonlyMap<string, Float64Array> | undefined;
+  readonly reuse?: QuantizeOptions["reuse"] | undefined;
   /** Folder to write; the log of every module's loss goes to quantization-log.csv in it. */
   readonly out: string;
   /** See `QuantizeCheckpointOptions`. */
-  readonly unfinished?: string;
+  readonly unfinished?: string | undefined;
 }
 
 /** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */

@@ -92,7 +92,7 @@ export const quantizeTask = defineTask({
         activationScales: await scales?.read(),
         overrides: overrides.map(({ match, quantizer }) => ({
           match,
-          quantizer: quantizer === null ? undefined : pluginOf<Quantizer>(quantizer),
+          ...(quantizer !== null && { quantizer: pluginOf<Quantizer>(quantizer) }),
         })),
         reuse: origin && reused_layers ? { checkpoint: origin, layers: reused_layers } : undefined,
         out,
