@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, opendir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, opendir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { LayerfoldError, z } from "@layerfold/core";
@@ -139,6 +139,8 @@ async function begin(root: string): Promise<void> {
     await checkLayout(root);
     await makeFolder(join(root, "leases"));
   } catch (error) {
+    // On a full disk: an empty folder helps nobody, and one that is not empty stays.
+    await rmdir(root).catch(() => {});
     throw fileError(error, root);
   }
 }

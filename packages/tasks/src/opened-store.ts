@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readdir, rename, rm, stat } from "node:fs/promises";
+import { readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LayerfoldError } from "@layerfold/core";
@@ -33,11 +33,31 @@ export async function openFolderStore(folder: string, options?: LeaseOptions): P
   for (;;) {
     const store = await folderStore(root, options);
     const name = `${presence}${randomUUID()}`;
-    const own = await store.lease(name).catch(ignoreMissing);
+    const own = await store
+      .lease(name)
+      .catch(ignoreMissing)
+      .catch(async (error) => {
+        await removeBegun(root);
+        throw error;
+      });
     // It may have been removed in any of these moments, and be begun anew by another.
     const entered = own && (await holding(store, () => isThere(join(root, "leases", `${name}.1`))));
     if (entered) return opened(store, root, name, own);
     await own?.release().catch(ignoreMissing);
+  }
+}
+
+/** Takes back a store that was begun on a disk with no room for more; one that somebody is in, or that holds anything, stays. */
+async function removeBegun(root: string): Promise<void> {
+  const names = await readdir(root).catch(() => []);
+  if (names.some((name) => name !== markFile && name !== "leases")) return;
+  try {
+    // Fails where somebody holds a lease.
+    await rmdir(join(root, "leases"));
+    await rm(join(root, markFile));
+    await rmdir(root);
+  } catch {
+    // It harms nobody.
   }
 }
 
