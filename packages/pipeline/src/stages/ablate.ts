@@ -12,6 +12,7 @@ import {
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
+import { checkSpace, expectedBytes } from "../disk-space.js";
 import { type EvaluationRequest, evaluationFacts, readEvaluationSet } from "../evaluation/evaluation-set.js";
 import { judgesBy } from "../evidence/judges-by.js";
 import { openModel } from "../inputs/open-model.js";
@@ -189,7 +190,12 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
     return await withTasks(
       out,
       { ...run, keepWork: true },
-      async (tasks) => {
+      async (tasks, folder) => {
+        await checkSpace(
+          tasks,
+          { folder },
+          { kept: [], passing: recipe.layers.map(expectedBytes(checkpoint).fold) },
+        );
         const opened = { checkpoint, tokenizer, evaluationSet };
         const { bench } = await openWorkbench({ ...recipe, calibration }, opened, tasks, run);
         const { model } = bench;

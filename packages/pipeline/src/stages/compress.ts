@@ -15,6 +15,7 @@ import { checkQuantizable, type QuantizationScheme } from "@layerfold/quantize";
 import { renderReport } from "@layerfold/report";
 import { describeTrials, sizedCalibration } from "../calibration/calibration-size.js";
 import { answerFacts, describeCalibration, readAnswers } from "../calibration/read-calibration.js";
+import { checkSpace, expectedBytes, type SpaceNeed } from "../disk-space.js";
 import {
   type EvaluationRequest,
   type EvaluationSet,
@@ -104,6 +105,7 @@ export async function compress(request: CompressRequest, run: Run): Promise<Comp
   try {
     const inputs = await readInputs(request, checkpoint, tokenizer, run);
     return await withTasks(out, run, async (tasks, folder) => {
+      await checkSpace(tasks, { folder, out }, spaceNeed(request, checkpoint, inputs));
       const prepared = await prepare(request, checkpoint, tokenizer, inputs, tasks, run);
       const plans = await plansOf(request, prepared);
       const { rows, checkpoints, sizes } = await rowsOf(request, prepared, plans);
@@ -144,6 +146,22 @@ export async function compressPlans(
   } finally {
     await checkpoint.close();
   }
+}
+
+/** A fold and its quantised copies for every number of layers, and controls that go. */
+function spaceNeed(
+  { layers, out }: CompressRequest,
+  checkpoint: Checkpoint,
+  { schemes }: Pick<Inputs, "schemes">,
+): SpaceNeed {
+  const expected = expectedBytes(checkpoint);
+  const folds = layers.map(expected.fold);
+  const dense = checkpoint.architecture.blocks.length;
+  const copies = [dense, ...layers].flatMap((count) =>
+    schemes.map((scheme) => expected.quantized(count, scheme)),
+  );
+  const stay = out !== undefined || schemes.length > 0;
+  return { kept: [...(stay ? folds : []), ...copies], passing: folds };
 }
 
 function rulesOf(request: CompressRequest) {

@@ -9,6 +9,7 @@ import {
 } from "@layerfold/quantize";
 import type { Artefact, Json } from "@layerfold/tasks";
 import { type CalibrationOptions, readCalibration } from "../calibration/read-calibration.js";
+import { checkSpace, expectedBytes } from "../disk-space.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
 import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
@@ -81,6 +82,12 @@ export async function quantize(request: QuantizeRequest, run: Run): Promise<Quan
     if (request.reuse !== undefined) origin = await openModelCheckpoint(request.reuse, run, { packed: true });
     const reused = origin && (await keptLayers(checkpoint, request.plan));
     return await withTasks(out, run, async (tasks, folder) => {
+      const { length: layers } = checkpoint.architecture.blocks;
+      await checkSpace(
+        tasks,
+        { folder, out },
+        { kept: [expectedBytes(checkpoint).quantized(layers, scheme)] },
+      );
       const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
       const calibration =
         texts === undefined
