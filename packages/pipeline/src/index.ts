@@ -8,6 +8,7 @@ export {
   readAnswers,
   readCalibration,
 } from "./calibration/read-calibration.js";
+export { checkSpace, expectedBytes, type SpaceNeed } from "./disk-space.js";
 export {
   type EvaluationRequest,
   type EvaluationSet,

@@ -12,6 +12,7 @@ import {
   writeWholeFile,
 } from "@layerfold/disk";
 import { answerFacts } from "../calibration/read-calibration.js";
+import { checkSpace, expectedBytes, type SpaceNeed } from "../disk-space.js";
 import { evaluationFacts } from "../evaluation/evaluation-set.js";
 import { openModel } from "../inputs/open-model.js";
 import { type Manifest, manifestOf, modelFact } from "../manifest.js";
@@ -109,6 +110,7 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
       out,
       { ...run, keepWork },
       async (tasks, folder) => {
+        await checkSpace(tasks, { folder, out }, spaceNeed(opened, inputs, checkpoints));
         const grid = await openGrid(recipe, opened, inputs, tasks, run);
         const manifest =
           out === undefined && !earlier
@@ -142,6 +144,18 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
       options,
     );
   });
+}
+
+/** A fold and its quantised copies for every cell, and what goes once it is measured. */
+function spaceNeed({ checkpoint }: Opened, { groups, schemes }: GridInputs, checkpoints: boolean): SpaceNeed {
+  const expected = expectedBytes(checkpoint);
+  const layers = groups.flat().map(({ target }) => target);
+  const folds = layers.map(expected.fold);
+  const copies = [checkpoint.architecture.blocks.length, ...layers].flatMap((count) =>
+    schemes.map((scheme) => expected.quantized(count, scheme)),
+  );
+  const stay = checkpoints || schemes.length > 0;
+  return { kept: [...(stay ? folds : []), ...copies], passing: folds };
 }
 
 /** The plans of a recipe alone: nothing is folded, measured or written. */

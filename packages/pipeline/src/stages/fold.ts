@@ -7,6 +7,7 @@ import {
   type CalibrationOptions,
   readCalibration,
 } from "../calibration/read-calibration.js";
+import { checkSpace, expectedBytes } from "../disk-space.js";
 import { openModel, openModelCheckpoint } from "../inputs/open-model.js";
 import { manifestOf, modelFact } from "../manifest.js";
 import { inputPaths, writeJson } from "../outputs.js";
@@ -79,6 +80,8 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
     const { groups } = checkPlan(plan, checkpoint.architecture);
     if (repair) checkRepair(repair, await layerFacts(checkpoint), groups, repairChoices(repair));
     return await withTasks(out, run, async (tasks, folder) => {
+      const kept = [expectedBytes(checkpoint).fold(groups.length)];
+      await checkSpace(tasks, { folder, out }, { kept });
       const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
       const all =
         tokenizer && texts !== undefined

@@ -14,6 +14,7 @@ import {
   writeWholeFile,
 } from "@layerfold/disk";
 import { folderStore, type Lease } from "@layerfold/tasks";
+import { nearestFolder } from "../disk-space.js";
 import { fileFingerprint } from "../manifest.js";
 import type { Run } from "../run.js";
 import { workFolder } from "../work-folder.js";
@@ -102,7 +103,7 @@ async function waitFor(folder: string, name: string, signal: AbortSignal | undef
 async function put(out: string, finished: string, force: boolean | undefined): Promise<void> {
   const target = await realPath(out);
   // A work folder of one's own choice may lie on another disk.
-  const [here, there] = [await stat(finished), await stat(await nearest(dirname(target)))];
+  const [here, there] = [await stat(finished), await stat(await nearestFolder(dirname(target)))];
   const moved = here.dev === there.dev ? finished : temporaryBeside(target);
   try {
     if (moved !== finished) await copyTree(finished, moved);
@@ -116,11 +117,6 @@ async function put(out: string, finished: string, force: boolean | undefined): P
     if (moved !== finished) await rm(moved, { recursive: true, force: true });
   }
   await rm(dirname(finished), { recursive: true, force: true });
-}
-
-/** The folder, or the lowest above it that is there. */
-async function nearest(folder: string): Promise<string> {
-  return (await stat(folder).catch(() => undefined)) ? folder : nearest(dirname(folder));
 }
 
 /** Links a folder's files, or where that cannot be copies them: what is linked stays in the store, and is not there twice. */

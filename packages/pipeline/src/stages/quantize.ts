@@ -10,6 +10,7 @@ import {
 } from "@layerfold/quantize";
 import type { Artefact } from "@layerfold/tasks";
 import { type CalibrationOptions, readCalibration } from "../calibration/read-calibration.js";
+import { checkSpace, expectedBytes } from "../disk-space.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
 import { makeScheme } from "../make-scheme.js";
 import { dataFact, type Manifest, manifestOf, modelFact } from "../manifest.js";
@@ -87,6 +88,12 @@ export async function quantize(
     if (request.reuse !== undefined) origin = await openModelCheckpoint(request.reuse, run, { packed: true });
     const reused = origin && (await keptLayers(checkpoint, request.plan));
     return await withTasks(out, run, async (tasks, folder) => {
+      const { length: layers } = checkpoint.architecture.blocks;
+      await checkSpace(
+        tasks,
+        { folder, out },
+        { kept: [expectedBytes(checkpoint).quantized(layers, scheme)] },
+      );
       const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
       const calibration =
         texts === undefined
