@@ -9,6 +9,7 @@ import {
   rmSync,
   statfsSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +19,7 @@ import { seededRng } from "@layerfold/linalg";
 import { mountedDisk } from "@layerfold/testkit";
 import { afterAll, describe, expect, it } from "vitest";
 import { foldling } from "../src/foldling.js";
-import { json } from "./run-command.js";
+import { json, layerfold } from "./run-command.js";
 import { startLayerfold } from "./start-layerfold.js";
 
 const { checkpoint, data } = foldling();
@@ -260,5 +261,75 @@ describe("what was done stays, and the same command goes on", () => {
     expect(resumed.result.tasks.found).toBeGreaterThan(2);
     expect(resumed.result.tasks.made).toBeLessThanOrEqual(whole.result.tasks.made - finished);
     expect(bytesIn(at("own-again"))).toEqual(bytesIn(at("own")));
+  });
+});
+
+describe("a work folder", () => {
+  const told = (stderr: string) =>
+    [...stderr.matchAll(/\b(ARTEFACT_DAMAGED|STORE_OTHER_VERSION)\b/g)].map(([code]) => code);
+
+  it.each(["cut short", "changed"])("whose artefact was %s makes that again, and says so", async (how) => {
+    const whole = await unbrokenRun("merge");
+    const out = at(`damaged-${how}`);
+    const command = [...commands.merge, "--keep-work", "--out", out];
+    expect((await layerfold(...command)).code).toBe(0);
+    rmSync(out, { recursive: true });
+    const [file] = readdirSync(`${out}.work`, { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith("model.safetensors"))
+      .map((name) => join(`${out}.work`, name));
+    if (how === "changed") {
+      const bytes = readFileSync(file);
+      bytes[bytes.length - 7] ^= 1;
+      writeFileSync(file, bytes);
+    } else truncateSync(file, 5000);
+    const again = await layerfold(...command, "--json");
+    expect([again.code, told(again.stderr)]).toEqual([0, ["ARTEFACT_DAMAGED"]]);
+    expect(JSON.parse(again.stdout).tasks).toEqual({ made: 1, found: 1 });
+    expect(bytesIn(out)).toEqual(whole.bytes);
+    // Nothing was left to be said the next time.
+    rmSync(out, { recursive: true });
+    expect(told((await layerfold(...command)).stderr)).toEqual([]);
+  });
+
+  it("of another version stays as it is, and work begins anew beside it", async () => {
+    const whole = await unbrokenRun("merge");
+    const out = at("other");
+    mkdirSync(`${out}.work`);
+    writeFileSync(join(`${out}.work`, "layerfold-store.json"), '{"layout":0}\n');
+    writeFileSync(join(`${out}.work`, "finished"), "long ago");
+    const before = bytesIn(`${out}.work`);
+    const { code, stderr } = await layerfold(...commands.merge, "--out", out);
+    expect([code, told(stderr)]).toEqual([0, ["STORE_OTHER_VERSION"]]);
+    expect(bytesIn(out)).toEqual(whole.bytes);
+    expect(bytesIn(`${out}.work`)).toEqual(before);
+    expect(existsSync(`${out}.work-2`)).toBe(false);
+    expect((await json("clean", `${out}.work`)).error.code).toBe("STORE_OTHER_VERSION");
+    expect(bytesIn(`${out}.work`)).toEqual(before);
+  });
+
+  it("that is none is neither used nor cleaned", async () => {
+    const out = at("foreign");
+    mkdirSync(`${out}.work`);
+    writeFileSync(join(`${out}.work`, "thesis.tex"), "years of work");
+    const used = await json(...commands.merge, "--out", out);
+    const cleaned = await json("clean", `${out}.work`);
+    for (const { code, error } of [used, cleaned]) {
+      expect([code, error.code, error.got]).toEqual([2, "STORE_FOREIGN", "thesis.tex"]);
+    }
+    expect(readdirSync(`${out}.work`)).toEqual(["thesis.tex"]);
+    expect((await json("clean", at("nowhere"))).error.code).toBe("FILE_MISSING");
+  });
+
+  it("is not cleaned while somebody is at work in it, and is when he is dead", async () => {
+    const out = at("in-use");
+    const running = startLayerfold(...commands.compress, "--out", out);
+    while (finishedIn(`${out}.work`) === 0) await sleep(20);
+    const { code, error } = await json("clean", `${out}.work`);
+    expect([code, error.code]).toEqual([1, "STORE_IN_USE"]);
+    running.kill();
+    await running.ended;
+    const finished = finishedIn(`${out}.work`);
+    expect((await json("clean", `${out}.work`)).result.tasks).toBe(finished);
+    expect(existsSync(`${out}.work`)).toBe(false);
   });
 });

@@ -43,7 +43,7 @@ export function expectedBytes({ tensors, architecture, dtype }: Checkpoint) {
  */
 export async function checkSpace(
   { store }: Pick<TaskRunner, "store">,
-  places: { readonly folder: string; readonly out?: string },
+  places: { readonly folder: string; readonly out?: string | undefined },
   { kept, passing = [] }: SpaceNeed,
 ): Promise<void> {
   const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readdir, rename, rm, stat } from "node:fs/promises";
+import { readdir, rename, rm, rmdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LayerfoldError } from "@layerfold/core";
@@ -33,7 +33,10 @@ export async function openFolderStore(folder: string, options?: LeaseOptions): P
   for (;;) {
     const store = await folderStore(root, options);
     const name = `${presence}${randomUUID()}`;
-    const own = await store.lease(name).catch(ignoreMissing);
+    const own = await store.lease(name).catch(async (error) => {
+      if (error.code !== "FILE_MISSING") await removeBegun(root);
+      return ignoreMissing(error);
+    });
     // It may have been removed in any of these moments, and be begun anew by another.
     const entered = own && (await holding(store, () => isThere(join(root, "leases", `${name}.1`))));
     if (entered) return opened(store, root, name, own);
@@ -161,6 +164,18 @@ async function foreignNames(root: string): Promise<string[]> {
 }
 
 const own = /^(artefacts|leases|scratch|temporary|results)$/;
+
+/** What `folderStore` made of a folder, where nothing else is in it: a disk so full that it takes no lease shall not keep it. */
+async function removeBegun(folder: string): Promise<void> {
+  try {
+    await rmdir(join(folder, "leases"));
+    if ((await readdir(folder)).join() !== markFile) return;
+    await rm(join(folder, markFile));
+    await rmdir(folder);
+  } catch {
+    // Somebody is in it, or what keeps one from writing keeps one from removing.
+  }
+}
 
 /** Under another name first, so that nobody finds half of it. */
 async function removeWhole(folder: string): Promise<void> {
