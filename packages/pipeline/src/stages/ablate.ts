@@ -1,14 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { readTextFile } from "@layerfold/checkpoint";
 import { LayerfoldError, type MergeStrategy, type Planner, type Repair, z } from "@layerfold/core";
-import {
-  addMadeFile,
-  checkWritable,
-  fileError,
-  realPath,
-  refuseForeignFiles,
-  refuseInputs,
-} from "@layerfold/disk";
+import { checkWritable, fileError, realPath, refuseForeignFiles, refuseInputs } from "@layerfold/disk";
 import { checkTarget } from "@layerfold/merge";
 import { type AblationCell, renderAblationReport } from "@layerfold/report";
 import { parse } from "yaml";
@@ -27,6 +20,7 @@ import { ablationCsv, ablationMarkdown } from "./ablation-table.js";
 import { measureModel } from "./measure.js";
 import { measuredFold } from "./measured-fold.js";
 import { openWorkbench } from "./open-workbench.js";
+import { addResultFiles } from "./put-result.js";
 import { type Comparison, makeComparison } from "./similarity.js";
 import { captureOf, planOf, similarityOf } from "./workbench.js";
 
@@ -259,26 +253,26 @@ export async function ablate(recipeFile: string, out: string, run: Run): Promise
           },
           run,
         );
-        await addMadeFile(out, "ablation.json", jsonText({ recipe, model: model.digest, dense, ...table }));
-        await addMadeFile(out, "manifest.json", jsonText(manifest));
-        await addMadeFile(out, "ablation.csv", ablationCsv(rows));
-        await addMadeFile(out, "ablation.md", ablationMarkdown(rows));
-        await addMadeFile(
-          out,
-          "report.html",
-          renderAblationReport({
-            title: `Ablation on ${recipe.model}`,
-            subtitle: `${rows.length} cells, ${distinct.size} distinct folded models`,
-            cells: rows,
-            dense: { accuracy: dense.accuracy },
-            similarities: axes.comparisons.map(({ measure }, i) => ({
-              measure: measure.id,
-              matrix: matrixOf(matrices[i]),
-            })),
-            manifest: { ...manifest },
-            chance: evaluationSet.questions && 1 / evaluationSet.questions[0].choices.length,
-          }),
-        );
+        const report = renderAblationReport({
+          title: `Ablation on ${recipe.model}`,
+          subtitle: `${rows.length} cells, ${distinct.size} distinct folded models`,
+          cells: rows,
+          dense: { accuracy: dense.accuracy },
+          similarities: axes.comparisons.map(({ measure }, i) => ({
+            measure: measure.id,
+            matrix: matrixOf(matrices[i]),
+          })),
+          manifest: { ...manifest },
+          chance: evaluationSet.questions && 1 / evaluationSet.questions[0].choices.length,
+        });
+        const files = new Map([
+          ["ablation.json", jsonText({ recipe, model: model.digest, dense, ...table })],
+          ["manifest.json", jsonText(manifest)],
+          ["ablation.csv", ablationCsv(rows)],
+          ["ablation.md", ablationMarkdown(rows)],
+          ["report.html", report],
+        ]);
+        await addResultFiles(out, { folder }, run, files);
         return { ...table, tasks: tasks.counts };
       },
       { quiet: true },
