@@ -140,21 +140,26 @@ describe("killed at a random moment, the same command goes on to the same bytes"
   });
 });
 
-it("two equal commands at once end alike, and the work is done once", async () => {
-  const whole = await unbrokenRun("compress");
-  const command = [...commands.compress, "--out", at("twice")];
-  const both = [startLayerfold(...command), startLayerfold(...command)];
-  const ended = await Promise.all(both.map((run) => run.ended));
-  expect(ended.map(({ code, stderr }) => [code, code === 0 ? "" : stderr])).toEqual([
-    [0, ""],
-    [0, ""],
-  ]);
-  expect(bytesIn(at("twice"))).toEqual(whole.bytes);
-  expect(ended[0].result.rows).toEqual(ended[1].result.rows);
-  const made = ended.map(({ result }) => result.tasks.made);
-  expect(made[0] + made[1]).toBe(whole.made);
-  expect(existsSync(at("twice.work"))).toBe(false);
-});
+it.each(["compress", "ablate"])(
+  "two equal commands at once end alike, and the work is done once: %s",
+  async (name) => {
+    const whole = await unbrokenRun(name);
+    const out = at(`${name}-twice`);
+    const command = [...commands[name], "--out", out];
+    const both = [startLayerfold(...command), startLayerfold(...command)];
+    const ended = await Promise.all(both.map((run) => run.ended));
+    expect(ended.map(({ code, stderr }) => [code, code === 0 ? "" : stderr])).toEqual([
+      [0, ""],
+      [0, ""],
+    ]);
+    expect(bytesIn(out)).toEqual(whole.bytes);
+    const { tasks: _, ...first } = ended[0].result;
+    expect(ended[1].result).toMatchObject(first);
+    const made = ended.map(({ result }) => result.tasks.made);
+    expect(made[0] + made[1]).toBe(whole.made);
+    expect(existsSync(`${out}.work`)).toBe(name === "ablate");
+  },
+);
 
 /** Does something once a task of a kind is finished in a work folder, while a command runs. */
 async function onceFinished(kind: string, work: string, does: () => void, ended: Promise<unknown>) {

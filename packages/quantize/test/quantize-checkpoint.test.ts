@@ -305,7 +305,7 @@ describe("quantizeCheckpoint", () => {
       },
     });
     expect(logCsv(log).split("\n").slice(0, 2).join("\n")).toMatch(
-      /^layer,module,bits,groupSize,loss,relativeLoss,damping,seconds\n0,model\.layers\.0\.self_attn\.q_proj,8,64,,,,[\d.e-]+$/,
+      /^layer,module,bits,groupSize,loss,relativeLoss,damping\n0,model\.layers\.0\.self_attn\.q_proj,8,64,,,$/,
     );
     await expect(
       quantizeCheckpoint(opened, undefined, join(folder, "twice"), { scheme }, ctx),

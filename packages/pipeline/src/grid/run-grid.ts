@@ -2,7 +2,6 @@ import { join } from "node:path";
 import type { Checkpoint, Tokenizer } from "@layerfold/checkpoint";
 import type { Architecture, MergePlan } from "@layerfold/core";
 import {
-  addMadeFile,
   checkWritable,
   fileError,
   makeFolder,
@@ -26,7 +25,7 @@ import type { Recipe } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
 import type { Run } from "../run.js";
 import { settingsOf } from "../settings.js";
-import { checkResultFolder, copyTree, putResult } from "../stages/put-result.js";
+import { addResultFiles, checkResultFolder, copyTree, putResult } from "../stages/put-result.js";
 import { withTasks } from "../work-folder.js";
 import { type Grid, type GridTable, gridTable, openGrid, plansOf } from "./grid.js";
 import { type GridInputs, readGridInputs } from "./grid-inputs.js";
@@ -117,10 +116,8 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
             ? undefined
             : await gridManifest(grid, out ?? ".", target.command, run);
         if (earlier && manifest) compareRuns(earlier, manifest, run);
-        const add = async (table: GridTable) => {
-          for (const [name, text] of report.files(grid, table, manifest!))
-            await addMadeFile(out!, name, text);
-        };
+        const add = (table: GridTable) =>
+          addResultFiles(out!, { folder }, run, report.files(grid, table, manifest!));
         const table = await gridTable(grid, {
           checkpoints,
           pictures: out === undefined ? "none" : report.pictures,

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isLayerfoldError, LayerfoldError, throwIfAborted } from "@layerfold/core";
 import {
+  addMadeFile,
   checkOutputFolder,
   fileError,
   makeFolder,
@@ -78,6 +79,26 @@ export async function putResult(
     await rm(mark);
   } catch (error) {
     throw fileError(error, out);
+  } finally {
+    await lease.release();
+  }
+}
+
+/**
+ * Writes files into a folder that holds others too, each whole and listed as ours, one process at a time.
+ * @param folder - where the tasks lie
+ * @throws OUTPUT_EXISTS where a file of such a name stands there that is not ours; `fileError`'s codes
+ */
+export async function addResultFiles(
+  out: string,
+  { folder }: Pick<PutOptions, "folder">,
+  { ctx }: Pick<Run, "ctx">,
+  files: ReadonlyMap<string, string>,
+): Promise<void> {
+  const { name } = placesIn(folder, await realPath(out));
+  const lease = await waitFor(folder, name, ctx.signal);
+  try {
+    for (const [file, text] of files) await addMadeFile(out, file, text);
   } finally {
     await lease.release();
   }
