@@ -42,8 +42,12 @@ export async function withTasks<T>(
     throw error;
   } finally {
     await run.executor.close?.();
-    const spent = done && run.work === undefined && !run.keepWork;
-    const left = await opened.leave({ remove: place === undefined || spent || (await opened.isEmpty()) });
+    // A folder of the user's own choice is his.
+    const ours = run.work === undefined;
+    const spent = ours && done && !run.keepWork;
+    const left = await opened.leave({
+      remove: place === undefined || spent || (ours && (await opened.isEmpty())),
+    });
     if (spent && left === "foreign") {
       run.ctx.report?.({
         type: "diagnostic",
