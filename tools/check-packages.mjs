@@ -14,6 +14,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
+import { createJiti } from "jiti";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 
@@ -123,6 +125,17 @@ try {
   const last = rows.find(({ num_hidden_layers, quantization }) => num_hidden_layers === 15 && quantization);
   if (last?.tasks[0]?.task !== "true-or-false" || last.quantization !== "least-squares-rounding")
     errors.push(`compress by plug-ins of one's own gave ${JSON.stringify(last)}`);
+  // The worked example, from the installed packages: the rows of the command line.
+  cpSync(join(root, "examples/compress/compress.ts"), join(project, "compress.ts"));
+  const { foldFoldling, calibration } = await createJiti(join(project, "use.js")).import("./compress.ts");
+  const called = await foldFoldling(join(project, "called"));
+  const commanded = layerfold(
+    ...["compress", join(foldling, "checkpoint"), "--layers", "14", "--method", "mka", "--seed", "1"],
+    ...["--calibration", calibration, "--out", "commanded"],
+    ...["--evaluate", `${join(foldling, "data/validation.jsonl")}[0:20]`],
+  );
+  if (called.rows.length !== 3 || !isDeepStrictEqual(called.rows, commanded.rows))
+    errors.push(`compress() gave ${JSON.stringify(called.rows)}, compress ${JSON.stringify(commanded.rows)}`);
   for (const [plugin, set, wanted] of [
     ["./measure.js", "similarity.value=0.25", 0.25],
     ["./measure.mjs", "similarity.value=0.5", 0.5],

@@ -45,12 +45,21 @@ const groups = Array.from({ length: 14 }, (_, i) => ({
 }));
 writeFileSync(at("plan.json"), JSON.stringify({ version: 1, num_hidden_layers: 16, groups }));
 
+writeFileSync(
+  at("recipe.yaml"),
+  JSON.stringify({
+    ...{ model: checkpoint, calibration: { text: calibration, planning_tokens: 64 } },
+    ...{ evaluate: { texts: [validation] }, methods: ["mka", "sleb"], layers: [15, 14] },
+  }),
+);
+
 const commands: Readonly<Record<string, readonly string[]>> = {
   compress: [
     ...["compress", checkpoint, "--layers", "15,14", "--method", "sleb", "--repair", "channel-scale"],
     ...["--calibration", calibration, "--planning-tokens", "64", "--evaluate", validation],
   ],
   ablate: ["ablate", at("grid.yaml")],
+  run: ["run", at("recipe.yaml")],
   merge: [
     ...["merge", checkpoint, "--plan", at("plan.json"), "--strategy", "weighted", "--repair", "reconstruct"],
     ...["--calibration", calibration],
@@ -107,6 +116,7 @@ describe("killed at a random moment, the same command goes on to the same bytes"
   it.each([
     ["compress", kills || 2],
     ["ablate", kills || 1],
+    ["run", kills || 1],
     ["merge", kills],
     ["quantize", kills],
   ])("%s", async (name, times) => {
