@@ -44,13 +44,25 @@ describe("the harness", () => {
 
   it.each([
     ["hangs", "no answer"],
-    ["hoards", "too much memory"],
     ["stray", "nobody waited for Error"],
     ["dies", "the process died (3)"],
     ["escapes", "something was written outside its folder"],
   ])("sees a reader that %s", async (id, what) => {
     const { findings } = await fuzz(id, reader, { seed: 1, runs: 2 }, await make());
     expect(findings).toEqual([expect.objectContaining({ what: expect.stringContaining(what) })]);
+  });
+
+  it("sees a reader that hoards", async () => {
+    // Half a gibibyte takes its time on a busy machine.
+    const patient = new ReaderProcess({ deadline: 20_000, memory: 2 ** 29 }, true);
+    try {
+      const { findings } = await fuzz("hoards", patient, { seed: 1, runs: 2 }, await make());
+      expect(findings).toEqual([
+        expect.objectContaining({ what: expect.stringContaining("too much memory") }),
+      ]);
+    } finally {
+      await patient.close();
+    }
   });
 
   it("makes a failing input smaller, keeps it, and finds it again by its line", async () => {
