@@ -13,15 +13,13 @@ import {
   tensor,
   throwIfAborted,
 } from "@layerfold/core";
-import { fileError, requireRegularFile, writeWholeFile } from "@layerfold/disk";
+import { fileError, readFully, requireRegularFile, writeWholeFile } from "@layerfold/disk";
 import type { StoredTensor } from "./checkpoint.js";
 import { duplicateKey } from "./duplicate-key.js";
 import { lfsPointerBytes, refuseLfsPointer } from "./lfs-pointer.js";
 
 // The reference reader's own bound.
 const headerLimit = 100_000_000;
-// A single read(2) on Linux moves at most 2 GiB − 4 KiB.
-const readLimit = 2 ** 30;
 
 /** Names in the file, in the order in which the reference writer sorts: widest elements first. */
 const dtypeNames = {
@@ -91,7 +89,7 @@ function reader(
   async function readBytes(name: string, start = 0, length = find(name).byteLength - start) {
     const { byteOffset } = find(name);
     const bytes = new Uint8Array(length);
-    await readFully(handle, bytes, byteOffset + start, file);
+    await readAt(handle, bytes, byteOffset + start, file);
     return bytes;
   }
   return {
@@ -107,29 +105,25 @@ function reader(
   };
 }
 
-async function readFully(handle: FileHandle, bytes: Uint8Array, position: number, file: string) {
-  for (let done = 0; done < bytes.length; ) {
-    const part = bytes.subarray(done, Math.min(bytes.length, done + readLimit));
-    const { bytesRead } = await handle.read(part, 0, part.length, position + done);
-    if (bytesRead === 0) {
-      throw new LayerfoldError("SAFETENSORS_TRUNCATED", "the file ends too early", {
-        wanted: `${position + bytes.length} bytes`,
-        got: `${position + done}`,
-        where: file,
-      });
-    }
-    done += bytesRead;
-  }
+function readAt(handle: FileHandle, bytes: Uint8Array, position: number, file: string): Promise<void> {
+  return readFully(handle, bytes, position, (end) => {
+    const wanted = `${position + bytes.length} bytes`;
+    return new LayerfoldError("SAFETENSORS_TRUNCATED", "the file ends too early", {
+      wanted,
+      got: `${end}`,
+      where: file,
+    });
+  });
 }
 
 async function readHeader(handle: FileHandle, file: string) {
   const { size } = await handle.stat();
   const lengthBytes = new Uint8Array(8);
-  await readFully(handle, lengthBytes, 0, file);
+  await readAt(handle, lengthBytes, 0, file);
   const headerLength = new DataView(lengthBytes.buffer).getBigUint64(0, true);
   if (headerLength > headerLimit) {
     const begin = new Uint8Array(Math.min(size, lfsPointerBytes));
-    await readFully(handle, begin, 0, file);
+    await readAt(handle, begin, 0, file);
     refuseLfsPointer(begin, file);
     throw new LayerfoldError("SAFETENSORS_HEADER", "the header is larger than the format allows", {
       wanted: `at most ${headerLimit} bytes`,
@@ -138,7 +132,7 @@ async function readHeader(handle: FileHandle, file: string) {
     });
   }
   const headerBytes = new Uint8Array(Number(headerLength));
-  await readFully(handle, headerBytes, 8, file);
+  await readAt(handle, headerBytes, 8, file);
   const dataStart = 8 + headerBytes.length;
   const { metadata, entries } = parseHeader(headerBytes, file);
   const tensors = new Map<string, StoredTensor>();

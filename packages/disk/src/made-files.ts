@@ -2,6 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LayerfoldError, z } from "@layerfold/core";
 import { fileError, isFileError } from "./file-error.js";
+import { filesIn } from "./files-in.js";
 import { type FileContent, writeWholeFile } from "./write-file.js";
 
 /** Name of the file, in every folder that we make, that lists the files which we wrote: these alone may be replaced. */
@@ -11,7 +12,11 @@ const recordSchema = z.object({ version: z.literal(1), files: z.array(z.string()
 
 /** Lists all files that stand in a folder of our making, however deep, as ours. */
 export async function recordMadeFiles(folder: string): Promise<void> {
-  await writeRecord(folder, await filesIn(folder));
+  const files = await filesIn(folder);
+  await writeRecord(
+    folder,
+    files.filter((path) => path !== madeFilesName),
+  );
 }
 
 /**
@@ -135,14 +140,4 @@ async function namesIn(folder: string): Promise<string[]> {
     if (error.code === "ENOENT") return [];
     throw fileError(error, folder);
   });
-}
-
-async function filesIn(folder: string, prefix = ""): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
-    const path = `${prefix}${entry.name}`;
-    if (entry.isDirectory()) found.push(...(await filesIn(folder, `${path}/`)));
-    else if (path !== madeFilesName) found.push(path);
-  }
-  return found;
 }

@@ -4,6 +4,7 @@ import { lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
+import { isRunning, startOf } from "./process.js";
 import { makeFolder } from "./real-path.js";
 
 /**
@@ -58,7 +59,8 @@ export async function scratchFolder(label: string, parent = tmpdir()): Promise<s
 export async function sweepLeftovers(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
     const [, label, host, pid, start, kind] = pattern.exec(name) ?? [];
-    if (label === undefined || host !== hostTag() || runs(Number(pid), Number(start))) continue;
+    if (label === undefined || host !== hostTag() || isRunning(Number(pid), Number(start) || undefined))
+      continue;
     const leftover = join(folder, name);
     const target = join(folder, label);
     // Another process may sweep at the same time, or the rights may be missing: then it stays.
@@ -95,26 +97,4 @@ function hostTag(): string {
     .digest("hex")
     .slice(0, 8);
   return tag;
-}
-
-/** When a process began, in the kernel's ticks since the machine did; undefined where the system does not tell. */
-function startOf(pid: number): number | undefined {
-  try {
-    const status = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // Field 22 (proc(5)); the name in field 2 may hold anything, a bracket ends it.
-    return Number(status.slice(status.lastIndexOf(")") + 2).split(" ")[19]);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Whether the process that had this id and began then still runs; where that cannot be told, yes. */
-function runs(pid: number, start: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
-  const now = startOf(pid);
-  return now === undefined || start === 0 || now === start;
 }

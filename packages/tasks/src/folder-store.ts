@@ -1,16 +1,15 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { mkdir, opendir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
-import { dirname, join, relative, resolve, sep } from "node:path";
-import { pipeline } from "node:stream/promises";
+import { dirname, join, resolve } from "node:path";
 import { LayerfoldError, z } from "@layerfold/core";
 import {
   fileError,
+  fileSha256,
+  filesIn,
   isTemporaryName,
   makeFolder,
   scratchFolder,
-  syncFile,
   syncFolder,
+  syncTree,
   writeWholeFile,
 } from "@layerfold/disk";
 import { folderLeases, type LeaseOptions } from "./lease.js";
@@ -83,8 +82,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
         await task.codec.write(made.value, join(written, task.codec.name));
         const record = await recordOf(task, made, written);
         await writeFile(join(written, recordFile), `${JSON.stringify(record, null, 2)}\n`);
-        await syncFile(join(written, recordFile));
-        await syncFolder(written);
+        await syncTree(written);
         const place = placeOf(task);
         await makeFolder(dirname(place));
         await rename(written, place).catch((error) => {
@@ -182,11 +180,10 @@ async function recordOf(
 ): Promise<StoredRecord> {
   const files: Record<string, ArtefactFile> = {};
   const noted: Record<string, number> = {};
-  for (const file of await filesUnder(join(written, codec.name))) {
-    await syncFile(file);
-    const name = relative(written, file).split(sep).join("/");
+  for (const name of (await filesIn(written)).sort()) {
+    const file = join(written, name);
     const { size, mtimeMs } = await stat(file);
-    files[name] = { bytes: size, sha256: await sha256(file) };
+    files[name] = { bytes: size, sha256: await fileSha256(file) };
     noted[name] = mtimeMs;
   }
   const digests = Object.entries(inputs).flatMap(([name, input]) =>
@@ -206,32 +203,6 @@ async function recordOf(
   };
 }
 
-/** Every file at or below a path. Folders on the way are synced. */
-async function filesUnder(path: string): Promise<string[]> {
-  if (!(await stat(path)).isDirectory()) return [path];
-  const files: string[] = [];
-  for (const name of (await readdir(path)).sort()) files.push(...(await filesUnder(join(path, name))));
-  await syncFolder(path);
-  return files;
-}
-
-/** Every file in a folder by its path from there, with `/`. */
-async function namesUnder(folder: string, prefix: string): Promise<string[]> {
-  const names: string[] = [];
-  for (const entry of await readdir(join(folder, prefix), { withFileTypes: true })) {
-    const name = `${prefix}${entry.name}`;
-    if (entry.isDirectory()) names.push(...(await namesUnder(folder, `${name}/`)));
-    else names.push(name);
-  }
-  return names;
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  await pipeline(createReadStream(file), hash);
-  return hash.digest("hex");
-}
-
 /** @returns what is wrong with an artefact, or its record */
 async function damageOf(path: string, text: string, digest: string): Promise<string | ArtefactRecord> {
   const record = parseRecord(text);
@@ -244,9 +215,9 @@ async function damageOf(path: string, text: string, digest: string): Promise<str
     if (found.size !== bytes) return `${name} has ${found.size} bytes, not ${bytes}`;
     const untouched = found.mtimeMs === record.noted[name];
     if (untouched && bytes > alwaysHashed) continue;
-    if ((await sha256(file)) !== wanted) return `${name} has another checksum`;
+    if ((await fileSha256(file)) !== wanted) return `${name} has another checksum`;
   }
-  const unknown = (await namesUnder(path, "")).find((name) => name !== recordFile && !(name in record.files));
+  const unknown = (await filesIn(path)).find((name) => name !== recordFile && !(name in record.files));
   return unknown === undefined ? record : `${unknown} was added`;
 }
 

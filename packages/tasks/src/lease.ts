@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { link, readdir, readFile, readlink, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { temporaryBeside } from "@layerfold/disk";
+import { isRunning, startOf, temporaryBeside } from "@layerfold/disk";
 import type { Lease } from "./task-store.js";
 
 export interface LeaseOptions {
@@ -45,7 +45,7 @@ export function folderLeases(
     // Released in this moment.
     if (mtimeMs === undefined) return true;
     if (holder?.host === hostname() && holder.namespace === (await processNamespace())) {
-      return !(await isAlive(holder));
+      return !isAlive(holder);
     }
     const now = performance.now();
     const before = watched.get(file);
@@ -107,7 +107,7 @@ async function createExclusively(file: string): Promise<string | undefined> {
     host: hostname(),
     namespace: await processNamespace(),
     process: process.pid,
-    started: await startOf(process.pid),
+    started: startOf(process.pid)?.toString() ?? null,
     token: randomUUID(),
   };
   const text = `${JSON.stringify(holder)}\n`;
@@ -140,22 +140,11 @@ async function readHolder(file: string): Promise<Holder | undefined> {
   }
 }
 
-async function isAlive({ process: id, started }: Holder): Promise<boolean> {
-  try {
-    process.kill(id, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-  return started === null || (await startOf(id)) === started;
+/** Whether a holder of this host still runs. */
+function isAlive({ process: id, started }: Holder): boolean {
+  return isRunning(id, started === null ? undefined : Number(started));
 }
 
 async function processNamespace(): Promise<string | null> {
   return readlink("/proc/self/ns/pid").catch(() => null);
-}
-
-/** When a process was started, in ticks since the machine was; null where the system does not say. */
-async function startOf(id: number): Promise<string | null> {
-  const line = await readFile(`/proc/${id}/stat`, "utf8").catch(() => undefined);
-  // The second field, the program's name in brackets, may hold blanks.
-  return line?.slice(line.lastIndexOf(")") + 2).split(" ")[19] ?? null;
 }

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { openCheckpoint } from "../open-checkpoint.js";
 import { openTokenizer } from "../tokenizer.js";
 import { ggufArchitectures } from "./architectures.js";
 import { importGguf } from "./import-gguf.js";
+import { tensorHashes } from "./tensor-hashes.test.fixture.js";
 
 // Models by transformers 5.24, GGUF files by llama.cpp's own converter: test/golden/make_gguf_architectures.py.
 const golden = fileURLToPath(new URL("../../test/golden/gguf/", import.meta.url));
@@ -37,12 +37,7 @@ describe.each(rows)("$file", ({ file, modelType, tensors, samples }) => {
     const checkpoint = await openCheckpoint(out());
     // llama.cpp runs Mistral as a Llama.
     expect(checkpoint.architecture.modelType).toBe(modelType === "mistral" ? "llama" : modelType);
-    const hashes: Record<string, string> = {};
-    for (const name of checkpoint.tensors.keys()) {
-      hashes[name] = createHash("sha256")
-        .update(await checkpoint.readBytes(name))
-        .digest("hex");
-    }
+    const hashes = await tensorHashes(checkpoint);
     await checkpoint.close();
     expect(hashes).toEqual(tensors);
   });

@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { LayerfoldError } from "@layerfold/core";
+import { readFully } from "@layerfold/disk";
 
 /** A tensor as the header names it. */
 export interface GgufTensorInfo {
@@ -128,11 +129,7 @@ class HeaderReader {
     if (start + count > longestHeader)
       throw this.invalid("the header is too long", `at most ${longestHeader} bytes`, start + count);
     const window = Buffer.alloc(Math.min(Math.max(count, 2 ** 20), this.size - start));
-    for (let done = 0; done < window.length; ) {
-      const { bytesRead } = await this.handle.read(window, done, window.length - done, start + done);
-      if (bytesRead === 0) throw this.invalid("the file became shorter", what);
-      done += bytesRead;
-    }
+    await readFully(this.handle, window, start, () => this.invalid("the file became shorter", what));
     this.window = window;
     this.windowStart = start;
     this.at = 0;

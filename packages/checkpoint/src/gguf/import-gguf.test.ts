@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openCheckpoint } from "../open-checkpoint.js";
 import { openTokenizer } from "../tokenizer.js";
 import { importGguf } from "./import-gguf.js";
+import { tensorHashes } from "./tensor-hashes.test.fixture.js";
 
 const golden = fileURLToPath(new URL("../../test/golden/", import.meta.url));
 const code = (wanted: string) => expect.objectContaining({ code: wanted });
@@ -26,12 +26,7 @@ describe.each(rows)("$file", ({ file, tensors, samples }) => {
 
   it("comes out with the reference's float32 in every tensor, in transformers' order", async () => {
     const checkpoint = await openCheckpoint(out());
-    const hashes: Record<string, string> = {};
-    for (const name of checkpoint.tensors.keys()) {
-      hashes[name] = createHash("sha256")
-        .update(await checkpoint.readBytes(name))
-        .digest("hex");
-    }
+    const hashes = await tensorHashes(checkpoint);
     await checkpoint.close();
     expect(hashes).toEqual(tensors);
   });

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { elementCount, LayerfoldError } from "@layerfold/core";
-import { fileError, requireRegularFile } from "@layerfold/disk";
+import { fileError, readFully, requireRegularFile } from "@layerfold/disk";
 import { lfsPointerBytes, refuseLfsPointer } from "../lfs-pointer.js";
 import { dequantize, type GgmlType, ggmlByteLength, ggmlTypeOf } from "./dequantize.js";
 import { headerOfGguf } from "./header-of-gguf.js";
@@ -43,16 +43,7 @@ export async function readGguf(file: string): Promise<GgufFile> {
         const offset = start + ggmlByteLength(type, first, where);
         const byteLength = ggmlByteLength(type, count ?? elementCount(shape) - first, where);
         const bytes = new Uint8Array(byteLength);
-        for (let done = 0; done < byteLength; ) {
-          const { bytesRead } = await handle.read(
-            bytes,
-            done,
-            Math.min(byteLength - done, 2 ** 30),
-            offset + done,
-          );
-          if (bytesRead === 0) throw truncated(file, name, offset + byteLength, offset + done);
-          done += bytesRead;
-        }
+        await readFully(handle, bytes, offset, (end) => truncated(file, name, offset + byteLength, end));
         return dequantize(type, bytes);
       },
       close: () => handle.close(),

@@ -1,7 +1,7 @@
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Hidden, LayerfoldError, tensor } from "@layerfold/core";
-import { scratchFolder } from "@layerfold/disk";
+import { readFully, scratchFolder } from "@layerfold/disk";
 
 /** Residual streams of many batches, on disk: however many tokens there are, one batch is in memory. */
 export interface HiddenStore {
@@ -75,11 +75,12 @@ function fileStore(handle: FileHandle): HiddenStore {
       const slot = slots[batch];
       const data = new Float32Array(bytesOf(slot) / 4);
       const bytes = new Uint8Array(data.buffer);
-      let read = 0;
-      while (read < bytes.length) {
-        const step = await handle.read(bytes, read, bytes.length - read, slot.start + read);
-        read += step.bytesRead;
-      }
+      await readFully(
+        handle,
+        bytes,
+        slot.start,
+        (end) => new LayerfoldError("DISK_FAULT", "a temporary file became shorter", { got: `${end} bytes` }),
+      );
       return { states: tensor(data, slot.shape), lengths: slot.lengths };
     },
   };
