@@ -22,6 +22,7 @@ export { withinTime } from "./time-limit.js";
 export {
   type BeginTokenPolicy,
   rangeName,
+  reportBegun,
   type TextRange,
   type TokenSequence,
   type TokenSequences,

@@ -68,8 +68,9 @@ export function tokenWindows(
   options: WindowOptions = {},
   report?: RunContext["report"],
 ): TokenSequences {
-  const { beginToken = "auto", window = 512 } = options;
   const {
+    beginToken = "auto",
+    window = 512,
     stride = window,
     maxTokens = Number.POSITIVE_INFINITY,
     spread = false,
@@ -100,13 +101,7 @@ export function tokenWindows(
   }
   const sequences =
     documents.kind === "stream"
-      ? streamWindows(
-          documents,
-          tokenizer,
-          begin,
-          { window, stride, maxTokens, spread, keepEnd, range },
-          report,
-        )
+      ? streamWindows(documents, tokenizer, begin, { window, stride, maxTokens, spread, range }, report)
       : documentSequences(documents, tokenizer, begin, { window, maxTokens, spread, keepEnd, range }, report);
   return {
     sequences,
@@ -129,7 +124,7 @@ function streamWindows(
   { text, file }: Documents & { kind: "stream" },
   tokenizer: Tokenizer,
   begin: readonly number[],
-  { window, stride, maxTokens, spread, range }: Limits & { stride: number },
+  { window, stride, maxTokens, spread, range }: Omit<Limits, "keepEnd"> & { stride: number },
   report: RunContext["report"],
 ): TokenSequence[] {
   const fresh = window - begin.length;
@@ -178,8 +173,8 @@ function streamWindows(
   return windows;
 }
 
-/** Says how often a begin token was there already. */
-function reportBegun(begun: number, of: string, file: string, report: RunContext["report"]): void {
+/** Says how often a begin token was there already. @param of - how many of what were looked at */
+export function reportBegun(begun: number, of: string, file: string, report: RunContext["report"]): void {
   if (begun === 0) return;
   report?.({
     type: "diagnostic",

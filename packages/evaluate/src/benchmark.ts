@@ -112,11 +112,8 @@ function contextOf({ context }: ChoiceItem, answer: number): string {
   return typeof context === "string" ? context : context[answer];
 }
 
-const lastWords: EvaluationTask<string> = {
-  kind: "task",
-  options: {},
-  id: "lambada",
-  summary: "guess the last word of a passage (LAMBADA)",
+/** The rows of LAMBADA, whose question is the last word. */
+const lastWords: Pick<EvaluationTask<string>, "item"> = {
   item(row, where) {
     const parsed = z.object({ text: z.string().refine((text) => text.trim().includes(" ")) }).safeParse(row);
     if (parsed.success) return parsed.data.text;

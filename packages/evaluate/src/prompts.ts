@@ -1,4 +1,4 @@
-import { promptIds, type Tokenizer } from "@layerfold/checkpoint";
+import { promptIds, reportBegun, type Tokenizer } from "@layerfold/checkpoint";
 import { LayerfoldError, type RunContext } from "@layerfold/core";
 import type { BatchOptions } from "./batch-budget.js";
 
@@ -31,7 +31,10 @@ export function encodePairs(
   let begun = 0;
   let cut = 0;
   const pairs = rows.flatMap((row, index) => {
-    const whole = row.map(({ context, continuation }) => encodePair(tokenizer, context, continuation));
+    const starts = new Map<string, number>();
+    const whole = row.map(({ context, continuation }) =>
+      encodePair(tokenizer, context, continuation, starts),
+    );
     const kept = whole.map(({ ids, from }) => {
       const end = cutLeft(ids, contextLength && contextLength + 1);
       const gone = ids.length - end.length;
@@ -54,15 +57,19 @@ export function encodePairs(
   return pairs;
 }
 
+/** @param starts - tokens of the contexts that were met before: choices mostly share theirs, which may be long */
 function encodePair(
   tokenizer: Tokenizer,
   context: string,
   continuation: string,
+  starts: Map<string, number>,
 ): Pair & { ownBegin: boolean } {
   const before = context.trimEnd();
   const { ids, ownBegin } = promptIds(tokenizer, `${before} ${continuation}`);
   // The first token of all has nothing before it to be predicted from.
-  return { ids, ownBegin, from: Math.max(1, promptIds(tokenizer, before).ids.length) };
+  const from = starts.get(before) ?? Math.max(1, promptIds(tokenizer, before).ids.length);
+  starts.set(before, from);
+  return { ids, ownBegin, from };
 }
 
 /** The last tokens, at most so many. */
@@ -76,14 +83,7 @@ export function reportPrompts(
   { contextLength, name = "questions" }: QuestionOptions,
   report: RunContext["report"],
 ): void {
-  if (begun > 0) {
-    report?.({
-      type: "diagnostic",
-      severity: "info",
-      code: "BEGIN_TOKEN_PRESENT",
-      message: `${name}: ${begun} of ${asked} begin with the begin token themselves; it is not given a second time`,
-    });
-  }
+  reportBegun(begun, `${asked}`, name, report);
   if (cut > 0) {
     report?.({
       type: "diagnostic",

@@ -68,7 +68,7 @@ function valueAt(row: unknown, path: readonly PropertyKey[]): unknown {
 
 /** Reads a task's rows, one JSON object a line. @throws QUESTIONS_EMPTY, TASK_ROW_INVALID, and what `readTextFile` throws */
 export async function readTask<Item>(
-  task: EvaluationTask<Item>,
+  task: Pick<EvaluationTask<Item>, "item">,
   file: string,
   report?: RunContext["report"],
 ): Promise<Item[]> {
