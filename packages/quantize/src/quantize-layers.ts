@@ -103,6 +103,10 @@ export async function* quantizeLayers(
   const { calibration } = options;
   const { blocks } = checkpoint.architecture;
   const plans = blocks.map((spec) => chooseQuantizers(spec, options));
+  const reuse = options.reuse && {
+    ...options.reuse,
+    modules: new Set(quantizedModules(options.reuse.checkpoint)),
+  };
   const stream = calibration && runner ? await embedAll(runner, calibration(), ctx) : undefined;
   for (const [layer, spec] of blocks.entries()) {
     throwIfAborted(ctx.signal);
@@ -114,7 +118,8 @@ export async function* quantizeLayers(
       stream && runner ? { runner, stream } : undefined,
       ctx,
     );
-    const quantized = (await options.finished?.(layer)) ?? (await work.quantize(plans[layer], options));
+    const quantized =
+      (await options.finished?.(layer)) ?? (await work.quantize(plans[layer], options, reuse));
     await work.advance(quantized.block);
     yield quantized;
   }
@@ -197,6 +202,11 @@ async function embedAll(
   return stream;
 }
 
+/** Codes that may be reused, and the modules that have any. */
+interface Reuse extends NonNullable<QuantizeOptions["reuse"]> {
+  readonly modules: ReadonlySet<string>;
+}
+
 /** One block's way through transforms and quantizers. */
 class BlockWork {
   private readonly checkpoint: Checkpoint;
@@ -221,7 +231,8 @@ class BlockWork {
 
   async quantize(
     quantizers: ReadonlyMap<Role, Quantizer>,
-    { scheme, activationScales, reuse }: QuantizeOptions,
+    { scheme, activationScales }: QuantizeOptions,
+    reuse: Reuse | undefined,
   ): Promise<QuantizedLayer> {
     const { spec, layer, ctx } = this;
     const roles = linearRoles(spec);
@@ -315,11 +326,11 @@ class BlockWork {
   private async unchanged(
     role: Role,
     weight: Matrix,
-    { checkpoint, layers }: NonNullable<QuantizeOptions["reuse"]>,
+    { checkpoint, layers, modules }: Reuse,
   ): Promise<QuantizedTensor | undefined> {
     const source = checkpoint.architecture.blocks[layers[this.layer]];
     const module = source?.tensors.has(role) ? moduleName(source, role) : undefined;
-    if (!module || !quantizedModules(checkpoint).includes(module)) return undefined;
+    if (!module || !modules.has(module)) return undefined;
     const codes = await readQuantizedModule(checkpoint, module, this.ctx.report);
     const before = this.rounded(role, contiguousData(dequantize(codes)));
     const now = contiguousData(weight);

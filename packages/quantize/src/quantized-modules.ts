@@ -1,6 +1,5 @@
-import type { Checkpoint, ModelConfig } from "@layerfold/checkpoint";
+import { type Checkpoint, layerOf, type ModelConfig } from "@layerfold/checkpoint";
 import {
-  type Architecture,
   type Diagnostic,
   LayerfoldError,
   nameOrQuoted,
@@ -171,7 +170,7 @@ export async function readQuantizedModule(
   report?: RunContext["report"],
 ): Promise<QuantizedTensor> {
   const quantized = await unpackModule(checkpoint, module, report);
-  const wanted = wantedShape(checkpoint.architecture, `${module}.weight`);
+  const wanted = wantedShape(checkpoint, `${module}.weight`);
   const { shape } = quantized;
   if (!wanted || (shape[0] === wanted[0] && shape[1] === wanted[1])) return quantized;
   throw new LayerfoldError("TENSOR_SHAPE", `the config asks for another shape of ${module}.weight`, {
@@ -182,17 +181,17 @@ export async function readQuantizedModule(
 }
 
 /** [out, in] of a linear map. */
-function wantedShape({ globals, blocks }: Architecture, name: string): readonly number[] | undefined {
-  const whole = globals.get(name);
-  if (whole) return whole;
-  for (const { tensors, shapes, linearLayout } of blocks) {
-    for (const [role, stored] of tensors) {
-      if (stored !== name) continue;
-      const shape = shapes.get(role)!;
-      return linearLayout === "in-out" ? [...shape].reverse() : shape;
-    }
-  }
-  return undefined;
+function wantedShape(
+  { family, architecture }: Pick<Checkpoint, "family" | "architecture">,
+  name: string,
+): readonly number[] | undefined {
+  const layer = layerOf(family, name);
+  if (layer === undefined) return architecture.globals.get(name);
+  const block = architecture.blocks[layer];
+  const [role] = [...(block?.tensors ?? [])].find(([, stored]) => stored === name) ?? [];
+  if (!role) return undefined;
+  const shape = block.shapes.get(role)!;
+  return block.linearLayout === "in-out" ? [...shape].reverse() : shape;
 }
 
 function unsupported(got: string, wanted: string, where: string): LayerfoldError {
