@@ -39,6 +39,7 @@ export type { LanguageModel } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
 export { parseJson } from "./parse-json.js";
 export {
+  anchorLayer,
   type BlockPart,
   dropControl,
   dropPlan,

@@ -119,6 +119,11 @@ export function keptLayer(group: PlanGroup): number | undefined {
   return ones.length === 1 && weights.every((w) => w === 0 || w === 1) ? group.layers[ones[0]] : undefined;
 }
 
+/** The layer in whose place a group's block stands: the one that it keeps, else its first. */
+export function anchorLayer(group: PlanGroup): number {
+  return keptLayer(group) ?? group.layers[0];
+}
+
 /**
  * The plan that keeps the named layers and drops the rest; a dropped layer joins the group of the kept layer before it
  * (of the first kept layer, where none stands before it).
@@ -136,8 +141,5 @@ export function dropPlan(layerCount: number, kept: readonly number[]): MergePlan
 
 /** The control of a plan: the same groups, each merely keeping its first layer. */
 export function dropControl(plan: MergePlan): MergePlan {
-  return dropPlan(
-    plan.num_hidden_layers,
-    plan.groups.map((group) => keptLayer(group) ?? group.layers[0]),
-  );
+  return dropPlan(plan.num_hidden_layers, plan.groups.map(anchorLayer));
 }

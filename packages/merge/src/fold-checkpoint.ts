@@ -12,6 +12,7 @@ import {
   writeCheckpoint,
 } from "@layerfold/checkpoint";
 import {
+  anchorLayer,
   type BlockView,
   contiguousData,
   type DType,
@@ -89,7 +90,7 @@ export async function foldCheckpoint(
 ): Promise<FoldedCheckpoint> {
   const { groups } = checkPlan(plan, checkpoint.architecture);
   const { architecture, config, family } = checkpoint;
-  const places = groups.map((group) => keptLayer(group) ?? group.layers[0]);
+  const places = groups.map(anchorLayer);
   const foldedConfig = keepLayers(family, config, places, ctx.report);
   if (request.repair) checkRepair(request.repair, await layerFacts(checkpoint), groups);
   const placed = placedValues(checkpoint, foldedConfig, places);

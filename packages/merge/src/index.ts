@@ -55,6 +55,7 @@ export {
 export { placedBlock } from "./attention-scale.js";
 export {
   type BareLinear,
+  firstReason,
   plainNorm,
   selectRows,
   specOf,
@@ -103,7 +104,6 @@ export { withMappedUpdate } from "./repairs/mapped-update.js";
 export {
   downOutput,
   feedForwardOf,
-  firstReason,
   joinNeurons,
   mlpOf,
   type Neurons,

@@ -1,4 +1,4 @@
-import { type Architecture, elementCount, keptLayer, type MergePlan } from "@layerfold/core";
+import { type Architecture, anchorLayer, elementCount, type MergePlan } from "@layerfold/core";
 
 /** How much of a model a plan takes away. */
 export interface PlanShares {
@@ -23,7 +23,7 @@ export function planShares({ groups }: MergePlan, { blocks, globals }: Architect
     return total;
   };
   const denseParameterCount = count(blocks.keys());
-  const parameterCount = count(groups.map((group) => keptLayer(group) ?? group.layers[0]));
+  const parameterCount = count(groups.map(anchorLayer));
   return {
     denseParameterCount,
     parameterCount,

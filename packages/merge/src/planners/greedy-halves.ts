@@ -48,10 +48,10 @@ export const greedyHalves = definePlanner({
         });
       }
       const without = (half: number) => planOf(layerCount, new Set([...speaking].filter((h) => h !== half)));
-      const whole = async () => (await evaluate([planOf(layerCount, speaking)]))[0];
-      const leastMissed = greedyRounds(candidateCount, whole, ctx);
+      const whole = () => planOf(layerCount, speaking);
+      const leastMissed = greedyRounds(candidateCount, evaluate, { whole, without }, ctx);
       for (let done = 1; done <= count; done++) {
-        speaking.delete(await leastMissed(free(), (halves) => evaluate(halves.map(without))));
+        speaking.delete(await leastMissed(free()));
         ctx.report?.({ type: "progress", stage: "plan", done, total: count, unit: "halves" });
       }
       return planOf(layerCount, speaking);

@@ -56,8 +56,8 @@ export async function greedySearch(
     );
   let limit = largestGroup === 0 ? layerCount : largestGroup;
   const fits = (layer: number) => without(layer).groups.every((group) => group.layers.length <= limit);
-  const whole = async () => (await evaluate([dropPlan(layerCount, kept)]))[0];
-  const leastMissed = greedyRounds(candidateCount, whole, ctx);
+  const whole = () => dropPlan(layerCount, kept);
+  const leastMissed = greedyRounds(candidateCount, evaluate, { whole, without }, ctx);
   while (kept.length > targetLayerCount) {
     const free = kept.filter((layer) => layer >= firstLayer);
     if (free.length === 0) {
@@ -76,7 +76,7 @@ export async function greedySearch(
         message: `${planner}: ${kept.length - 1} of ${layerCount} layers cannot be left in groups of ${limit - 1}, so up to ${limit} fold into one`,
       });
     }
-    const gone = await leastMissed(free.filter(fits), (layers) => evaluate(layers.map(without)));
+    const gone = await leastMissed(free.filter(fits));
     kept = kept.filter((layer) => layer !== gone);
     ctx.report?.({
       type: "progress",
@@ -95,30 +95,32 @@ export async function greedySearch(
  * no more than the next one did then: as more goes, every candidate is missed more (Minoux 1978), if not always.
  *
  * @param count - most candidates that are tried after the first round; 0 = all, always
- * @param whole - the loss with all candidates; only a lazy search asks
+ * @param plans - with all candidates, which only a lazy search asks for, and without one
  * @returns takes the candidates that are left, numbered from the front to the back
  */
-export function greedyRounds(count: number, whole: () => Promise<number>, ctx: RunContext) {
+export function greedyRounds(
+  count: number,
+  evaluate: (plans: readonly MergePlan[]) => Promise<readonly number[]>,
+  plans: { readonly whole: () => MergePlan; readonly without: (candidate: number) => MergePlan },
+  ctx: RunContext,
+): (candidates: readonly number[]) => Promise<number> {
   /** How much every candidate's absence raised the loss when it was last tried. */
   const rises = new Map<number, number>();
   const last = (candidate: number) => rises.get(candidate) ?? Number.NEGATIVE_INFINITY;
   /** The loss with all candidates that are left. */
   let current: number | undefined;
-  return async (
-    candidates: readonly number[],
-    lossesWithout: (candidates: readonly number[]) => Promise<readonly number[]>,
-  ): Promise<number> => {
-    const before = current ?? (count > 0 ? await whole() : 0);
+  return async (candidates) => {
+    const before = current ?? (count > 0 ? (await evaluate([plans.whole()]))[0] : 0);
     const lazy = count > 0 && rises.size > 0;
     // Front to back, so that an evaluator that remembers the streams of the last plan runs the fewest layers.
     const order = lazy ? [...candidates].sort((a, b) => last(a) - last(b)).slice(0, count) : candidates;
     throwIfAborted(ctx.signal);
-    const all = lazy ? undefined : await lossesWithout(order);
+    const all = lazy ? undefined : await evaluate(order.map(plans.without));
     let least: { candidate: number; loss: number } | undefined;
     for (const [index, candidate] of order.entries()) {
       if (lazy && least && least.loss - before <= last(candidate)) break;
       throwIfAborted(ctx.signal);
-      const found = all ? all[index] : (await lossesWithout([candidate]))[0];
+      const found = all ? all[index] : (await evaluate([plans.without(candidate)]))[0];
       const loss = Number.isNaN(found) ? Number.POSITIVE_INFINITY : found;
       rises.set(candidate, loss - before);
       const better = !least || loss < least.loss || (loss === least.loss && candidate > least.candidate);

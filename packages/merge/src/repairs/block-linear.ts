@@ -92,6 +92,14 @@ export function selectRows(
   return tensor(out, [rows.length, width]);
 }
 
+/** The first of the layers' reasons. */
+export function firstReason(
+  layers: readonly LayerFacts[],
+  reasonOf: (layer: LayerFacts) => string | undefined,
+): string | undefined {
+  return layers.map(reasonOf).find((reason) => reason !== undefined);
+}
+
 /** Why a norm's learned parameters cannot move into the maps of these roles behind it; undefined where they can. */
 export function whyNormStays(
   { spec, normBiases }: LayerFacts,

@@ -1,7 +1,14 @@
 import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
-import { placedBlock } from "../attention-scale.js";
-import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, frontToBack } from "./front-to-back.js";
+import {
+  firstReason,
+  float64,
+  specOf,
+  stackRows,
+  sumOfVectors,
+  vectorOf,
+  withTensors,
+} from "./block-linear.js";
+import { type CalibratedGroup, denseLayers, frontToBack } from "./front-to-back.js";
 import {
   attentionOf,
   checkSameAttention,
@@ -17,7 +24,6 @@ import {
   inputMapOptions,
   mapHeadInputs,
   mapNeuronInputs,
-  mapsNeuronInputs,
   withInputMaps,
   withNeuronInputMaps,
 } from "./input-maps.js";
@@ -32,7 +38,6 @@ import {
 import {
   downOutput,
   feedForwardOf,
-  firstReason,
   joinNeurons,
   mlpOf,
   selectNeurons,
@@ -50,7 +55,7 @@ import {
   withoutFeatures,
 } from "./normal-equations.js";
 import { recallCosts, recallOptions } from "./recall.js";
-import { reconstruct } from "./reconstruct.js";
+import { reconstruct, whyRefitStays } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
 import { hiddenEquations, refitDown } from "./refit-down.js";
 
@@ -136,10 +141,7 @@ export const componentFold = defineRepair({
       alternatives: [{ heads: "none" }],
       refuses(layers) {
         if (layers.length === 1) {
-          if (!options.refitSingles) return undefined;
-          return firstReason(layers, (layer) =>
-            mapsNeuronInputs(layer, options) ? whyNeuronsStay(layer) : whyDownStays(layer.spec),
-          );
+          return options.refitSingles ? whyRefitStays(layers, options) : undefined;
         }
         const [{ spec }] = layers;
         const heads = foldsHeads(layers.map(({ layer }) => layer));
@@ -200,10 +202,7 @@ export const componentFold = defineRepair({
                   : unrepaired;
                 return refineNeurons(model, group, fitted, options, ctx);
               }
-              const dense: BlockView[] = [];
-              for (const layer of group.layers) dense.push(await model.block(layer));
-              const anchor = dense[group.layers.indexOf(group.anchor)];
-              const layers = dense.map((block) => placedBlock(block, anchor.spec));
+              const { layers, anchor } = await denseLayers(model, group);
               const { kind } = feedForwardOf(anchor);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };

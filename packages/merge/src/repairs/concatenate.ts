@@ -7,9 +7,16 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
-import { placedBlock } from "../attention-scale.js";
-import { float64, specOf, stackRows, sumOfVectors, vectorOf, withTensors } from "./block-linear.js";
-import { type CalibratedGroup, groupByGroup } from "./front-to-back.js";
+import {
+  firstReason,
+  float64,
+  specOf,
+  stackRows,
+  sumOfVectors,
+  vectorOf,
+  withTensors,
+} from "./block-linear.js";
+import { type CalibratedGroup, denseLayers, groupByGroup } from "./front-to-back.js";
 import {
   attentionOf,
   checkSameAttention,
@@ -23,7 +30,6 @@ import {
 import { chooseRidge, type FitOptions, fitOptions, gatherEquations, ridgeFit } from "./least-squares.js";
 import {
   downOutput,
-  firstReason,
   joinNeurons,
   mlpOf,
   neuronsOf,
@@ -78,10 +84,7 @@ export const concatenate = defineRepair({
     },
     fit: groupByGroup(options, async (model, group, block, fit, ctx) => {
       if (group.layers.length === 1) return block;
-      const dense: BlockView[] = [];
-      for (const layer of group.layers) dense.push(await model.block(layer));
-      const anchor = dense[group.layers.indexOf(group.anchor)];
-      const layers = dense.map((block) => placedBlock(block, anchor.spec));
+      const { layers, anchor } = await denseLayers(model, group);
       const withHeads = fit.heads ? await cutHeads(model, group, layers, anchor, fit, ctx) : anchor;
       return cutNeurons(model, group, layers, withHeads, fit, ctx);
     }),

@@ -1,9 +1,9 @@
 import {
+  anchorLayer,
   type BlockView,
   errorWithin,
   groupName,
   type Hidden,
-  keptLayer,
   LayerfoldError,
   type MergePlan,
   type ModelRunner,
@@ -14,6 +14,7 @@ import {
   type TokenBatch,
   throwIfAborted,
 } from "@layerfold/core";
+import { placedBlock } from "../attention-scale.js";
 import { type HiddenStore, hiddenStores } from "./hidden-store.js";
 import type { FitOptions } from "./least-squares.js";
 import { withScaledUpdates } from "./scaled-updates.js";
@@ -41,6 +42,17 @@ export interface CalibratedGroup {
   /** The dense layer whose place the group's block takes. */
   readonly anchor: number;
   batches(): AsyncIterable<GroupBatch>;
+}
+
+/** A group's dense layers, their queries made for its anchor's place, and the anchor among them. */
+export async function denseLayers(
+  model: Pick<ModelRunner, "block">,
+  { layers, anchor }: Pick<CalibratedGroup, "layers" | "anchor">,
+): Promise<{ readonly layers: readonly BlockView[]; readonly anchor: BlockView }> {
+  const dense: BlockView[] = [];
+  for (const layer of layers) dense.push(await model.block(layer));
+  const own = dense[layers.indexOf(anchor)];
+  return { layers: dense.map((block) => placedBlock(block, own.spec)), anchor: own };
 }
 
 /** What `frontToBack` asks of a repair. */
@@ -123,7 +135,7 @@ export async function* frontToBack(
         index,
         layers,
         sinceFold: sinceFold(plan, index),
-        anchor: keptLayer(planGroup) ?? layers[0],
+        anchor: anchorLayer(planGroup),
         async *batches() {
           for (let b = 0; b < count; b++) {
             throwIfAborted(ctx.signal);

@@ -12,6 +12,7 @@ import {
 import { takesScale } from "../attention-scale.js";
 import {
   type BareLinear,
+  firstReason,
   plainNorm,
   selectRows,
   specOf,
@@ -47,12 +48,11 @@ export function whyHeadsStay({ mixer, mixerPostNorm, mixerSumNorm }: BlockSpec):
 /** Why heads of these layers cannot stand in one block behind a norm of gain 1; undefined where they can. */
 export function whyHeadsStayApart(layers: readonly LayerFacts[]): string | undefined {
   const roles = ["attention.query", "attention.key", "attention.value", "attention.qkv"];
-  for (const layer of layers) {
+  const reason = firstReason(layers, (layer) => {
     const stays = whyHeadsStay(layer.spec);
-    if (stays !== undefined) return headsStay(stays);
-    const normStays = whyNormStays(layer, roles, layer.spec.mixerNorm);
-    if (normStays !== undefined) return normStays;
-  }
+    return stays === undefined ? whyNormStays(layer, roles, layer.spec.mixerNorm) : headsStay(stays);
+  });
+  if (reason !== undefined) return reason;
   const [first, ...others] = layers.map(({ spec }) => describeAttention(spec.mixer as AttentionSpec));
   const other = others.find((text) => text !== first);
   return other === undefined ? undefined : `${notInOneBlock}: ${first} and ${other}`;

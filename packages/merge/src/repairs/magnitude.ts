@@ -1,15 +1,15 @@
 import {
+  anchorLayer,
   defineRepair,
   type Hidden,
-  keptLayer,
   LayerfoldError,
   type RepairedBlock,
   throwIfAborted,
   z,
 } from "@layerfold/core";
+import { firstReason } from "./block-linear.js";
 import { eachToken, reportRepaired } from "./front-to-back.js";
 import { hiddenStores } from "./hidden-store.js";
-import { firstReason } from "./neurons.js";
 import { whyUpdatesStay, withScaledUpdates } from "./scaled-updates.js";
 
 /**
@@ -55,7 +55,7 @@ export const magnitude = defineRepair({
         let unit = 1;
         for (const [index, group] of plan.groups.entries()) {
           const block = withScaledUpdates(await folded(index), 1 / unit);
-          const anchor = keptLayer(group) ?? group.layers[0];
+          const anchor = anchorLayer(group);
           const sums = { ownNorm: 0, denseNorm: 0, ownSquare: 0, denseSquare: 0, product: 0, values: 0 };
           for (let b = 0; b < dense.batchCount; b++) {
             throwIfAborted(ctx.signal);

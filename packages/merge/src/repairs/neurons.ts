@@ -15,6 +15,7 @@ import {
   tensor,
 } from "@layerfold/core";
 import {
+  firstReason,
   plainNorm,
   selectRows,
   specOf,
@@ -65,14 +66,6 @@ export function whyNeuronsStay(layer: LayerFacts): string | undefined {
 /** Why the MLP of a block that stands for several layers cannot be refitted; blocks that stand for themselves are left alone. */
 export function whyMergedMlpStays(layers: readonly LayerFacts[]): string | undefined {
   return layers.length > 1 ? firstReason(layers, ({ spec }) => whyMlpStays(spec)) : undefined;
-}
-
-/** The first of the layers' reasons. */
-export function firstReason(
-  layers: readonly LayerFacts[],
-  reasonOf: (layer: LayerFacts) => string | undefined,
-): string | undefined {
-  return layers.map(reasonOf).find((reason) => reason !== undefined);
 }
 
 function mlpStays(reason: string): string {

@@ -1,9 +1,10 @@
-import { defineRepair, z } from "@layerfold/core";
+import { defineRepair, type LayerFacts, z } from "@layerfold/core";
+import { firstReason } from "./block-linear.js";
 import { groupByGroup } from "./front-to-back.js";
-import { inputMapOptions, mapsNeuronInputs, withInputMaps } from "./input-maps.js";
+import { type InputMapOptions, inputMapOptions, mapsNeuronInputs, withInputMaps } from "./input-maps.js";
 import { fitOptions } from "./least-squares.js";
-import { firstReason, whyDownStays, whyNeuronsStay } from "./neurons.js";
-import { refineNeurons, refineOptions } from "./refine-neurons.js";
+import { whyDownStays, whyNeuronsStay } from "./neurons.js";
+import { type RefineOptions, refineNeurons, refineOptions } from "./refine-neurons.js";
 import { refitDown } from "./refit-down.js";
 
 /**
@@ -25,12 +26,7 @@ export const reconstruct = defineRepair({
   summary: "refit every kept block's down projection to the dense stream, front to back",
   optionsSchema: z.strictObject({ ...fitOptions, ...inputMapOptions, ...refineOptions }),
   create: (options) => ({
-    refuses: (layers) =>
-      firstReason(layers, (layer) =>
-        (layers.length > 1 && options.refineEpochs > 0) || mapsNeuronInputs(layer, options)
-          ? whyNeuronsStay(layer)
-          : whyDownStays(layer.spec),
-      ),
+    refuses: (layers) => whyRefitStays(layers, options),
     fit: groupByGroup(
       options,
       async (model, group, block, fit, ctx) => {
@@ -42,3 +38,15 @@ export const reconstruct = defineRepair({
     ),
   }),
 });
+
+/** Why `reconstruct` cannot refit the block of these layers; undefined where it can. */
+export function whyRefitStays(
+  layers: readonly LayerFacts[],
+  options: InputMapOptions & Pick<RefineOptions, "refineEpochs">,
+): string | undefined {
+  return firstReason(layers, (layer) =>
+    (layers.length > 1 && options.refineEpochs > 0) || mapsNeuronInputs(layer, options)
+      ? whyNeuronsStay(layer)
+      : whyDownStays(layer.spec),
+  );
+}

@@ -1,8 +1,7 @@
-import { type BlockView, defineRepair, z } from "@layerfold/core";
-import { placedBlock } from "../attention-scale.js";
+import { defineRepair, z } from "@layerfold/core";
 import { normPolicy, tensorwise, weightedSum } from "../strategies/tensorwise.js";
 import { fixedWeights } from "../strategies/weighted.js";
-import { eachToken, frontToBack } from "./front-to-back.js";
+import { denseLayers, eachToken, frontToBack } from "./front-to-back.js";
 import { fitOptions, tokenScales } from "./least-squares.js";
 
 /**
@@ -40,9 +39,7 @@ export const searchedWeights = defineRepair({
           finished,
           async fill({ layers, anchor, batches }, block) {
             if (layers.length === 1) return block;
-            const blocks: BlockView[] = [];
-            const { spec } = await model.block(anchor);
-            for (const layer of layers) blocks.push(placedBlock(await model.block(layer), spec));
+            const { layers: blocks } = await denseLayers(model, { layers, anchor });
             const merge = tensorwise(weightedSum, norms);
             let best = { block, error: Number.POSITIVE_INFINITY };
             for (const ratio of ratios) {
