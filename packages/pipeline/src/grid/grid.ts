@@ -153,8 +153,6 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
   const plans: GridPlan[] = [];
   const sizes: string[] = [];
   const distinct = new Set<string>();
-  /** Folds whose checkpoints must not go, by digest. */
-  const kept = new Set<string>();
   const table = (): GridTable => ({
     rows: [...rows],
     plans: [...plans],
@@ -185,11 +183,10 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
         const calibration = await sizedFor(grid, cell, variant, sizes);
         const fold: Fold = { ...variant, calibration };
         const task = foldOf(bench, fold);
-        if (keeps && variant.name === "fold") kept.add(task.digest);
         const { facts, quality } = await measuredFold(
           bench,
           fold,
-          kept.has(task.digest),
+          keeps && variant.name === "fold",
           wishes.divergence ? model : null,
         );
         distinct.add(facts.fingerprint);
