@@ -96,7 +96,7 @@ export async function textFact({ file, task, range }: TextSource): Promise<DataF
   return {
     ...(await dataFact(file)),
     ...(task !== undefined && { task }),
-    ...(module !== undefined && { module: (await dataFact(module)).sha256! }),
+    ...(module !== undefined && { module: await fileFingerprint(module) }),
     ...(range && { range: rangeName(range) }),
   };
 }
