@@ -110,7 +110,7 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
         },
         run,
       );
-      await putResult(out, { force, folder }, run, async (finished) => {
+      await putResult(out, { force, folder, store: tasks.store }, run, async (finished) => {
         await copyTree(folded.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });

@@ -144,7 +144,7 @@ export async function quantize(
         },
         run,
       );
-      await putResult(out, { force, folder }, run, async (finished) => {
+      await putResult(out, { force, folder, store: tasks.store }, run, async (finished) => {
         await copyTree(quantized.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });
