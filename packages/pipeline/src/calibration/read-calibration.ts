@@ -207,15 +207,6 @@ async function documentsOf(
   return { documents: { kind: "documents", texts, file } };
 }
 
-/** The texts that a calibration is made of, and their shares. */
-export function calibrationSources(
-  text: string,
-): Promise<readonly (DataFact & { readonly share: number })[]> {
-  return Promise.all(
-    parseCalibration(text).map(async (source) => ({ ...(await textFact(source)), share: source.share })),
-  );
-}
-
 function selfSequences(
   { selfText }: CalibratedModel,
   tokens: number,
