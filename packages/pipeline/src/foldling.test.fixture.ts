@@ -1,21 +1,16 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { openCheckpoint, openTokenizer } from "@layerfold/checkpoint";
+import { checkpoint as foldling } from "@layerfold/foldling";
 import { openFolderStore } from "@layerfold/tasks";
 import { createRun, type RunOptions } from "./run.js";
 import { calibratedModel } from "./stages/open-workbench.js";
 import { taskRunner } from "./task-runner.js";
 import { givenModel } from "./tasks/stored-model.js";
 
-const root = dirname(createRequire(import.meta.url).resolve("@layerfold/foldling/package.json"));
-
-/** Where the embedded model and its texts lie. */
-export const foldling = { checkpoint: join(root, "checkpoint"), data: join(root, "data") };
-
 /** foldling, or another checkpoint with its tokenizer, opened, with tasks in a store of its own. */
-export async function openFoldling(options: RunOptions = {}, directory = foldling.checkpoint) {
+export async function openFoldling(options: RunOptions = {}, directory = foldling) {
   const folder = await mkdtemp(join(tmpdir(), "layerfold-pipeline-"));
   const checkpoint = await openCheckpoint(directory);
   const tokenizer = await openTokenizer(directory);

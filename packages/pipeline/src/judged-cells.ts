@@ -22,7 +22,11 @@ export function judgedCells(
 
 /** `31.5 ± 3.3 %, by length 33.0 ± 3.3 %` */
 export function taskText({ acc, acc_stderr, acc_norm, acc_norm_stderr }: TaskQuality): string {
-  const share = (value: number, error: number | null) =>
-    `${(100 * value).toFixed(1)} ± ${(100 * (error ?? 0)).toFixed(1)} %`;
-  return `${share(acc, acc_stderr)}${acc_norm === null ? "" : `, by length ${share(acc_norm, acc_norm_stderr)}`}`;
+  const whole = `${accuracyText(acc, acc_stderr)} %`;
+  return acc_norm === null ? whole : `${whole}, by length ${accuracyText(acc_norm, acc_norm_stderr)} %`;
+}
+
+/** `31.5 ± 3.3`: in percent, with the standard error. */
+export function accuracyText(value: number, error: number | null): string {
+  return `${(100 * value).toFixed(1)} ± ${(100 * (error ?? 0)).toFixed(1)}`;
 }

@@ -1,17 +1,9 @@
-import { defineSimilarity, type SimilarityMeasure, z } from "@layerfold/core";
+import type { SimilarityMeasure } from "@layerfold/core";
 import { expect, it } from "vitest";
+import { alwaysAlike } from "./always-alike.test.fixture.js";
 import { partMaker, partName } from "./make-part.js";
 
-const own = defineSimilarity({
-  id: "own",
-  summary: "",
-  optionsSchema: z.strictObject({ value: z.number().default(0.5) }),
-  create: ({ value }) => ({
-    traits: { symmetric: true, stochastic: false, range: [0, 1], invariantTo: [] },
-    prepare: (layer) => layer,
-    compare: () => value,
-  }),
-});
+const own = alwaysAlike("own");
 
 const make = (part: never, set: Record<string, unknown> = {}) =>
   partMaker(() => set)<SimilarityMeasure>("similarity", part);

@@ -8,7 +8,7 @@ import { pipeline } from "node:stream/promises";
 import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
 import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
 import type { TextSource } from "./inputs/text-source.js";
-import { isModulePath } from "./module-path.js";
+import { isModulePath, taskOf } from "./module-path.js";
 import { jsonText } from "./outputs.js";
 import type { Recipe } from "./recipe/recipe-schema.js";
 import type { Run } from "./run.js";
@@ -91,12 +91,12 @@ export async function dataFact(file: string): Promise<FileFact> {
 /** The same of a text, which may be a part of a file. */
 export async function textFact({ file, task, range }: TextSource): Promise<DataFact> {
   if (file === undefined) return { name: "self" };
-  const id = task?.replace(/\+wrong$/, "");
+  const id = task === undefined ? undefined : taskOf(task).id;
   const module = id !== undefined && isModulePath(id) ? id : undefined;
   return {
     ...(await dataFact(file)),
     ...(task !== undefined && { task }),
-    ...(module !== undefined && { module: (await dataFact(module)).sha256! }),
+    ...(module !== undefined && { module: await fileFingerprint(module) }),
     ...(range && { range: rangeName(range) }),
   };
 }

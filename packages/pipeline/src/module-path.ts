@@ -3,6 +3,12 @@ export function isModulePath(name: string): boolean {
   return /^[./~]|^[A-Za-z]:\\|\.[cm]?[jt]s$/.test(name);
 }
 
+/** The benchmark or module that `NAME` or `NAME+wrong` names, and whether its wrong answers are read too. The rest of a name may hold a `+`. */
+export function taskOf(named: string): { readonly id: string; readonly wrong: boolean } {
+  const id = named.replace(/\+wrong$/, "");
+  return { id, wrong: id !== named };
+}
+
 /**
  * The task and the rest of `NAME:REST` where NAME is the path of a module, with `+wrong` behind it or not; undefined where it is none. What follows must
  * be more than a number: `code.ts:0.5` is a text with a share.

@@ -14,7 +14,7 @@ import {
   writeWholeFile,
 } from "@layerfold/disk";
 import { type FileFact, fileFingerprint, manifestOf, type RunFacts } from "./manifest.js";
-import { jsonText, writeJson } from "./outputs.js";
+import { writeJson } from "./outputs.js";
 import type { Run } from "./run.js";
 
 /** A file's text, or what writes it whole to the path that it is given. */
@@ -74,8 +74,7 @@ export async function writeOutputFiles(
     await writeJson(manifestBeside(files[0]), { ...manifest, files: [...made, ...replaced] });
     for (const { target, temporary } of staged) await rename(temporary, target);
     for (const folder of new Set(staged.map(({ target }) => dirname(target)))) await syncFolder(folder);
-    if (replaced.length > 0)
-      await writeWholeFile(manifestBeside(files[0]), jsonText({ ...manifest, files: made }));
+    if (replaced.length > 0) await writeJson(manifestBeside(files[0]), { ...manifest, files: made });
   } catch (error) {
     for (const { temporary } of staged) await rm(temporary, { force: true }).catch(() => {});
     throw fileError(error, files[0]);

@@ -29,7 +29,7 @@ export interface Method extends Pick<Preset, "id" | "recallWeight"> {
   readonly embedding?: Part<Embedding>;
 }
 
-/** The method with other parts, which start from their own defaults; its id tells so: `layerfold+random`. */
+/** The method with other parts, which start from their own defaults; its id tells so: `layerfold+random`. Where none is named it stays what it is. */
 export function withParts(method: Method, replaced: ReplacedParts): Method {
   const { repair, ...others } = replaced;
   const named = Object.entries(others).filter(([, part]) => part !== undefined);

@@ -1,15 +1,14 @@
 import type { Repair } from "@layerfold/core";
 import { presets, type RepairChoice } from "@layerfold/merge";
-import { builtIns } from "./registry.js";
+import { builtIns, makeBuiltIn } from "./registry.js";
 
 /** What may be written in the stead of a repair that does not fit a model; a part of `layerfold compress`: methods too. */
 export function repairChoices(repair: Repair, { methods = false } = {}): RepairChoice[] {
-  const made = (id: string, options?: Readonly<Record<string, unknown>>) => {
-    const factory = builtIns.find((factory) => factory.kind === "repair" && factory.id === id);
-    return factory && { repair: factory(options) as Repair };
-  };
-  const known = builtIns.some(({ kind, id }) => kind === "repair" && id === repair.id);
+  const made = (id: string, options: Readonly<Record<string, unknown>> = {}) => ({
+    repair: makeBuiltIn<Repair>("repair", id, options),
+  });
   const ids = builtIns.filter(({ kind }) => kind === "repair").map(({ id }) => id);
+  const known = ids.includes(repair.id);
   return [
     ...(methods
       ? presets.map((preset) => ({

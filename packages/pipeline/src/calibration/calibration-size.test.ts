@@ -1,15 +1,16 @@
 import { join } from "node:path";
 import { dropPlan } from "@layerfold/core";
+import { data } from "@layerfold/foldling";
 import { channelScale, drop } from "@layerfold/merge";
 import { expect, it } from "vitest";
-import { foldling, openFoldling } from "../foldling.test.fixture.js";
+import { openFoldling } from "../foldling.test.fixture.js";
 import { describeTrials, sizedCalibration } from "./calibration-size.js";
 import { readCalibration } from "./read-calibration.js";
 
 it("doubles the tokens until held-out text gains too little or the text ends", async () => {
   const { model, calibrated, tasks, run, close } = await openFoldling();
   try {
-    const texts = `${join(foldling.data, "calibration.jsonl")}[0:16]`;
+    const texts = `${join(data, "calibration.jsonl")}[0:16]`;
     const all = await readCalibration(texts, calibrated, {}, run);
     const plan = dropPlan(
       16,

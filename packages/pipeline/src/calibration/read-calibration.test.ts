@@ -3,13 +3,13 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Tokenizer } from "@layerfold/checkpoint";
+import { data, checkpoint as folder } from "@layerfold/foldling";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { foldling, openFoldling } from "../foldling.test.fixture.js";
+import { openFoldling } from "../foldling.test.fixture.js";
 import { createRun, type Run } from "../run.js";
 import { calibratedModel } from "../stages/open-workbench.js";
 import { readAnswers, readCalibration } from "./read-calibration.js";
 
-const { checkpoint: folder, data } = foldling;
 const documents = join(data, "calibration.jsonl");
 let opened: Awaited<ReturnType<typeof openFoldling>>;
 let run: Run;

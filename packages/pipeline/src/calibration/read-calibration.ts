@@ -14,6 +14,7 @@ import { readBenchmarkRows, readQuestionRows } from "../inputs/open-model.js";
 import { fileSource, parseCalibration, sourceName, type TextSource } from "../inputs/text-source.js";
 import { questionWindow, windowFor } from "../inputs/window.js";
 import { type DataFact, factName, textFact } from "../manifest.js";
+import { taskOf } from "../module-path.js";
 import type { Run } from "../run.js";
 import type { SelfTextOptions } from "./self-text.js";
 
@@ -200,20 +201,10 @@ async function documentsOf(
   const part = range && { range };
   if (task === undefined) return { documents: await readDocuments(file, run.ctx.report), ...part };
   // A part of a benchmark's file is one of its questions, however many answers each is read with.
-  const wrong = task.endsWith("+wrong");
-  const id = wrong ? task.slice(0, -"+wrong".length) : task;
+  const { id, wrong } = taskOf(task);
   const benchmark = await readBenchmarkRows(id, { file, ...part }, run);
   const texts = answeredTexts(benchmark, { wrong });
   return { documents: { kind: "documents", texts, file } };
-}
-
-/** The texts that a calibration is made of, and their shares. */
-export function calibrationSources(
-  text: string,
-): Promise<readonly (DataFact & { readonly share: number })[]> {
-  return Promise.all(
-    parseCalibration(text).map(async (source) => ({ ...(await textFact(source)), share: source.share })),
-  );
 }
 
 function selfSequences(

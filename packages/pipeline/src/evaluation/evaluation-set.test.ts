@@ -1,13 +1,14 @@
 import { join } from "node:path";
+import { data } from "@layerfold/foldling";
 import { expect, it } from "vitest";
 import { readCalibration } from "../calibration/read-calibration.js";
-import { foldling, openFoldling } from "../foldling.test.fixture.js";
+import { openFoldling } from "../foldling.test.fixture.js";
 import { readEvaluationSet, separateCalibration } from "./evaluation-set.js";
 
 it("leaves out what the model made up itself and is judged on, and refuses what was given", async () => {
   const { tokenizer, calibrated, run, close } = await openFoldling();
   try {
-    const documents = join(foldling.data, "calibration.jsonl");
+    const documents = join(data, "calibration.jsonl");
     const given = await readCalibration(
       `${documents}[0:20]:0.5,self:0.5`,
       calibrated,

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { openCheckpoint, type TokenSequence } from "@layerfold/checkpoint";
 import { contiguousData, dropPlan, type Evidence, type MergePlan, tokenBatch } from "@layerfold/core";
+import { data } from "@layerfold/foldling";
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, weighted } from "@layerfold/merge";
 import { cosine } from "@layerfold/similarity";
@@ -8,7 +9,7 @@ import { openFolderStore } from "@layerfold/tasks";
 import { writeTinyLlama } from "@layerfold/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readAnswers, readCalibration } from "../calibration/read-calibration.js";
-import { foldling, openFoldling } from "../foldling.test.fixture.js";
+import { openFoldling } from "../foldling.test.fixture.js";
 import { fileFingerprint } from "../manifest.js";
 import { referenceOf } from "../plugin-reference.js";
 import { createRun } from "../run.js";
@@ -33,14 +34,9 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
   const { checkpoint, tokenizer, calibrated, model, run, tasks, close } = await openFoldling();
   const decoder = await openDecoder(checkpoint);
   try {
-    const calibration = await readCalibration(
-      `${join(foldling.data, "calibration.jsonl")}[0:6]`,
-      calibrated,
-      {},
-      run,
-    );
+    const calibration = await readCalibration(`${join(data, "calibration.jsonl")}[0:6]`, calibrated, {}, run);
     const answers = await readAnswers(
-      `${join(foldling.data, "questions-dev.jsonl")}[0:4]`,
+      `${join(data, "questions-dev.jsonl")}[0:4]`,
       { tokenizer, context: 512 },
       { questionWeight: 0.5 },
       run,
@@ -91,7 +87,7 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
 it("a group folded alone costs what the plan costs that folds nothing else", async () => {
   const { checkpoint, calibrated, model, run, tasks, close } = await openFoldling();
   try {
-    const texts = `${join(foldling.data, "calibration.jsonl")}[0:24]`;
+    const texts = `${join(data, "calibration.jsonl")}[0:24]`;
     const { sequences: text } = await readCalibration(texts, calibrated, {}, run);
     const strategy = referenceOf(drop());
     const repair = referenceOf(componentFold({ heads: "joint", recallHeads: 1, refitSingles: false }));

@@ -17,6 +17,7 @@ import {
   type ReplacedParts,
   withParts,
 } from "../preset-parts.js";
+import { calibrationOf } from "../recipe/recipe-parts.js";
 import type { Part, Recipe } from "../recipe/recipe-schema.js";
 import type { Locate } from "../recipe/yaml-file.js";
 import type { Run } from "../run.js";
@@ -61,7 +62,7 @@ export async function gridCells(
   locate: Locate,
 ): Promise<GridCells> {
   const targets = targetsOf(recipe, layerCount, locate);
-  const recalled = calibrationRecall(recipe);
+  const recalled = calibrationOf(recipe)?.recall_weight;
   const make = partMaker(run.settings.of);
   const methodOf = async (method: Method, path: readonly PropertyKey[]): Promise<GridMethod> => {
     const parts = await presetParts(method, run, make).catch((error) => {
@@ -98,12 +99,6 @@ export async function gridCells(
   return built;
 }
 
-function calibrationRecall({ calibration }: Recipe): number | undefined {
-  return typeof calibration === "object" && !Array.isArray(calibration)
-    ? calibration.recall_weight
-    : undefined;
-}
-
 /** Layers that remain. */
 function targetsOf({ layers, ratios }: Recipe, layerCount: number, locate: Locate): number[] {
   if (layers !== undefined) {
@@ -130,8 +125,7 @@ async function cellsOfMethods(
     const path = ["methods", index];
     const method = namedMethod(named, locate(path));
     for (const replaced of replacements(recipe)) {
-      const changed = Object.values(replaced).some((part) => part !== undefined);
-      const made = await methodOf(changed ? withParts(method, replaced) : method, path);
+      const made = await methodOf(withParts(method, replaced), path);
       groups.push(targets.map((target) => ({ method: made, target })));
     }
   }
@@ -160,12 +154,8 @@ function namedMethod(named: NonNullable<Recipe["methods"]>[number], path: string
       ...(recallWeight !== undefined && { recallWeight }),
     };
   }
-  const preset = knownPreset(method, path);
-  const replaced = { planner, strategy, repair, measure, embedding };
-  const changed = Object.values(replaced).some((part) => part !== undefined);
-  const whole = changed ? withParts(preset, replaced) : preset;
   return {
-    ...whole,
+    ...withParts(knownPreset(method, path), { planner, strategy, repair, measure, embedding }),
     ...(name !== undefined && { id: name }),
     ...(recallWeight !== undefined && { recallWeight }),
   };

@@ -18,9 +18,9 @@ import { givenText } from "../tasks/given-text.js";
 import { quantizeTask } from "../tasks/quantize.js";
 import { schemeReference } from "../tasks/scheme-reference.js";
 import { matrixOf } from "../tasks/similarity.js";
-import type { ModelInput } from "../tasks/stored-model.js";
+import { bytesOf, type ModelInput } from "../tasks/stored-model.js";
 import type { GridCell, GridMethod } from "./cells.js";
-import { chosenVariants, type GridInputs } from "./grid-inputs.js";
+import { chosenVariants, type GridInputs, rowsOfRecipe } from "./grid-inputs.js";
 import { mergedGroups } from "./variants.js";
 
 /** A model that was measured: the dense one, or a plan carried out in one way; quantised or not. */
@@ -153,8 +153,6 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
   const plans: GridPlan[] = [];
   const sizes: string[] = [];
   const distinct = new Set<string>();
-  /** Folds whose checkpoints must not go, by digest. */
-  const kept = new Set<string>();
   const table = (): GridTable => ({
     rows: [...rows],
     plans: [...plans],
@@ -167,13 +165,12 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
     name: "dense",
     ...{ own: false, strategy: null, repair: null, scheme: null },
     ...{ mergedGroups: 0, parameterRatio: 0, seconds: 0, peakRssBytes: 0 },
-    bytes: Array.from(checkpoint.tensors.values()).reduce((sum, { byteLength }) => sum + byteLength, 0),
+    bytes: bytesOf(checkpoint),
     quality: await measureModel(model, evaluationSet, undefined, tasks),
   };
   rows.push(dense, ...(await quantizedRows(grid, dense, model)));
   const keeps = wishes.checkpoints || grid.schemes.length > 0;
-  const variantCount = chosenCount(recipe);
-  const total = groups.flat().length * variantCount;
+  const total = groups.flat().length * rowsOfRecipe(recipe).length;
   let done = 0;
   for (const group of groups) {
     const planned = await plansOf(grid, group);
@@ -185,11 +182,10 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
         const calibration = await sizedFor(grid, cell, variant, sizes);
         const fold: Fold = { ...variant, calibration };
         const task = foldOf(bench, fold);
-        if (keeps && variant.name === "fold") kept.add(task.digest);
         const { facts, quality } = await measuredFold(
           bench,
           fold,
-          kept.has(task.digest),
+          keeps && variant.name === "fold",
           wishes.divergence ? model : null,
         );
         distinct.add(facts.fingerprint);
@@ -215,10 +211,6 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
     }
   }
   return table();
-}
-
-function chosenCount(recipe: Recipe): number {
-  return recipe.rows?.length ?? 2;
 }
 
 /** How alike the layers are, for a report. */

@@ -1,4 +1,5 @@
 import type { TaskQuality } from "../evaluation/task-quality.js";
+import { accuracyText } from "../judged-cells.js";
 import type { Manifest } from "../manifest.js";
 import { markdownTable } from "../markdown-table.js";
 import type { Quality } from "../stages/measure.js";
@@ -40,14 +41,10 @@ export function qualityMarkdown(name: string, table: QualityTable, manifest: Man
       ...ratios(quality, base).map(figure),
       ...(several ? [figure(geometricMean(ratios(quality, base)))] : []),
       ...(texts.length > 0 ? [quality.kl_to_dense === null ? "" : figure(quality.kl_to_dense)] : []),
-      ...(accuracy === null
-        ? []
-        : [
-            `${(100 * (quality.accuracy ?? 0)).toFixed(1)} ± ${(100 * (quality.accuracy_stderr ?? 0)).toFixed(1)}`,
-          ]),
+      ...(accuracy === null ? [] : [accuracyText(quality.accuracy ?? 0, quality.accuracy_stderr)]),
       ...quality.tasks.map((task) => {
         const { value, error } = headline(task);
-        return `${(100 * value).toFixed(1)} ± ${(100 * error).toFixed(1)}`;
+        return accuracyText(value, error);
       }),
       ...(tasks.length > 1 ? [(100 * (meanAccuracy(quality) / meanAccuracy(base))).toFixed(1)] : []),
       row.seconds.toFixed(1),

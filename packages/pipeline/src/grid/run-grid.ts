@@ -117,7 +117,7 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
             : await gridManifest(grid, out ?? ".", target.command, run);
         if (earlier && manifest) compareRuns(earlier, manifest, run);
         const add = (table: GridTable) =>
-          addResultFiles(out!, { folder }, run, report.files(grid, table, manifest!));
+          addResultFiles(out!, { folder, store: tasks.store }, run, report.files(grid, table, manifest!));
         const table = await gridTable(grid, {
           checkpoints,
           pictures: out === undefined ? "none" : report.pictures,
@@ -126,7 +126,7 @@ export async function runGrid(source: RecipeSource, target: GridTarget, given: R
           ...(report.grows && out !== undefined && { grown: add }),
         });
         if (out !== undefined && report.whole) {
-          await putResult(out, { force: target.force, folder }, run, async (finished) => {
+          await putResult(out, { force: target.force, folder, store: tasks.store }, run, async (finished) => {
             for (const [name, made] of resultCheckpoints(grid, table))
               await copyTree(made, join(finished, name));
             for (const [name, text] of report.files(grid, table, manifest!)) {

@@ -1,4 +1,3 @@
-import type { CalibrationOptions } from "../calibration/read-calibration.js";
 import type { EvaluationRequest } from "../evaluation/evaluation-set.js";
 import type { WorkbenchRequest } from "../stages/open-workbench.js";
 import type { Recipe } from "./recipe-schema.js";
@@ -37,13 +36,12 @@ export function evaluationRequest(recipe: Recipe): EvaluationRequest {
 }
 
 /** What a workbench is made of, and what planners which try plans weigh. */
-export function workbenchRequest(recipe: Recipe): WorkbenchRequest &
-  CalibrationOptions & {
-    readonly calibration?: string | undefined;
-    readonly calibrationQuestions?: string | undefined;
-    readonly questionWeight?: number | undefined;
-    readonly recallWeight?: number | undefined;
-  } {
+export function workbenchRequest(recipe: Recipe): WorkbenchRequest & {
+  readonly calibration?: string | undefined;
+  readonly calibrationQuestions?: string | undefined;
+  readonly questionWeight?: number | undefined;
+  readonly recallWeight?: number | undefined;
+} {
   const given = calibrationOf(recipe);
   const allowOverlap = evaluationOf(recipe)?.allow_overlap;
   if (given === undefined) return { allowOverlap };

@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { expect, it } from "vitest";
 import { pathsFrom, recipeInputs, resolvePaths } from "./recipe-paths.js";
 import type { Recipe } from "./recipe-schema.js";
@@ -34,6 +34,17 @@ it("paths from a folder lead back to the same files from there, through links ab
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+it("a module's path may hold a +, with +wrong behind it or not", () => {
+  const calibration = "my+task.ts:a.jsonl:0.5,my+task.ts+wrong:b.jsonl[2:3]:0.5";
+  const recipe: Recipe = { model: "m", calibration, methods: ["mka"], layers: [3] };
+  const at = (name: string) => resolve("/recipes", name);
+  const module = at("my+task.ts");
+  expect(resolvePaths(recipe, at("recipe.yaml")).calibration).toEqual({
+    text: `${module}:${at("a.jsonl")}:0.5,${module}+wrong:${at("b.jsonl")}[2:3]:0.5`,
+  });
+  expect(recipeInputs(recipe).files).toEqual(["my+task.ts", "my+task.ts"]);
 });
 
 it("knows all that a recipe reads", () => {

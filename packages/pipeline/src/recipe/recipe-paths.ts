@@ -1,8 +1,7 @@
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import { rangeName } from "@layerfold/checkpoint";
-import { parseTextSource, type TextSource } from "../inputs/text-source.js";
-import { isModulePath, moduleTask } from "../module-path.js";
+import { parseTextSource, sourceName } from "../inputs/text-source.js";
+import { isModulePath, moduleTask, taskOf } from "../module-path.js";
 import { isPlanFile } from "../stages/plan-file.js";
 import { calibrationOf, evaluationOf } from "./recipe-parts.js";
 import type { Part, Recipe } from "./recipe-schema.js";
@@ -80,15 +79,14 @@ export function mapPaths(recipe: Recipe, map: (path: string, kind: Kind) => stri
 function mapSource(text: string, map: (path: string, of?: "plugin") => string): string {
   const source = parseTextSource(text, (file) => existsSync(file) || existsSync(map(file)));
   if (source.file === undefined) return text.trim();
-  const [id, ...wrong] = source.task?.split("+") ?? [];
-  const task = id !== undefined && isModulePath(id) ? [map(id, "plugin"), ...wrong].join("+") : source.task;
-  return sourceText({ ...source, ...(task !== undefined && { task }), file: map(source.file) });
+  const task = source.task === undefined ? undefined : mapTask(source.task, (path) => map(path, "plugin"));
+  const named = sourceName({ ...source, ...(task !== undefined && { task }), file: map(source.file) });
+  return source.share === undefined ? named : `${named}:${source.share}`;
 }
 
-/** As `parseTextSource` reads it. */
-function sourceText({ file, task, range, share }: TextSource): string {
-  const named = `${task === undefined ? "" : `${task}:`}${file}${range ? rangeName(range) : ""}`;
-  return share === undefined ? named : `${named}:${share}`;
+function mapTask(named: string, map: (path: string) => string): string {
+  const { id, wrong } = taskOf(named);
+  return isModulePath(id) ? `${map(id)}${wrong ? "+wrong" : ""}` : named;
 }
 
 /** A recipe whose paths are relative to its file. */

@@ -110,7 +110,7 @@ async function checkOnModel(
       inputs?.evaluationSet ??
       (await checks.of(() => readEvaluationSet(evaluationRequest(recipe), context, tokenizer, run)));
     const { calibrationQuestions, calibration } = request;
-    if (calibrationQuestions !== undefined)
+    if (!inputs && calibrationQuestions !== undefined)
       await checks.of(() => readAnswers(calibrationQuestions, { tokenizer, context }, request, run));
     if (calibration !== undefined) {
       await checks.of(async () => {

@@ -28,8 +28,8 @@ import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } fr
 import { inputPaths } from "../outputs.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import type { TaskRunner } from "../task-runner.js";
-import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
+import { modelOf } from "./given-inputs.js";
 import { calibratedModel } from "./open-workbench.js";
 
 export interface CaptureRequest extends CalibrationOptions {
@@ -123,15 +123,7 @@ async function cutTokens(
   const { checkpoint, maxPositionEmbeddings: context } = target;
   const tokenizer = await openTokenizer(request.tokenizer ?? target.folder);
   const model: CalibratedModel = checkpoint
-    ? calibratedModel(
-        {
-          checkpoint,
-          tokenizer,
-          model: givenModel(checkpoint.directory, await checkpoint.fingerprint()),
-        },
-        tasks,
-        run,
-      )
+    ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint) }, tasks, run)
     : { tokenizer, context };
   const { sequences, facts } = await readCalibration(texts, model, request, run);
   return {

@@ -2,13 +2,12 @@ import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { RunContext } from "@layerfold/core";
+import { checkpoint, data } from "@layerfold/foldling";
 import { preset } from "@layerfold/merge";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../foldling.test.fixture.js";
 import { createRun, type Run } from "../run.js";
 import { type CompressRequest, compress, compressPlans } from "./compress.js";
 
-const { checkpoint, data } = foldling;
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "compress-"));

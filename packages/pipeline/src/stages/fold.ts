@@ -19,8 +19,8 @@ import { repairChoices } from "../repair-choices.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import { runTask, type TaskCounts } from "../task-runner.js";
 import type { StoredFold } from "../tasks/fold.js";
-import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
+import { modelOf } from "./given-inputs.js";
 import { calibratedModel } from "./open-workbench.js";
 import { readPlan } from "./plan-file.js";
 import { checkResultFolder, copyTree, putResult } from "./put-result.js";
@@ -82,7 +82,7 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
     return await withTasks(out, run, async (tasks, folder) => {
       const kept = [expectedBytes(checkpoint).fold(groups.length)];
       await checkSpace(tasks, { folder, out }, { kept });
-      const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+      const model = await modelOf(checkpoint);
       const all =
         tokenizer && texts !== undefined
           ? await readCalibration(
@@ -110,7 +110,7 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
         },
         run,
       );
-      await putResult(out, { force, folder }, run, async (finished) => {
+      await putResult(out, { force, folder, store: tasks.store }, run, async (finished) => {
         await copyTree(folded.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });

@@ -16,7 +16,7 @@ const asked = new WeakMap<TaskRunner, Map<string, number>>();
 
 /**
  * Folds and measures. Folds that come to the same weights are measured once, and what was measured before is not folded again.
- * @param keep - the folded checkpoint stays in the store; else it goes once nobody measures it any more
+ * @param keep - the folded checkpoint stays in the store; else it goes once nobody measures it any more, unless another was to keep it
  * @param dense - that the divergence is measured from; null: from none
  */
 export async function measuredFold(

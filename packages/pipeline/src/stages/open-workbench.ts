@@ -14,7 +14,8 @@ import type { TextSource } from "../inputs/text-source.js";
 import type { Run } from "../run.js";
 import { runTask, type TaskRunner } from "../task-runner.js";
 import { selfTextTask } from "../tasks/self-text.js";
-import { givenModel, type ModelInput } from "../tasks/stored-model.js";
+import type { ModelInput } from "../tasks/stored-model.js";
+import { modelOf } from "./given-inputs.js";
 import type { Workbench } from "./workbench.js";
 
 export interface WorkbenchRequest extends CalibrationOptions {
@@ -45,7 +46,7 @@ export async function openWorkbench(
   tasks: TaskRunner,
   run: Run,
 ): Promise<{ readonly bench: Workbench; readonly separated?: SeparatedCalibration }> {
-  const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+  const model = await modelOf(checkpoint);
   const separated =
     request.calibration === undefined
       ? undefined

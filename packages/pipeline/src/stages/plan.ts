@@ -31,8 +31,8 @@ import { repairChoices } from "../repair-choices.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import type { StoredCapture } from "../tasks/capture.js";
 import { type StoredMatrix, storedMatrix } from "../tasks/similarity.js";
-import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
+import { givenFact, givenFile, modelOf } from "./given-inputs.js";
 import { calibratedModel } from "./open-workbench.js";
 import { comparisonOf, loadSimilarity } from "./similarity.js";
 import { planOf } from "./workbench.js";
@@ -92,7 +92,7 @@ export async function plan(request: PlanRequest, options: RunOptions | Run = {})
     checkTarget({ layerCount: blocks.length }, request.layers, "--layers");
     if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));
     return await withTasks(undefined, run, async (tasks) => {
-      const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+      const model = await modelOf(checkpoint);
       const tokenizer =
         request.calibration === undefined && request.calibrationQuestions === undefined
           ? undefined
@@ -138,7 +138,7 @@ export async function plan(request: PlanRequest, options: RunOptions | Run = {})
           data: {
             ...(calibration && { calibration: calibration.facts }),
             ...(await answerFacts(request.calibrationQuestions)),
-            ...(request.similarity && { similarity: await dataFact(request.similarity) }),
+            ...(similarity && { similarity: givenFact(similarity) }),
             ...(request.capture && { capture: await dataFact(join(request.capture, "activations.json")) }),
           },
           plugins: pluginFacts(
@@ -181,13 +181,11 @@ async function givenCapture(folder: string, checkpoint: Checkpoint): Promise<Art
       where: folder,
     });
   }
-  const { sha256 } = await dataFact(folder);
   const value = { activations, pooling: meta.pooling };
-  return { digest: sha256!, path: folder, diagnostics: [], read: async () => value };
+  return givenFile(folder, async () => value);
 }
 
 async function givenSimilarity(file: string, layerCount: number): Promise<Artefact<StoredMatrix>> {
   const matrix = storedMatrix(await loadSimilarity(file, layerCount));
-  const { sha256 } = await dataFact(file);
-  return { digest: sha256!, path: file, diagnostics: [], read: async () => matrix };
+  return givenFile(file, async () => matrix);
 }

@@ -14,7 +14,7 @@ import {
   temporaryBeside,
   writeWholeFile,
 } from "@layerfold/disk";
-import { folderStore, type Lease } from "@layerfold/tasks";
+import type { Lease, TaskStore } from "@layerfold/tasks";
 import { nearestFolder } from "../disk-space.js";
 import { fileFingerprint } from "../manifest.js";
 import type { Run } from "../run.js";
@@ -24,6 +24,8 @@ export interface PutOptions {
   readonly force?: boolean | undefined;
   /** Where the tasks lie. */
   readonly folder: string;
+  /** The same, open. */
+  readonly store: Pick<TaskStore, "lease">;
 }
 
 /**
@@ -55,13 +57,13 @@ export async function checkResultFolder(
  */
 export async function putResult(
   out: string,
-  { force, folder }: PutOptions,
+  { force, folder, store }: PutOptions,
   { ctx }: Pick<Run, "ctx">,
   fill: (folder: string) => Promise<void>,
 ): Promise<void> {
   const target = await realPath(out);
   const { finished, mark, name } = placesIn(folder, target);
-  const lease = await waitFor(folder, name, ctx.signal);
+  const lease = await waitFor(store, name, ctx.signal);
   try {
     await rm(finished, { recursive: true, force: true });
     await makeFolder(finished);
@@ -86,17 +88,16 @@ export async function putResult(
 
 /**
  * Writes files into a folder that holds others too, each whole and listed as ours, one process at a time.
- * @param folder - where the tasks lie
  * @throws OUTPUT_EXISTS where a file of such a name stands there that is not ours; `fileError`'s codes
  */
 export async function addResultFiles(
   out: string,
-  { folder }: Pick<PutOptions, "folder">,
+  { folder, store }: Omit<PutOptions, "force">,
   { ctx }: Pick<Run, "ctx">,
   files: ReadonlyMap<string, string>,
 ): Promise<void> {
   const { name } = placesIn(folder, await realPath(out));
-  const lease = await waitFor(folder, name, ctx.signal);
+  const lease = await waitFor(store, name, ctx.signal);
   try {
     for (const [file, text] of files) await addMadeFile(out, file, text);
   } finally {
@@ -111,8 +112,11 @@ function placesIn(folder: string, target: string) {
   return { name, finished, mark: join(folder, "results", `${name}.json`) };
 }
 
-async function waitFor(folder: string, name: string, signal: AbortSignal | undefined): Promise<Lease> {
-  const store = await folderStore(folder);
+async function waitFor(
+  store: PutOptions["store"],
+  name: string,
+  signal: AbortSignal | undefined,
+): Promise<Lease> {
   for (;;) {
     throwIfAborted(signal);
     const lease = await store.lease(name);

@@ -8,7 +8,6 @@ import {
   type QuantizedFormat,
   readActivationScales,
 } from "@layerfold/quantize";
-import type { Artefact } from "@layerfold/tasks";
 import { type CalibrationOptions, readCalibration } from "../calibration/read-calibration.js";
 import { checkSpace, expectedBytes } from "../disk-space.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
@@ -22,8 +21,8 @@ import { runTask, type TaskCounts } from "../task-runner.js";
 import { givenText } from "../tasks/given-text.js";
 import { quantizeTask, type StoredQuantization } from "../tasks/quantize.js";
 import { schemeReference } from "../tasks/scheme-reference.js";
-import { givenModel } from "../tasks/stored-model.js";
 import { withTasks } from "../work-folder.js";
+import { givenFact, givenFile, modelOf } from "./given-inputs.js";
 import { calibratedModel } from "./open-workbench.js";
 import { readPlan } from "./plan-file.js";
 import { checkResultFolder, copyTree, putResult } from "./put-result.js";
@@ -94,7 +93,7 @@ export async function quantize(
         { folder, out },
         { kept: [expectedBytes(checkpoint).quantized(layers, scheme)] },
       );
-      const model = givenModel(checkpoint.directory, await checkpoint.fingerprint());
+      const model = await modelOf(checkpoint);
       const calibration =
         texts === undefined
           ? undefined
@@ -108,6 +107,11 @@ export async function quantize(
               request,
               run,
             );
+      const { activationScales } = request;
+      const scales =
+        activationScales === undefined
+          ? undefined
+          : await givenFile(activationScales, () => readActivationScales(activationScales));
       const task = quantizeTask(
         {
           scheme: schemeReference(scheme),
@@ -119,9 +123,8 @@ export async function quantize(
         {
           model,
           text: calibration && givenText(calibration.sequences),
-          reuse: origin && givenModel(origin.directory, await origin.fingerprint()),
-          scales:
-            request.activationScales === undefined ? undefined : await givenScales(request.activationScales),
+          reuse: origin && (await modelOf(origin)),
+          scales,
         },
       );
       const quantized = await runTask(tasks, task);
@@ -133,7 +136,7 @@ export async function quantize(
           model: await modelFact(path, checkpoint),
           data: {
             ...(calibration && { calibration: calibration.facts }),
-            ...(request.activationScales && { activationScales: await dataFact(request.activationScales) }),
+            ...(scales && { activationScales: givenFact(scales) }),
             ...(request.reuse && origin && { reuse: await modelFact(request.reuse, origin) }),
             ...(planFile && { plan: await dataFact(planFile) }),
           },
@@ -141,7 +144,7 @@ export async function quantize(
         },
         run,
       );
-      await putResult(out, { force, folder }, run, async (finished) => {
+      await putResult(out, { force, folder, store: tasks.store }, run, async (finished) => {
         await copyTree(quantized.directory, finished);
         await writeJson(join(finished, "manifest.json"), manifest);
       });
@@ -163,11 +166,6 @@ export function quantizeInputs({
 }: QuantizeRequest): string[] {
   const files = [activationScales, typeof plan === "string" ? plan : undefined];
   return inputPaths({ models: [model, reuse], texts: [calibration], files });
-}
-
-async function givenScales(file: string): Promise<Artefact<ReadonlyMap<string, Float64Array>>> {
-  const { sha256 } = await dataFact(file);
-  return { digest: sha256!, path: file, diagnostics: [], read: () => readActivationScales(file) };
 }
 
 /** For each layer of a folded model, the layer of the whole one that it may have kept. */

@@ -1,9 +1,10 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { defineSimilarity, type ReportEvent, z } from "@layerfold/core";
+import type { ReportEvent } from "@layerfold/core";
 import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { alwaysAlike } from "../always-alike.test.fixture.js";
 import type { Recipe } from "../recipe/recipe-schema.js";
 import { capture } from "./capture.js";
 import { compareLayers } from "./compare-layers.js";
@@ -22,17 +23,7 @@ const validation = `${join(data, "validation.jsonl")}[0:3]`;
 const at = (...path: string[]) => join(folder, ...path);
 const json = async (...path: string[]) => JSON.parse(await readFile(at(...path), "utf8"));
 
-/** Whatever two layers are, as alike as it was told. */
-const always = defineSimilarity({
-  id: "always",
-  summary: "",
-  optionsSchema: z.strictObject({ value: z.number().default(0.5) }),
-  create: ({ value }) => ({
-    traits: { symmetric: true, stochastic: false, range: [0, 1], invariantTo: [] },
-    prepare: (layer) => layer,
-    compare: () => value,
-  }),
-});
+const always = alwaysAlike("always");
 
 /** All files in a folder, by their paths in it. */
 async function contents(path: string): Promise<Map<string, string>> {

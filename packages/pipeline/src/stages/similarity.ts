@@ -1,13 +1,11 @@
 import { readTextFile } from "@layerfold/checkpoint";
 import {
-  contiguousData,
   type Embedding,
   LayerfoldError,
   type Matrix,
   parseJson,
   type RunContext,
   type SimilarityMeasure,
-  tensor,
 } from "@layerfold/core";
 import { permutationTest, subsampleInterval } from "@layerfold/information";
 import { heatmapSvg } from "@layerfold/report";
@@ -17,6 +15,7 @@ import { jsonText } from "../outputs.js";
 import type { Part } from "../recipe/recipe-schema.js";
 import { pluginFact } from "../registry.js";
 import type { Run } from "../run.js";
+import { matrixOf, storedMatrix } from "../tasks/similarity.js";
 
 /** A measure with the embedding before it. */
 export interface Comparison {
@@ -165,14 +164,12 @@ export function similarityFile(
   { measure, embedding }: Comparison,
   uncertainty: Uncertainty = {},
 ): SimilarityFile {
-  const layerCount = matrix.shape[0];
-  const values = Array.from(contiguousData(matrix));
   return {
     version: 1,
-    layerCount,
+    layerCount: matrix.shape[0],
     measure: pluginFact(measure),
     embedding: pluginFact(embedding),
-    matrix: Array.from({ length: layerCount }, (_, l) => values.slice(l * layerCount, (l + 1) * layerCount)),
+    matrix: storedMatrix(matrix),
     ...uncertainty,
   };
 }
@@ -223,5 +220,5 @@ export async function loadSimilarity(file: string, layerCount: number): Promise<
       where: file,
     });
   }
-  return tensor(Float64Array.from(rows.flat()), [layerCount, layerCount]);
+  return matrixOf(rows);
 }
