@@ -1,12 +1,9 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { basename, dirname, join, relative, resolve, sep } from "node:path";
-import { pipeline } from "node:stream/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
-import { addMadeFile, fileError, requireRegularFile } from "@layerfold/disk";
+import { addMadeFile, fileError, fileSha256, filesIn, requireRegularFile } from "@layerfold/disk";
 import type { TextSource } from "./inputs/text-source.js";
 import { isModulePath, taskOf } from "./module-path.js";
 import { jsonText } from "./outputs.js";
@@ -68,19 +65,16 @@ export interface PluginFact {
 
 /** SHA-256 of a file, or of the names and contents of a folder's files; hex. @throws FILE_MISSING, FILE_DENIED */
 export async function fileFingerprint(file: string): Promise<string> {
-  const hash = createHash("sha256");
   try {
-    if ((await requireRegularFile(file)).isDirectory()) {
-      const entries = await readdir(file, { recursive: true, withFileTypes: true });
-      const names = entries
-        .filter((entry) => !entry.isDirectory())
-        .map(({ parentPath, name }) => relative(file, join(parentPath, name)).split(sep).join("/"));
-      for (const name of names.sort()) hash.update(`${name}\n${await fileFingerprint(join(file, name))}\n`);
-    } else await pipeline(createReadStream(file), hash);
+    if (!(await requireRegularFile(file)).isDirectory()) return await fileSha256(file);
+    const hash = createHash("sha256");
+    for (const name of (await filesIn(file)).sort()) {
+      hash.update(`${name}\n${await fileFingerprint(join(file, name))}\n`);
+    }
+    return hash.digest("hex");
   } catch (error) {
     throw fileError(error, file);
   }
-  return hash.digest("hex");
 }
 
 /** Name and fingerprint of a data file. */
