@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import {
   captureActivations,
-  checkpointSource,
   onnxSource,
   parsePooling,
   poolingName,
@@ -17,6 +16,7 @@ import {
   tokenBatch,
 } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
+import { openDecoder } from "@layerfold/graph";
 import {
   type CalibratedModel,
   type CalibrationOptions,
@@ -25,6 +25,7 @@ import {
 import { eachBatch, openModelCheckpoint } from "../inputs/open-model.js";
 import { readTokenRows } from "../inputs/token-rows.js";
 import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } from "../manifest.js";
+import { withExecution } from "../memory.js";
 import { inputPaths } from "../outputs.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import type { TaskRunner } from "../task-runner.js";
@@ -155,7 +156,8 @@ interface CaptureTarget {
 
 async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget> {
   const checkpoint = await openModelCheckpoint(model, run);
-  const source = checkpointSource(checkpoint);
+  const { execution } = withExecution(run, checkpoint);
+  const source = await openDecoder(checkpoint, { execution });
   return {
     source,
     checkpoint,
