@@ -66,16 +66,27 @@ export function withExecution<R extends Run>(
   checkpoint: Checkpoint,
   copies = 1,
 ): R & { execution: Execution } {
-  const need = memoryNeed(checkpoint);
-  const given = run.execution;
-  const budget = run.memory;
-  const execution = given ?? chooseExecution({ whole: copies * need.whole, blocks: need.blocks }, budget);
-  const size = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  const reason = given ? "as asked" : `${size(budget)} may be used`;
-  const way = execution === "whole" ? "as one graph" : "block by block";
+  const one = memoryNeed(checkpoint);
+  const need = { whole: copies * one.whole, blocks: one.blocks };
+  const execution = run.execution ?? chooseExecution(need, run.memory);
+  const names = { whole: "as one graph", blocks: "block by block" };
+  const other = execution === "whole" ? "blocks" : "whole";
   run.ctx.report?.({
     type: "status",
-    message: `the model runs ${way}: it takes about ${size(copies * need.whole)} as one graph, ${size(need.blocks)} block by block, and ${reason}`,
+    message: `the model runs ${names[execution]}: about ${gibibytes(need[execution])} of the ${gibibytes(run.memory)} that may be used (${names[other]} ${gibibytes(need[other])})`,
   });
   return { ...run, execution };
+}
+
+/** The error for what a model can do only where all of it fits: token by token, it would read every weight for each. */
+export function needsWhole(checkpoint: Checkpoint, where: string): LayerfoldError {
+  return new LayerfoldError("MEMORY_TOO_SMALL", "a model makes up text only where all of it fits in memory", {
+    wanted: `about ${gibibytes(memoryNeed(checkpoint).whole)}`,
+    where,
+    fault: "environment",
+  });
+}
+
+function gibibytes(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 }
