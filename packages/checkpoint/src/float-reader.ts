@@ -77,6 +77,7 @@ export function floatReader(): FloatReader {
       const running = worker;
       worker = undefined;
       if (!running) return;
+      running.ref();
       running.postMessage({ close: true } satisfies ReadRequest);
       await new Promise((resolve) => running.once("exit", resolve));
       fail(new LayerfoldError("INTERRUPTED", "the weights' reader was closed", { fault: "interrupted" }));

@@ -9,8 +9,12 @@ export type MemoryNeed = Readonly<Record<Execution, number>>;
 const base = 300 * 2 ** 20;
 /** Padded positions that go through at once. */
 const positions = { whole: 4096, blocks: 2048 };
-/** Streams of a text that stay in memory between blocks, and the head, or the slices of it that are in use and read ahead. */
-const beside = 2 ** 28 + 2 ** 29;
+/** Streams of a text that stay in memory between blocks. */
+const keptStreams = 2 ** 28;
+/** A vocabulary projection that is larger goes slice by slice. */
+const largestHead = 2 ** 28;
+/** Logits that are looked at at a time, and what their softmax takes. */
+const logits = 2 ** 28;
 
 /**
  * Estimates what running a checkpoint takes: weights as float32 (packed ones as they lie), and what a block holds of a batch.
@@ -45,10 +49,16 @@ export function memoryNeed({ architecture, tensors, config }: Checkpoint): Memor
   const largest = packed
     ? Math.ceil((2 * inBlocks) / blocks.length)
     : Math.max(...blocks.map((block) => bytesOf(block.tensors.values())));
-  const textStreams = Math.min(beside, inBlocks + headBytes);
+  // Once as it is read, and once as ONNX Runtime lays it out; small models have few logits.
+  const ofHead = (bytes: number) => 2 * bytes + Math.min(logits, 2 * bytes);
   return {
-    whole: base + inBlocks + headBytes + positions.whole * perPosition + streams,
-    blocks: base + 2 * largest + textStreams + positions.blocks * perPosition,
+    whole: base + inBlocks + ofHead(headBytes) + positions.whole * perPosition + streams,
+    blocks:
+      base +
+      2 * largest +
+      ofHead(Math.min(headBytes, largestHead)) +
+      Math.min(keptStreams, inBlocks) +
+      positions.blocks * perPosition,
   };
 }
 

@@ -28,7 +28,7 @@ export interface RunnerOptions extends QuantizedWeightOptions {
   readonly threads?: number | undefined;
   /** Decoded blocks are kept up to so many bytes, the last used one and the next always; default 1 GiB. */
   readonly cacheBytes?: number | undefined;
-  /** A vocabulary projection larger than this, as float32, is multiplied slice by slice; default 512 MiB. */
+  /** A vocabulary projection larger than this, as float32, is multiplied slice by slice; default 256 MiB. */
   readonly headBytes?: number | undefined;
   /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
   readonly activationBits?: number | undefined;
@@ -60,7 +60,7 @@ interface BlockGraph {
  * ```
  */
 export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
-  const { threads, cacheBytes = 2 ** 30, headBytes = 2 ** 29, activationBits, quantizedWeights } = options;
+  const { threads, cacheBytes = 2 ** 30, headBytes = 2 ** 28, activationBits, quantizedWeights } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);

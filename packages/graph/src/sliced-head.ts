@@ -13,7 +13,7 @@ import { finalNormGraph, type Head, headOutput, openHead } from "./head.js";
 import { denseProduct } from "./linear.js";
 
 /** Bytes of one slice of the projection, float32. */
-const sliceBytes = 2 ** 28;
+const sliceBytes = 2 ** 27;
 /** Bytes of logits that are in memory at a time: many rows for a slice, since each product lays the slice out anew. */
 const logitBytes = 2 ** 27;
 
