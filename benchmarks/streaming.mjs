@@ -1,10 +1,12 @@
 // Memory and time of running models that are larger than memory: a random checkpoint of a well-known shape is captured, scored and
 // compressed, each in a process of its own, beside the machine's own rate of float32 products measured in the same run. Where the whole
 // model fits too, both ways of running stand side by side and are compared.
-// Usage: node benchmarks/streaming.mjs [--shape llama-3-8b|1.17b] [--layers N] [--folder F] [--memory 8GiB] [capture perplexity compress …]
-//   (after npm run setup; llama-3-8b takes 16 GB in the folder, and a compress as much again)
+// Usage: node benchmarks/streaming.mjs [--shape llama-3-8b|1.17b] [--layers N] [--folder F] [--memory 8GiB] [--limit 3GiB]
+//          [capture perplexity compress …, each alone or as NAME=whole, NAME=blocks, NAME=limited]
+//   (after npm run setup; llama-3-8b takes 16 GB in the folder, and a compress as much again). What is limited runs in a control group with
+//   --limit bytes of memory, the files that it reads included, and no swap: Linux, as root.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,6 +23,7 @@ const { values: options, positionals } = parseArgs({
     layers: { type: "string" },
     folder: { type: "string" },
     memory: { type: "string" },
+    limit: { type: "string", default: "3GiB" },
     execution: { type: "string" },
     case: { type: "string" },
   },
@@ -145,11 +148,14 @@ if (options.case) {
 
 const scratch = options.folder ?? mkdtempSync(join(tmpdir(), "layerfold-streaming-"));
 const directory = join(scratch, `${options.shape}-${config.num_hidden_layers}`);
-function measure(name, execution) {
+function measure(name, way) {
   const out = join(scratch, `out-${name}`);
+  const execution = way === "limited" ? undefined : way;
+  const [command, before] = way === "limited" ? inGroup() : [process.execPath, []];
   const { stdout, status, signal } = spawnSync(
-    process.execPath,
+    command,
     [
+      ...before,
       ...[script, "--case", name, "--shape", options.shape, "--layers", `${config.num_hidden_layers}`],
       ...["--folder", directory],
       ...(options.memory ? ["--memory", options.memory] : []),
@@ -166,6 +172,17 @@ function measure(name, execution) {
   return JSON.parse(stdout);
 }
 
+/** A command that puts itself into a new control group, and becomes Node. */
+function inGroup() {
+  const bytes = Number.parseFloat(options.limit) * (/g/i.test(options.limit) ? gib : gib / 1024);
+  const legacy = existsSync("/sys/fs/cgroup/memory");
+  const folder = `/sys/fs/cgroup/${legacy ? "memory/" : ""}layerfold-${process.pid}`;
+  const [limit, tasks] = legacy ? ["memory.limit_in_bytes", "tasks"] : ["memory.max", "cgroup.procs"];
+  if (!existsSync(folder)) mkdirSync(folder);
+  writeFileSync(join(folder, limit), `${bytes}`);
+  return ["/bin/sh", ["-c", `echo $$ > ${folder}/${tasks} && exec "$0" "$@"`, process.execPath]];
+}
+
 try {
   await writeRandom(directory, config);
   const gemm = measure("gemm");
@@ -179,7 +196,7 @@ try {
   );
   const wanted = positionals.length > 0 ? positionals : ["capture", "perplexity", "compress"];
   for (const name of wanted) {
-    const [, only, way] = /^([a-z]+)(?:=(whole|blocks))?$/.exec(name);
+    const [, only, way] = /^([a-z]+)(?:=(whole|blocks|limited))?$/.exec(name);
     const found = measure(only, way);
     if (!found) continue;
     const { seconds, flops, peak, execution, figure, figures } = found;
