@@ -34,7 +34,7 @@ export interface ActivationBatch {
 export interface ActivationSource {
   readonly layerCount: number;
   readonly hiddenSize: number;
-  /** All batches in order; a source that runs block by block may hand a batch out in several parts, rows in order. */
+  /** All rows in order, with the streams of all depths; a source that runs block by block may hand them out in other batches. */
   capture(
     batches: Iterable<TokenBatch> | AsyncIterable<TokenBatch>,
     ctx: PassContext,

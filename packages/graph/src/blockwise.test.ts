@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Checkpoint, openCheckpoint, randomTensors, writeCheckpoint } from "@layerfold/checkpoint";
-import { type ProgressEvent, tokenBatch } from "@layerfold/core";
+import { type ActivationSource, type ProgressEvent, tokenBatch } from "@layerfold/core";
 import { testContext } from "@layerfold/testkit";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openDecoder } from "./open-decoder.js";
@@ -44,21 +44,11 @@ describe("a model that runs block by block", () => {
         expect(largest((await scores.next()).value, expected)).toBeLessThan(1e-5);
       }
       expect((await scores.next()).done).toBe(true);
-      const captured = blocks.capture(batches, {})[Symbol.asyncIterator]();
-      for await (const { batch, residuals } of whole.capture(batches, {})) {
-        // Block by block a batch may come in several parts.
-        const parts = residuals.map((): number[] => []);
-        for (let count = 0; count < batch.batchSize; ) {
-          const part = (await captured.next()).value;
-          count += part.batch.batchSize;
-          part.residuals.forEach((stream: Float32Array, depth: number) => void parts[depth].push(...stream));
-        }
-        residuals.forEach((stream, depth) => {
-          expect(parts[depth]).toHaveLength(stream.length);
-          expect(largest(parts[depth], stream)).toBeLessThan(1e-5);
-        });
-      }
-      expect((await captured.next()).done).toBe(true);
+      const [expected, found] = [await captured(whole), await captured(blocks)];
+      expected.forEach((stream, depth) => {
+        expect(found[depth]).toHaveLength(stream.length);
+        expect(largest(found[depth], stream)).toBeLessThan(1e-5);
+      });
     }
     await runner.close();
     await whole.close();
@@ -98,6 +88,15 @@ describe("a model that runs block by block", () => {
     await runner.close();
   });
 });
+
+/** The streams of all batches' rows behind one another, by depth. */
+async function captured(source: ActivationSource): Promise<number[][]> {
+  const depths = Array.from({ length: source.layerCount + 1 }, (): number[] => []);
+  for await (const { residuals } of source.capture(batches, {})) {
+    residuals.forEach((stream, depth) => void depths[depth].push(...stream));
+  }
+  return depths;
+}
 
 function largest(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let most = 0;

@@ -70,24 +70,17 @@ export function runnerModel(
     batches: readonly TokenBatch[],
     ctx?: PassContext,
   ): AsyncGenerator<Float32Array> {
-    const parts = batches.map((batch) => rowsAtOnce(batch, positionsAtOnce));
-    const pieces = parts.flat();
+    const { pieces, parts } = regrouped(batches, positionsAtOnce);
     const spill = await openFloatSpill({ memoryBytes: streamBytes, expectedBytes: bytesOf(pieces, 1) });
     try {
       await run(pieces, spill, (_, piece) => piece, ctx);
-      let next = 0;
       for (const [b, batch] of batches.entries()) {
-        if (parts[b].length === 1) {
-          yield spill.get(next++);
-          continue;
+        const rowSize = batch.sequenceLength * hiddenSize;
+        const found: Float32Array[] = [];
+        for (const { piece, from, rows } of parts[b]) {
+          found.push(await spill.get(piece, from * rowSize, rows * rowSize));
         }
-        const whole = new Float32Array(sizeOf(batch));
-        for (let at = 0; at < whole.length; ) {
-          const values = await spill.get(next++);
-          whole.set(values, at);
-          at += values.length;
-        }
-        yield whole;
+        yield joined(found);
       }
     } finally {
       await spill.close();
@@ -98,8 +91,9 @@ export function runnerModel(
     batches: Iterable<TokenBatch> | AsyncIterable<TokenBatch>,
     ctx: PassContext,
   ): AsyncGenerator<ActivationBatch> {
-    const pieces: TokenBatch[] = [];
-    for await (const batch of batches) pieces.push(...rowsAtOnce(batch, positionsAtOnce));
+    const given: TokenBatch[] = [];
+    for await (const batch of batches) given.push(batch);
+    const { pieces } = regrouped(given, positionsAtOnce);
     const depths = layerCount + 1;
     const expectedBytes = bytesOf(pieces, depths);
     const spill = await openFloatSpill({ memoryBytes: streamBytes, expectedBytes });
@@ -111,7 +105,7 @@ export function runnerModel(
       );
       for (const [p, piece] of pieces.entries()) {
         let at = 0;
-        for (const batch of rowsAtOnce(piece, positions)) {
+        for (const batch of regrouped([piece], positions).pieces) {
           const size = sizeOf(batch);
           const residuals: Float32Array[] = [];
           for (let depth = 0; depth < depths; depth++) {
@@ -154,18 +148,67 @@ export function headModel(
   );
 }
 
-/** A batch's rows as batches of at most so many positions, one row at least. */
-function rowsAtOnce(batch: TokenBatch, positions: number): TokenBatch[] {
-  const { batchSize, sequenceLength, inputIds, lengths } = batch;
-  const rows = Math.max(1, Math.floor(positions / sequenceLength));
-  if (rows >= batchSize) return [batch];
-  return Array.from({ length: Math.ceil(batchSize / rows) }, (_, i) => {
-    const [from, to] = [i * rows, Math.min(batchSize, (i + 1) * rows)];
-    return {
-      batchSize: to - from,
-      sequenceLength,
-      inputIds: inputIds.subarray(from * sequenceLength, to * sequenceLength),
-      lengths: lengths.subarray(from, to),
-    };
+/** Rows of a batch, and where they are among the pieces. */
+interface Part {
+  readonly piece: number;
+  /** Its row there that is the first of these. */
+  readonly from: number;
+  readonly rows: number;
+}
+
+/** The rows of all batches in order, in batches of at most so many positions, one row at least; and each batch's parts of them. */
+function regrouped(
+  batches: readonly TokenBatch[],
+  positions: number,
+): { readonly pieces: readonly TokenBatch[]; readonly parts: readonly (readonly Part[])[] } {
+  const pieces: TokenBatch[][] = [];
+  const rowsIn = (piece: readonly TokenBatch[]) => piece.reduce((sum, { batchSize }) => sum + batchSize, 0);
+  const parts = batches.map((batch) => {
+    const { batchSize, sequenceLength } = batch;
+    const most = Math.max(1, Math.floor(positions / sequenceLength));
+    const own: Part[] = [];
+    for (let row = 0; row < batchSize; ) {
+      const last = pieces.at(-1);
+      const open = last && last[0].sequenceLength === sequenceLength && rowsIn(last) < most ? last : [];
+      if (open.length === 0) pieces.push(open);
+      const from = rowsIn(open);
+      const rows = Math.min(batchSize - row, most - from);
+      open.push(someRows(batch, row, rows));
+      own.push({ piece: pieces.length - 1, from, rows });
+      row += rows;
+    }
+    return own;
   });
+  return { pieces: pieces.map(together), parts };
+}
+
+function someRows({ sequenceLength, inputIds, lengths }: TokenBatch, from: number, rows: number): TokenBatch {
+  return {
+    batchSize: rows,
+    sequenceLength,
+    inputIds: inputIds.subarray(from * sequenceLength, (from + rows) * sequenceLength),
+    lengths: lengths.subarray(from, from + rows),
+  };
+}
+
+/** Batches of one length as one. */
+function together(batches: readonly TokenBatch[]): TokenBatch {
+  if (batches.length === 1) return batches[0];
+  return {
+    batchSize: batches.reduce((sum, { batchSize }) => sum + batchSize, 0),
+    sequenceLength: batches[0].sequenceLength,
+    inputIds: Int32Array.from(batches.flatMap(({ inputIds }) => [...inputIds])),
+    lengths: Int32Array.from(batches.flatMap(({ lengths }) => [...lengths])),
+  };
+}
+
+function joined(arrays: readonly Float32Array[]): Float32Array {
+  if (arrays.length === 1) return arrays[0];
+  const whole = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const values of arrays) {
+    whole.set(values, at);
+    at += values.length;
+  }
+  return whole;
 }
