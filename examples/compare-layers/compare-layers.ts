@@ -1,4 +1,4 @@
-import { captureActivations, checkpointSource } from "@layerfold/capture";
+import { captureActivations } from "@layerfold/capture";
 import {
   batchBySize,
   openCheckpoint,
@@ -7,6 +7,7 @@ import {
   tokenWindows,
 } from "@layerfold/checkpoint";
 import type { Matrix, RunContext } from "@layerfold/core";
+import { openDecoder } from "@layerfold/graph";
 import { npib } from "@layerfold/information";
 import { seededRng } from "@layerfold/linalg";
 import { diffusionMap } from "@layerfold/manifold";
@@ -24,7 +25,7 @@ import { similarityMatrix } from "@layerfold/similarity";
 export async function compareLayers(model: string, text: string): Promise<Matrix> {
   const ctx: RunContext = { rng: seededRng(0), engine: onnxEngine() };
   const checkpoint = await openCheckpoint(model);
-  const source = checkpointSource(checkpoint);
+  const decoder = await openDecoder(checkpoint);
   try {
     const tokenizer = await openTokenizer(model);
     const { sequences } = tokenWindows(await readDocuments(text), tokenizer, { window: 512 });
@@ -32,10 +33,10 @@ export async function compareLayers(model: string, text: string): Promise<Matrix
       sequences.map(({ ids }) => ids),
       4096,
     ).map(({ batch }) => batch);
-    const { layers } = await captureActivations(source, batches, { pooling: "last" }, ctx);
+    const { layers } = await captureActivations(decoder, batches, { pooling: "last" }, ctx);
     return await similarityMatrix(npib(), layers, ctx, { embedding: diffusionMap({ dimensions: 2 }) });
   } finally {
-    await source.close();
+    await decoder.close();
     await checkpoint.close();
   }
 }

@@ -39,7 +39,7 @@ export async function captureActivations(
   const statistics = accumulateTokenStatistics(layerCount, hiddenSize);
   const samples = new SampleStore(layerCount, hiddenSize, pooling, maxSamples, ctx.rng.fork("capture"));
   let done = 0;
-  for await (const captured of source.capture(each(batches), ctx)) {
+  for await (const captured of source.capture(batches, ctx)) {
     statistics.add(captured, ctx);
     samples.add(captured.batch, captured.residuals.slice(1));
     done += captured.batch.lengths.reduce((sum, n) => sum + n, 0);
@@ -47,8 +47,4 @@ export async function captureActivations(
       ctx.report?.({ type: "progress", stage: "capture", done, total: totalTokens, unit: "tokens" });
   }
   return { statistics: statistics.finish(ctx), layers: samples.matrices() };
-}
-
-async function* each(batches: AsyncIterable<TokenBatch> | Iterable<TokenBatch>): AsyncGenerator<TokenBatch> {
-  yield* batches;
 }

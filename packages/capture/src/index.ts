@@ -1,8 +1,6 @@
 export { type CaptureOptions, captureActivations } from "./capture-activations.js";
-export { checkpointSource } from "./checkpoint-source.js";
 export { type OnnxSourceOptions, onnxSource } from "./onnx-source.js";
 export { type Pooling, parsePooling, poolingName } from "./pooling.js";
 export { type ActivationsMeta, loadActivations, saveActivations } from "./recording.js";
 export type { TapNames } from "./residual-stream.js";
-export { runnerSource } from "./runner-source.js";
 export { accumulateTokenStatistics, type TokenStatisticsAccumulator } from "./token-statistics.js";

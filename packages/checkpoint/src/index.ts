@@ -4,6 +4,7 @@ export { type Documents, readDocuments } from "./documents.js";
 export { endTokens } from "./end-tokens.js";
 export { architectureOf, familyOf, knownModelTypes } from "./families.js";
 export type { Family, ModelConfig, NamingOptions } from "./family.js";
+export { type FloatRange, type FloatReader, floatReader } from "./float-reader.js";
 export { ggmlTypes } from "./gguf/dequantize.js";
 export { type ImportGgufOptions, importGguf } from "./gguf/import-gguf.js";
 export type { HubSettings } from "./hub-connection.js";

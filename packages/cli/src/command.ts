@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from "commander";
+import { parseMemory } from "@layerfold/pipeline";
+import { Command, InvalidArgumentError, Option } from "commander";
 
 /** A command with the options that all share, and an example in its help. */
 export function command(name: string, summary: string, example: string): Command {
@@ -13,6 +14,14 @@ export function command(name: string, summary: string, example: string): Command
       (value: string, before: string[] = []) => [...before, value],
     )
     .addHelpText("after", `\nExample:\n  $ ${example}\n`);
+}
+
+/** Of commands that run models. */
+export function memoryOption(): Option {
+  return new Option(
+    "--memory <size>",
+    "memory that may be used, e.g. 8GiB; a model that is larger runs block by block (default: what is free)",
+  ).argParser(parseMemory);
 }
 
 /** Parses an option as an integer of at least `minimum`. */

@@ -10,6 +10,8 @@ export interface CommonOptions {
   /** Of those that keep finished work. */
   readonly work?: string | undefined;
   readonly keepWork?: boolean | undefined;
+  /** Of those that run models. */
+  readonly memory?: number | undefined;
 }
 
 /** One run of one command, and how it talks. */
@@ -19,6 +21,6 @@ export interface CommandRun extends Run {
 
 export function createCommandRun(options: CommonOptions, signal?: AbortSignal): CommandRun {
   const terminal = createTerminal({ json: options.json ?? false, quiet: options.quiet ?? false });
-  const { seed, set, work, keepWork } = options;
-  return { ...createRun({ seed, set, work, keepWork, signal, report: terminal.report }), terminal };
+  const { seed, set, work, keepWork, memory } = options;
+  return { ...createRun({ seed, set, work, keepWork, memory, signal, report: terminal.report }), terminal };
 }

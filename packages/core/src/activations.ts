@@ -1,5 +1,5 @@
 import type { TokenBatch } from "./batch.js";
-import type { RunContext } from "./context.js";
+import type { PassContext } from "./language-model.js";
 import type { Matrix } from "./tensor.js";
 
 /**
@@ -34,6 +34,10 @@ export interface ActivationBatch {
 export interface ActivationSource {
   readonly layerCount: number;
   readonly hiddenSize: number;
-  capture(batches: AsyncIterable<TokenBatch>, ctx: RunContext): AsyncIterable<ActivationBatch>;
+  /** All rows in order, with the streams of all depths; a source that runs block by block may hand them out in other batches. */
+  capture(
+    batches: Iterable<TokenBatch> | AsyncIterable<TokenBatch>,
+    ctx: PassContext,
+  ): AsyncIterable<ActivationBatch>;
   close(): Promise<void>;
 }

@@ -95,27 +95,38 @@ let halfTable: Float32Array | undefined;
  * @throws DTYPE_UNSUPPORTED for any other dtype
  */
 export function decodeFloats(source: Uint8Array, dtype: DType): Float32Array {
-  const count = source.byteLength / bytesPerElement(dtype);
+  const out = new Float32Array(source.byteLength / bytesPerElement(dtype));
+  decodeFloatsInto(source, dtype, out);
+  return out;
+}
+
+/**
+ * The same into an array that is there.
+ * @param out - as many values as the bytes hold
+ */
+export function decodeFloatsInto(source: Uint8Array, dtype: DType, out: Float32Array): void {
+  const count = out.length;
   // Typed-array views need an aligned start, which positional reads do not promise.
   const aligned = source.byteOffset % bytesPerElement(dtype) === 0 ? source : new Uint8Array(source);
   const { buffer, byteOffset } = aligned;
   switch (dtype) {
     case "float32":
-      return new Float32Array(buffer, byteOffset, count).slice();
+      out.set(new Float32Array(buffer, byteOffset, count));
+      return;
     case "float64":
-      return Float32Array.from(new Float64Array(buffer, byteOffset, count));
+      out.set(new Float64Array(buffer, byteOffset, count));
+      return;
     case "bfloat16": {
       const bits = new Uint16Array(buffer, byteOffset, count);
-      const out = new Uint32Array(count);
-      for (let i = 0; i < count; i++) out[i] = bits[i] << 16;
-      return new Float32Array(out.buffer);
+      const words = new Uint32Array(out.buffer, out.byteOffset, count);
+      for (let i = 0; i < count; i++) words[i] = bits[i] << 16;
+      return;
     }
     case "float16": {
       halfTable ??= Float32Array.from({ length: 65536 }, (_, b) => fromFloat16Bits(b));
       const bits = new Uint16Array(buffer, byteOffset, count);
-      const out = new Float32Array(count);
       for (let i = 0; i < count; i++) out[i] = halfTable[bits[i]];
-      return out;
+      return;
     }
     default:
       throw new LayerfoldError("DTYPE_UNSUPPORTED", "cannot read this element type as numbers", {

@@ -24,6 +24,7 @@ export {
   bytesPerElement,
   type DType,
   decodeFloats,
+  decodeFloatsInto,
   encodeFloats,
   fromBfloat16Bits,
   fromFloat16Bits,
@@ -35,7 +36,8 @@ export type { MatmulEngine, MatmulOptions } from "./engine.js";
 export { type ErrorDetails, errorWithin, isLayerfoldError, LayerfoldError, throwIfAborted } from "./error.js";
 export type { ChoiceItem, EvaluationTask } from "./evaluation-task.js";
 export { checkFinite } from "./finite.js";
-export type { LanguageModel } from "./language-model.js";
+export { firstOf } from "./first-of.js";
+export type { LanguageModel, PassContext } from "./language-model.js";
 export type { BlockOutput, BlockView, ModelRunner, Role, Tap } from "./model-runner.js";
 export { parseJson } from "./parse-json.js";
 export {

@@ -3,6 +3,12 @@ import { portableEngine, seededRng } from "@layerfold/linalg";
 
 export const ctx: RunContext = { rng: seededRng(1), engine: portableEngine() };
 
+function each<T>(answer: (batch: TokenBatch) => T) {
+  return async function* (batches: readonly TokenBatch[]): AsyncGenerator<T> {
+    for (const batch of batches) yield answer(batch);
+  };
+}
+
 /** A model whose next-token logits depend on the last token alone: `table[last][next]`. Padded positions hold traps. */
 export function bigramModel(table: readonly (readonly number[])[]): LanguageModel {
   const vocabularySize = table.length;
@@ -16,7 +22,7 @@ export function bigramModel(table: readonly (readonly number[])[]): LanguageMode
     );
   return {
     vocabularySize,
-    async tokenLogProbabilities(batch) {
+    tokenLogProbabilities: each((batch) => {
       const out = new Float32Array(batch.batchSize * batch.sequenceLength).fill(Number.NaN);
       rows(batch).forEach((ids, b) => {
         for (let t = 0; t + 1 < ids.length; t++) {
@@ -24,12 +30,12 @@ export function bigramModel(table: readonly (readonly number[])[]): LanguageMode
         }
       });
       return out;
-    },
-    async lastLogits(batch) {
+    }),
+    lastLogits: each((batch) => {
       const last = rows(batch).flatMap((ids) => table[ids[ids.length - 1]]);
       return tensor(Float32Array.from(last), [batch.batchSize, vocabularySize]);
-    },
-    async logits(batch) {
+    }),
+    logits: each((batch) => {
       const shape = [batch.batchSize, batch.sequenceLength, vocabularySize];
       const out = new Float32Array(shape[0] * shape[1] * shape[2]).fill(Number.NaN);
       rows(batch).forEach((ids, b) => {
@@ -38,7 +44,7 @@ export function bigramModel(table: readonly (readonly number[])[]): LanguageMode
         });
       });
       return tensor(out, shape);
-    },
+    }),
   };
 }
 
@@ -54,13 +60,13 @@ export function watched(model: LanguageModel): { model: LanguageModel; seen: num
     seen,
     model: {
       ...model,
-      lastLogits(batch) {
-        look(batch);
-        return model.lastLogits(batch);
+      lastLogits(batches) {
+        batches.forEach(look);
+        return model.lastLogits(batches);
       },
-      tokenLogProbabilities(batch) {
-        look(batch);
-        return model.tokenLogProbabilities(batch);
+      tokenLogProbabilities(batches) {
+        batches.forEach(look);
+        return model.tokenLogProbabilities(batches);
       },
     },
   };

@@ -10,6 +10,7 @@ import {
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
+import { paired } from "./paired.js";
 import { encodePairs, type Pair, type QuestionOptions } from "./prompts.js";
 import { reportUnscored } from "./unscored-questions.js";
 
@@ -57,12 +58,17 @@ export async function choiceLikelihood(
   };
   const { shared, alone } = commonPrefixes(pairs, contextLength);
   // Choices of one token after one context, such as answer letters, all stand in one row of logits.
-  for (const { batch, indices } of batchBySize(
+  const prefixes = batchBySize(
     shared.map(({ prefix }) => prefix),
-    tokensPerBatch(model, options),
-  )) {
+    tokensPerBatch(options),
+  );
+  const lastLogits = model.lastLogits(
+    prefixes.map(({ batch }) => batch),
+    ctx,
+  );
+  for await (const [{ indices }, found] of paired(prefixes, lastLogits)) {
     throwIfAborted(ctx.signal);
-    const logits = contiguousData(await model.lastLogits(batch));
+    const logits = contiguousData(found);
     indices.forEach((index, row) => {
       const values = logits.subarray(row * model.vocabularySize, (row + 1) * model.vocabularySize);
       const { logSum } = logSumExp(values);
@@ -70,12 +76,16 @@ export async function choiceLikelihood(
       advance(shared[index].pairs.filter((pair) => pairs[pair].from === pairs[pair].ids.length - 1).length);
     });
   }
-  for (const { batch, indices } of batchBySize(
+  const whole = batchBySize(
     alone.map((pair) => seen(pairs[pair], contextLength)),
-    tokensPerBatch(model, options),
-  )) {
+    tokensPerBatch(options),
+  );
+  const scores = model.tokenLogProbabilities(
+    whole.map(({ batch }) => batch),
+    ctx,
+  );
+  for await (const [{ batch, indices }, logProbabilities] of paired(whole, scores)) {
     throwIfAborted(ctx.signal);
-    const logProbabilities = await model.tokenLogProbabilities(batch);
     indices.forEach((index, row) => {
       const { from } = pairs[alone[index]];
       for (let t = from; t < batch.lengths[row]; t++) {

@@ -53,9 +53,9 @@ describe("klToDense", () => {
     ]);
     const counting = {
       ...model,
-      logits(batch: TokenBatch) {
-        asked++;
-        return model.logits(batch);
+      logits(batches: readonly TokenBatch[]) {
+        asked += batches.length;
+        return model.logits(batches);
       },
     };
     const text = [sequence([0, 1, 1]), sequence([0, 0, 1, 1])];

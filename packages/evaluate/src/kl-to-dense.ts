@@ -6,7 +6,8 @@ import {
   type RunContext,
   throwIfAborted,
 } from "@layerfold/core";
-import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { type BatchOptions, logitsPerBatch } from "./batch-budget.js";
+import { paired } from "./paired.js";
 import { countTargets, type Perplexity, perplexityOf } from "./perplexity.js";
 
 /** How far a folded model is from the dense one, and the folded model's own perplexity, which the same logits give. */
@@ -40,13 +41,16 @@ export async function klToDense(
   let sum = 0;
   const losses = new Float64Array(sequences.length);
   let done = 0;
-  for (const { batch, indices } of batchBySize(
+  const indexed = batchBySize(
     sequences.map(({ ids }) => ids),
-    tokensPerBatch(dense, options),
-  )) {
+    logitsPerBatch(dense, options),
+  );
+  const batches = indexed.map(({ batch }) => batch);
+  const both = paired(paired(indexed, dense.logits(batches, ctx)), folded.logits(batches, ctx));
+  for await (const [[{ batch, indices }, denseLogits], foldedLogits] of both) {
     throwIfAborted(ctx.signal);
-    const p = contiguousData(await dense.logits(batch));
-    const q = contiguousData(await folded.logits(batch));
+    const p = contiguousData(denseLogits);
+    const q = contiguousData(foldedLogits);
     indices.forEach((index, row) => {
       const { ids, scoredFrom } = sequences[index];
       for (let target = scoredFrom; target < ids.length; target++) {

@@ -9,6 +9,7 @@ import {
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
 import { logSumExp } from "./log-sum-exp.js";
+import { paired } from "./paired.js";
 import { encodePairs, type QuestionOptions } from "./prompts.js";
 import { reportUnscored } from "./unscored-questions.js";
 
@@ -53,12 +54,17 @@ export async function lastWord(
   const unscored = new Set<number>();
   let loss = 0;
   let done = 0;
-  for (const { batch, indices } of batchBySize(
+  const batches = batchBySize(
     targets.map(({ prefix }) => prefix),
-    tokensPerBatch(model, options),
-  )) {
+    tokensPerBatch(options),
+  );
+  const lastLogits = model.lastLogits(
+    batches.map(({ batch }) => batch),
+    ctx,
+  );
+  for await (const [{ indices }, found] of paired(batches, lastLogits)) {
     throwIfAborted(ctx.signal);
-    const logits = contiguousData(await model.lastLogits(batch));
+    const logits = contiguousData(found);
     indices.forEach((target, row) => {
       const { index, id } = targets[target];
       const { best, logSum } = logSumExp(

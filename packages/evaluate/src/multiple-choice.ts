@@ -14,6 +14,7 @@ import {
 } from "@layerfold/core";
 import { type Accuracy, accuracyOf } from "./accuracy.js";
 import { tokensPerBatch } from "./batch-budget.js";
+import { paired } from "./paired.js";
 import { cutLeft, type QuestionOptions, reportPrompts } from "./prompts.js";
 import { reportUnscored } from "./unscored-questions.js";
 
@@ -45,9 +46,14 @@ export async function multipleChoice(
   const right: { subject: string; right: boolean }[] = new Array(questions.length);
   let unscored = 0;
   let done = 0;
-  for (const { batch, indices } of batchBySize(prompts, tokensPerBatch(model, options))) {
+  const batches = batchBySize(prompts, tokensPerBatch(options));
+  const lastLogits = model.lastLogits(
+    batches.map(({ batch }) => batch),
+    ctx,
+  );
+  for await (const [{ indices }, found] of paired(batches, lastLogits)) {
     throwIfAborted(ctx.signal);
-    const logits = contiguousData(await model.lastLogits(batch));
+    const logits = contiguousData(found);
     indices.forEach((index, row) => {
       const { subject, choices, answer } = questions[index];
       const scores = choices.map((_, i) => logits[row * model.vocabularySize + letters[i]]);

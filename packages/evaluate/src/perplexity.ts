@@ -1,6 +1,7 @@
 import { batchBySize, type TokenSequence } from "@layerfold/checkpoint";
 import { type LanguageModel, LayerfoldError, type RunContext, throwIfAborted } from "@layerfold/core";
 import { type BatchOptions, tokensPerBatch } from "./batch-budget.js";
+import { paired } from "./paired.js";
 
 export interface Perplexity {
   /** exp(negativeLogLikelihood / tokens). Infinite or NaN where the model is so broken; that is reported. */
@@ -31,12 +32,16 @@ export async function perplexity(
   const total = countTargets(sequences);
   const losses = new Float64Array(sequences.length);
   let done = 0;
-  for (const { batch, indices } of batchBySize(
+  const batches = batchBySize(
     sequences.map(({ ids }) => ids),
-    tokensPerBatch(model, options),
-  )) {
+    tokensPerBatch(options),
+  );
+  const answers = model.tokenLogProbabilities(
+    batches.map(({ batch }) => batch),
+    ctx,
+  );
+  for await (const [{ batch, indices }, logProbabilities] of paired(batches, answers)) {
     throwIfAborted(ctx.signal);
-    const logProbabilities = await model.tokenLogProbabilities(batch);
     indices.forEach((index, row) => {
       const { ids, scoredFrom } = sequences[index];
       const at = row * batch.sequenceLength;

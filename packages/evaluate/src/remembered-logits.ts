@@ -11,18 +11,29 @@ export function rememberedLogits(model: LanguageModel, maxBytes: number): Langua
   const keyOf = ({ inputIds, lengths }: TokenBatch) => `${lengths.join(",")}:${inputIds.join(",")}`;
   return {
     vocabularySize: model.vocabularySize,
-    tokenLogProbabilities: (batch) => model.tokenLogProbabilities(batch),
-    lastLogits: (batch) => model.lastLogits(batch),
-    async logits(batch) {
-      const key = keyOf(batch);
-      const remembered = known.get(key);
-      if (remembered) return remembered;
-      const logits = await model.logits(batch);
-      if (bytes + logits.data.byteLength <= maxBytes) {
-        known.set(key, logits);
-        bytes += logits.data.byteLength;
+    tokenLogProbabilities: (batches, ctx) => model.tokenLogProbabilities(batches, ctx),
+    lastLogits: (batches, ctx) => model.lastLogits(batches, ctx),
+    async *logits(batches, ctx) {
+      const remembered = batches.map((batch) => known.get(keyOf(batch)));
+      const others = batches.filter((_, i) => !remembered[i]);
+      const asked = model.logits(others, ctx)[Symbol.asyncIterator]();
+      try {
+        for (const [i, batch] of batches.entries()) {
+          const before = remembered[i];
+          if (before) {
+            yield before;
+            continue;
+          }
+          const logits: Tensor<Float32Array> = (await asked.next()).value;
+          if (bytes + logits.data.byteLength <= maxBytes) {
+            known.set(keyOf(batch), logits);
+            bytes += logits.data.byteLength;
+          }
+          yield logits;
+        }
+      } finally {
+        await asked.return?.();
       }
-      return logits;
     },
   };
 }

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { openCheckpoint, openSafetensors } from "@layerfold/checkpoint";
-import { tokenBatch } from "@layerfold/core";
+import { firstOf, tokenBatch } from "@layerfold/core";
 import { expect, it } from "vitest";
 import { openDecoder } from "./open-decoder.js";
 
@@ -18,7 +18,8 @@ it("runs foldling as transformers does, its prompts side by side in one padded b
   );
   const batch = tokenBatch(ids);
   const decoder = await openDecoder(checkpoint);
-  const { residuals, logits } = await decoder.run(batch, { residuals: true, logits: true });
+  const { residuals } = await firstOf(decoder.capture([batch], {}));
+  const logits = await firstOf(decoder.logits([batch]));
   let largest = 0;
   for (const prompt of prompts) {
     const length = ids[prompt].length;
@@ -29,11 +30,11 @@ it("runs foldling as transformers does, its prompts side by side in one padded b
     };
     // [depth, token, hidden]
     const streams = (await golden.read(`prompt${prompt}.hidden_states`)).data;
-    residuals!.forEach((stream, depth) => {
+    residuals.forEach((stream, depth) => {
       const size = length * decoder.hiddenSize;
       compare(stream, streams.subarray(depth * size, (depth + 1) * size), decoder.hiddenSize);
     });
-    compare(logits!.data, (await golden.read(`prompt${prompt}.logits`)).data, decoder.vocabularySize);
+    compare(logits.data, (await golden.read(`prompt${prompt}.logits`)).data, decoder.vocabularySize);
   }
   expect(residuals).toHaveLength(17);
   expect(largest).toBeGreaterThan(0);

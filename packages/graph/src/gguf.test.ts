@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { importGguf, openCheckpoint } from "@layerfold/checkpoint";
+import { firstOf, tokenBatch } from "@layerfold/core";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openDecoder } from "./open-decoder.js";
 
@@ -25,12 +26,7 @@ it.each(rows.map((row) => [row.file, row] as const))(
     await importGguf(join(golden, file), join(folder, file));
     const checkpoint = await openCheckpoint(join(folder, file));
     const decoder = await openDecoder(checkpoint, { threads: 1 });
-    const { data } = await decoder.lastLogits({
-      batchSize: 1,
-      sequenceLength: input.length,
-      inputIds: Int32Array.from(input),
-      lengths: Int32Array.of(input.length),
-    });
+    const { data } = await firstOf(decoder.lastLogits([tokenBatch([input])]));
     await decoder.close();
     await checkpoint.close();
     const wanted = new Float32Array(Uint8Array.from(Buffer.from(logits, "base64")).buffer);

@@ -1,11 +1,11 @@
 import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Checkpoint, openCheckpoint, openSafetensors } from "@layerfold/checkpoint";
-import type { TokenBatch } from "@layerfold/core";
+import { openCheckpoint, openSafetensors } from "@layerfold/checkpoint";
+import { firstOf, type LanguageModel, type TokenBatch } from "@layerfold/core";
 import { describe, expect, it } from "vitest";
 import { openDecoder } from "./open-decoder.js";
 import { openRunner } from "./open-runner.js";
-import { runnerLanguageModel } from "./runner-language-model.js";
+import { runnerModel } from "./runner-model.js";
 
 // transformers 5.18 on torch 2.13: the residual streams and logits of tiny random models, one row of two padded on the right.
 // variants/ is made by variants.py.
@@ -63,66 +63,67 @@ const tolerances: Record<string, number> = {
 describe.each(models)("%s", (model) => {
   const tolerance = tolerances[model] ?? 2e-4;
 
-  it("gives transformers' residual streams and logits, whole and block by block", async () => {
+  it.each([
+    ["whole", {}],
+    ["block by block", { execution: "blocks" as const }],
+  ])("gives transformers' residual streams and logits, %s", async (_, options) => {
     const { checkpoint, batch, residuals, logits } = await golden(model);
-    const decoder = await openDecoder(checkpoint, { threads: 1 });
-    const whole = await decoder.run(batch, { residuals: true, logits: true });
-    whole.residuals!.forEach((stream, depth) => {
+    const decoder = await openDecoder(checkpoint, { threads: 1, ...options });
+    const captured = await firstOf(decoder.capture([batch], {}));
+    captured.residuals.forEach((stream, depth) => {
       expect(difference(batch, stream, residuals[depth]), `stream ${depth}`).toBeLessThanOrEqual(tolerance);
     });
-    expect(difference(batch, whole.logits!.data, logits), "logits").toBeLessThanOrEqual(tolerance);
-    expect(largestAtPadding(batch, whole.logits!.data)).toBe(0);
-
-    const runner = await openRunner(checkpoint, { threads: 1, cacheBytes: 0 });
-    let hidden = await runner.embed(batch);
-    for (let depth = 0; ; depth++) {
-      const name = `stream ${depth}, block by block`;
-      expect(difference(batch, hidden.states.data, residuals[depth]), name).toBeLessThanOrEqual(tolerance);
-      if (depth === runner.layerCount) break;
-      hidden = (await runner.runBlock(depth, hidden)).hidden;
-    }
-    const head = await runner.head(hidden);
-    expect(difference(batch, head.data, logits), "logits, block by block").toBeLessThanOrEqual(tolerance);
-
-    await agree(checkpoint, batch, logits);
-    await Promise.all([decoder.close(), runner.close()]);
+    const found = await firstOf(decoder.logits([batch]));
+    expect(difference(batch, found.data, logits), "logits").toBeLessThanOrEqual(tolerance);
+    expect(largestAtPadding(batch, found.data)).toBe(0);
+    await agree(decoder, batch, logits, tolerance);
+    await decoder.close();
     await checkpoint.close();
+  });
 
-    /** Log-probabilities and last logits are those of the golden logits, from either form. */
-    async function agree(
-      { architecture }: Checkpoint,
-      { sequenceLength, lengths }: TokenBatch,
-      rows: Float32Array,
-    ) {
-      const { vocabularySize } = architecture;
-      const byBlock = runnerLanguageModel(runner);
-      for (const model of [decoder, byBlock]) {
-        const scores = await model.tokenLogProbabilities(batch);
-        const last = await model.lastLogits(batch);
-        lengths.forEach((length, row) => {
-          for (let position = 0; position < sequenceLength; position++) {
-            const at = row * sequenceLength + position;
-            const logits = rows.subarray(at * vocabularySize, (at + 1) * vocabularySize);
-            if (position >= length - 1) expect(scores[at]).toBe(0);
-            else {
-              const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
-              const wanted = logits[batch.inputIds[at + 1]] - Math.log(sum);
-              expect(Math.abs(scores[at] - wanted)).toBeLessThanOrEqual(2 * tolerance);
-            }
-            if (position === length - 1) {
-              const got = last.data.subarray(row * vocabularySize, (row + 1) * vocabularySize);
-              const largest = got.reduce(
-                (most, logit, id) => Math.max(most, Math.abs(logit - logits[id])),
-                0,
-              );
-              expect(largest).toBeLessThanOrEqual(tolerance);
-            }
-          }
-        });
-      }
-    }
+  it("gives them with the vocabulary projection in slices", async () => {
+    const { checkpoint, batch, logits } = await golden(model);
+    const { architecture, tensors } = checkpoint;
+    const [vocabulary, width] = tensors.get(architecture.head.weight)!.shape;
+    const headBytes = 4 * width * Math.ceil(vocabulary / 3.5);
+    const runner = await openRunner(checkpoint, { threads: 1, headBytes });
+    const sliced = runnerModel(runner, { streamBytes: 0 });
+    const found = await firstOf(sliced.logits([batch]));
+    expect(difference(batch, found.data, logits), "logits").toBeLessThanOrEqual(tolerance);
+    await agree(sliced, batch, logits, tolerance);
+    await runner.close();
+    await checkpoint.close();
   });
 });
+
+/** Log-probabilities and last logits are those of the golden logits. */
+async function agree(
+  model: LanguageModel,
+  batch: TokenBatch,
+  golden: Float32Array,
+  tolerance: number,
+): Promise<void> {
+  const { vocabularySize } = model;
+  const { sequenceLength, lengths } = batch;
+  const scores = await firstOf(model.tokenLogProbabilities([batch]));
+  const last = await firstOf(model.lastLogits([batch]));
+  lengths.forEach((length, row) => {
+    for (let position = 0; position < sequenceLength; position++) {
+      const at = row * sequenceLength + position;
+      const logits = golden.subarray(at * vocabularySize, (at + 1) * vocabularySize);
+      if (position >= length - 1) expect(scores[at]).toBe(0);
+      else {
+        const sum = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+        const wanted = logits[batch.inputIds[at + 1]] - Math.log(sum);
+        expect(Math.abs(scores[at] - wanted)).toBeLessThanOrEqual(2 * tolerance);
+      }
+      if (position !== length - 1) continue;
+      const got = last.data.subarray(row * vocabularySize, (row + 1) * vocabularySize);
+      const largest = got.reduce((most, logit, id) => Math.max(most, Math.abs(logit - logits[id])), 0);
+      expect(largest).toBeLessThanOrEqual(tolerance);
+    }
+  });
+}
 
 function largestAtPadding({ sequenceLength, lengths }: TokenBatch, values: Float32Array): number {
   const width = values.length / (lengths.length * sequenceLength);

@@ -100,15 +100,37 @@ function logProbability(graph: GraphBuilder, logits: Value, targets: Value): Val
 /** Final norm and vocabulary projection: [rows, hidden] to logits [rows, vocabulary]. */
 export function headGraph(
   graph: GraphBuilder,
+  architecture: Architecture,
+  weights: CheckpointWeights,
+  rows: Value,
+): Value {
+  const { head } = architecture;
+  const x = finalNormGraph(graph, architecture, weights, rows);
+  const bias = head.bias === undefined ? undefined : weights.float(graph, head.bias);
+  return headOutput(graph, architecture, weights.product(graph, x, head.weight, "out-in"), bias);
+}
+
+/** What the vocabulary projection reads: [rows, hidden] behind the final norm, and narrowed where the family does so. */
+export function finalNormGraph(
+  graph: GraphBuilder,
   { finalNorm, head, hiddenSize }: Architecture,
   weights: CheckpointWeights,
   rows: Value,
 ): Value {
-  const tensor = (name: string) => weights.float(graph, name);
-  let x = finalNorm ? normalize(graph, rows, finalNorm, hiddenSize, tensor) : rows;
-  if (head.projection !== undefined) x = weights.product(graph, x, head.projection, "out-in");
-  let logits = weights.product(graph, x, head.weight, "out-in");
-  if (head.bias !== undefined) logits = graph.node("Add", [logits, tensor(head.bias)]);
+  const x = finalNorm
+    ? normalize(graph, rows, finalNorm, hiddenSize, (name) => weights.float(graph, name))
+    : rows;
+  return head.projection === undefined ? x : weights.product(graph, x, head.projection, "out-in");
+}
+
+/** Logits of what the vocabulary projection, or some rows of it, gave. */
+export function headOutput(
+  graph: GraphBuilder,
+  { head }: Architecture,
+  product: Value,
+  bias: Value | undefined,
+): Value {
+  let logits = bias === undefined ? product : graph.node("Add", [product, bias]);
   if (head.scale !== undefined) logits = graph.node("Mul", [logits, graph.constant("float32", head.scale)]);
   return head.softcap === undefined ? logits : softcap(graph, logits, head.softcap);
 }

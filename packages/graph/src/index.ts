@@ -1,6 +1,7 @@
 export type { QuantizedWeightOptions } from "./checkpoint-weights.js";
 export { type ExportOptions, exportOnnx } from "./export-onnx.js";
-export { type Decoder, type DecoderOptions, type DecoderOutput, openDecoder } from "./open-decoder.js";
+export { chooseExecution, type MemoryNeed, memoryNeed } from "./memory-need.js";
+export { type Decoder, type DecoderOptions, type Execution, openDecoder } from "./open-decoder.js";
 export {
   type GenerateOptions,
   type Generator,
@@ -9,4 +10,4 @@ export {
   type SampleOptions,
 } from "./open-generator.js";
 export { openRunner, type RunnerOptions } from "./open-runner.js";
-export { runnerLanguageModel } from "./runner-language-model.js";
+export { headModel, type RunnerModelOptions, runnerModel } from "./runner-model.js";

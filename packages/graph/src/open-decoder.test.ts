@@ -3,7 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openCheckpoint, writeCheckpoint } from "@layerfold/checkpoint";
-import { type DType, decodeFloats, encodeFloats, type TokenBatch, tokenBatch } from "@layerfold/core";
+import {
+  type DType,
+  decodeFloats,
+  encodeFloats,
+  firstOf,
+  type TokenBatch,
+  tokenBatch,
+} from "@layerfold/core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Decoder, openDecoder } from "./open-decoder.js";
 
@@ -28,7 +35,7 @@ async function open(folder: string): Promise<Decoder> {
 
 async function logitsOf(folder: string): Promise<Float32Array> {
   const decoder = await open(folder);
-  const { data } = await decoder.logits(batch);
+  const { data } = await firstOf(decoder.logits([batch]));
   await decoder.close();
   return data;
 }
@@ -76,9 +83,13 @@ describe("openDecoder", () => {
     const decoder = await open(llama);
     const other: TokenBatch = { ...batch, inputIds: batch.inputIds.slice() };
     other.inputIds.fill(77, batch.sequenceLength + 3);
-    expect((await decoder.logits(other)).data).toEqual((await decoder.logits(batch)).data);
-    expect(await decoder.tokenLogProbabilities(other)).toEqual(await decoder.tokenLogProbabilities(batch));
-    expect((await decoder.lastLogits(other)).data).toEqual((await decoder.lastLogits(batch)).data);
+    for (const ask of ["logits", "tokenLogProbabilities", "lastLogits"] as const) {
+      const [one, two] = [
+        await firstOf<unknown>(decoder[ask]([other])),
+        await firstOf<unknown>(decoder[ask]([batch])),
+      ];
+      expect(one).toEqual(two);
+    }
     await decoder.close();
   });
 
@@ -86,10 +97,10 @@ describe("openDecoder", () => {
     const decoder = await open(llama);
     const { vocabularySize } = decoder;
     const rows = [[8, 1, 2, 30, 31], [8], [8, 1, 2]];
-    const together = (await decoder.logits(tokenBatch(rows))).data;
+    const together = (await firstOf(decoder.logits([tokenBatch(rows)]))).data;
     const first = together.subarray(0, 5 * vocabularySize);
     for (const [index, row] of rows.entries()) {
-      const alone = (await decoder.logits(tokenBatch([row]))).data;
+      const alone = (await firstOf(decoder.logits([tokenBatch([row])]))).data;
       const start = index * first.length;
       for (const other of [together.subarray(start, start + alone.length), first.subarray(0, alone.length)]) {
         expect(alone.reduce((most, x, i) => Math.max(most, Math.abs(x - other[i])), 0)).toBeLessThan(1e-5);
@@ -121,7 +132,7 @@ describe("openDecoder", () => {
 
   it("refuses batches that make no sense", async () => {
     const decoder = await open(llama);
-    const run = (changes: Partial<TokenBatch>) => decoder.run({ ...batch, ...changes }, { logits: true });
+    const run = (changes: Partial<TokenBatch>) => firstOf(decoder.logits([{ ...batch, ...changes }]));
     await expect(run({ inputIds: new Int32Array(10).fill(160) })).rejects.toMatchObject({
       code: "TOKEN_OUT_OF_RANGE",
     });
@@ -135,10 +146,9 @@ describe("openDecoder", () => {
     const decoder = await openDecoder(checkpoint, { threads: 1 });
     const most = checkpoint.architecture.maxPositionEmbeddings;
     const long = tokenBatch([new Int32Array(most + 1)]);
-    await expect(decoder.run(long, { residuals: true })).rejects.toMatchObject({ code: "SEQUENCE_TOO_LONG" });
-    expect(
-      (await decoder.run(tokenBatch([new Int32Array(most)]), { residuals: true })).residuals,
-    ).toHaveLength(decoder.layerCount + 1);
+    const run = (batch: TokenBatch) => firstOf(decoder.tokenLogProbabilities([batch]));
+    await expect(run(long)).rejects.toMatchObject({ code: "SEQUENCE_TOO_LONG" });
+    expect(await run(tokenBatch([new Int32Array(most)]))).toHaveLength(most);
     await decoder.close();
     await checkpoint.close();
   });

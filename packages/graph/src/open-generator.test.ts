@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
-import { tokenBatch } from "@layerfold/core";
+import { firstOf, tokenBatch } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openDecoder } from "./open-decoder.js";
@@ -70,7 +70,7 @@ describe("generate", () => {
 
   it("draws from the model's own distribution, the same with the same seed", async () => {
     const decoder = await openDecoder(checkpoint, { threads: 1 });
-    const logits = (await decoder.lastLogits(tokenBatch([prompt]))).data;
+    const logits = (await firstOf(decoder.lastLogits([tokenBatch([prompt])]))).data;
     await decoder.close();
     const temperature = 0.5;
     const mass = Float64Array.from(logits, (logit) => Math.exp(logit / temperature));

@@ -1,5 +1,6 @@
-import type { Checkpoint } from "@layerfold/checkpoint";
+import { type Checkpoint, floatReader } from "@layerfold/checkpoint";
 import {
+  type BlockOutput,
   type BlockSpec,
   type BlockView,
   contiguousData,
@@ -12,18 +13,23 @@ import {
 } from "@layerfold/core";
 import { graphBuilder, type OnnxTensor, onnxTensor, openSession, type Session } from "@layerfold/onnx";
 import { block } from "./block.js";
-import { checkpointWeights } from "./checkpoint-weights.js";
+import { blockCache } from "./block-cache.js";
+import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
-import { openHead } from "./head.js";
+import type { Head } from "./head.js";
 import { denseProduct } from "./linear.js";
 import { rotaryTables } from "./rotary-tables.js";
 import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
+import { slicedHead } from "./sliced-head.js";
+import { storedBlocks } from "./stored-blocks.js";
 
-export interface RunnerOptions {
+export interface RunnerOptions extends QuantizedWeightOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
-  /** Decoded blocks are kept up to so many bytes, the last used one always; default 1 GiB. */
+  /** Decoded blocks are kept up to so many bytes, the last used one and the next always; default 1 GiB. */
   readonly cacheBytes?: number | undefined;
+  /** A vocabulary projection larger than this, as float32, is multiplied slice by slice; default 256 MiB. */
+  readonly headBytes?: number | undefined;
   /** Round the inputs of the blocks' linear maps, token by token, as integer activations of so many bits would be (W8A8: 8). */
   readonly activationBits?: number | undefined;
 }
@@ -37,7 +43,9 @@ interface BlockGraph {
 
 /**
  * Runs a checkpoint block by block. Blocks of one form share a graph whose weights are inputs, so that replaced tensors, also of other
- * widths inside the block, run in the same way as the checkpoint's own. Memory: the cached blocks, and the head once it is used.
+ * widths inside the block, run in the same way as the checkpoint's own; of a quantised checkpoint each block has a graph over its packed
+ * weights. Blocks that are asked for one after another are read ahead in a thread. Memory: the cached blocks, and the head, or a slice of
+ * it, once it is used.
  *
  * @throws DTYPE_UNSUPPORTED, CHECKPOINT_SCATTERED
  *
@@ -52,30 +60,19 @@ interface BlockGraph {
  * ```
  */
 export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
-  const { threads, cacheBytes = 2 ** 30, activationBits } = options;
+  const { threads, cacheBytes = 2 ** 30, headBytes = 2 ** 28, activationBits, quantizedWeights } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);
-  const weights = checkpointWeights(checkpoint);
-  const views = new Map<number, BlockView>();
+  const weights = checkpointWeights(checkpoint, options);
+  const reader = floatReader();
+  const views = blockCache(checkpoint, cacheBytes, reader);
+  const packed = quantizedWeights && storedBlocks(checkpoint, weights, tables, { threads, cacheBytes });
   const graphs = new Map<string, Promise<BlockGraph>>();
   let embedder: Promise<Session> | undefined;
-  let head: ReturnType<typeof openHead> | undefined;
+  let head: Promise<Head> | undefined;
 
-  /** Reads a block, or takes it from the most recently used ones. */
-  async function view(layer: number): Promise<BlockView> {
-    const found = views.get(layer) ?? (await checkpoint.block(layer));
-    views.delete(layer);
-    views.set(layer, found);
-    let bytes = 0;
-    for (const [index, { tensors }] of [...views].reverse()) {
-      for (const { data } of tensors.values()) bytes += data.byteLength;
-      if (bytes > cacheBytes && index !== layer) views.delete(index);
-    }
-    return found;
-  }
-
-  const openedHead = () => (head ??= openHead(checkpoint, { threads }));
+  const openedHead = () => (head ??= slicedHead(checkpoint, reader, headBytes, options));
 
   function openEmbedder(): Promise<Session> {
     const graph = graphBuilder();
@@ -152,6 +149,32 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     return opened;
   }
 
+  async function runBlock(
+    layer: number,
+    chosen: BlockView,
+    input: Hidden,
+    taps: readonly Tap[],
+    part: boolean,
+  ): Promise<BlockOutput> {
+    const graph = await graphFor(layer, chosen, taps, part);
+    const { shape } = input.states;
+    const feeds: Record<string, OnnxTensor> = {
+      stream: onnxTensor("float32", contiguousData(input.states), shape),
+      ...sequenceInputs(graph.session.inputNames, tables, input.lengths, shape[1]),
+    };
+    for (const [role, values] of chosen.tensors) {
+      const name = `weight.${role}`;
+      if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
+    }
+    const result = await graph.session.run(feeds, part ? taps : ["hidden", ...taps]);
+    const out = (name: string, width: number) =>
+      tensor(result[name].data as Float32Array, [shape[0], shape[1], width]);
+    return {
+      hidden: part ? input : { states: out("hidden", hiddenSize), lengths: input.lengths },
+      taps: new Map(taps.map((name) => [name, out(name, graph.taps.get(name)!)])),
+    };
+  }
+
   return {
     layerCount: blocks.length,
     hiddenSize,
@@ -172,25 +195,10 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     },
     async runBlock(layer, input, { replace, taps = [], tapsOnly = false } = {}) {
       checkLayer(layer, blocks.length);
-      const chosen = replace ?? (await view(layer));
-      const part = tapsOnly && taps.length > 0;
-      const graph = await graphFor(layer, chosen, taps, part);
-      const { shape } = input.states;
-      const feeds: Record<string, OnnxTensor> = {
-        stream: onnxTensor("float32", contiguousData(input.states), shape),
-        ...sequenceInputs(graph.session.inputNames, tables, input.lengths, shape[1]),
-      };
-      for (const [role, values] of chosen.tensors) {
-        const name = `weight.${role}`;
-        if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
-      }
-      const result = await graph.session.run(feeds, part ? taps : ["hidden", ...taps]);
-      const out = (name: string, width: number) =>
-        tensor(result[name].data as Float32Array, [shape[0], shape[1], width]);
-      return {
-        hidden: part ? input : { states: out("hidden", hiddenSize), lengths: input.lengths },
-        taps: new Map(taps.map((name) => [name, out(name, graph.taps.get(name)!)])),
-      };
+      const run = (weights: BlockView) => runBlock(layer, weights, input, taps, tapsOnly && taps.length > 0);
+      if (replace) return run(replace);
+      if (packed && taps.length === 0) return { hidden: await packed.run(layer, input), taps: new Map() };
+      return views.use(layer, run);
     },
     async head({ states }: Hidden) {
       const [batchSize, sequenceLength] = states.shape;
@@ -203,10 +211,11 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     },
     async block(layer) {
       checkLayer(layer, blocks.length);
-      return view(layer);
+      return views.get(layer);
     },
     async close() {
-      views.clear();
+      await views.close();
+      await packed?.close();
       const opened = await Promise.allSettled(graphs.values());
       graphs.clear();
       for (const result of opened) if (result.status === "fulfilled") await result.value.session.close();

@@ -4,6 +4,7 @@ import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import {
   contiguousData,
   dropPlan,
+  firstOf,
   type MergePlan,
   type ModelRunner,
   parsePlan,
@@ -88,8 +89,8 @@ describe("foldCheckpoint", () => {
       );
       expect(await finalStream(reopened, batch)).toEqual(await finalStream(inMemory, batch));
       const decoder = await openDecoder(written);
-      const { logits } = await decoder.run(batch, { logits: true });
-      expect(logits!.shape).toEqual([3, 12, 50]);
+      const logits = await firstOf(decoder.logits([batch]));
+      expect(logits.shape).toEqual([3, 12, 50]);
       await decoder.close();
       await reopened.close();
       await inMemory.close();

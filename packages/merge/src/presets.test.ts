@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { openCheckpoint } from "@layerfold/checkpoint";
-import type { Evidence, Planner, PluginFactory } from "@layerfold/core";
+import { type Evidence, firstOf, type Planner, type PluginFactory } from "@layerfold/core";
 import { openDecoder, openRunner } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { expect, it } from "vitest";
@@ -46,8 +46,8 @@ it.each(presetIds)("%s folds a model that still runs", async (id) => {
     expect(layerRatio).toBe(0.25);
     const folded = await openCheckpoint(out);
     const decoder = await openDecoder(folded);
-    const { logits } = await decoder.run(tokenBatches(1, 1, 12)[0], { logits: true });
-    expect(logits!.data.every(Number.isFinite)).toBe(true);
+    const logits = await firstOf(decoder.logits(tokenBatches(1, 1, 12)));
+    expect(logits.data.every(Number.isFinite)).toBe(true);
     await decoder.close();
     await folded.close();
     await runner.close();

@@ -1,7 +1,8 @@
-import { stat, statfs } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Checkpoint } from "@layerfold/checkpoint";
-import { bytesPerElement, LayerfoldError } from "@layerfold/core";
+import { bytesPerElement } from "@layerfold/core";
+import { checkFreeSpace, nearestFolder } from "@layerfold/disk";
 import type { QuantizationScheme } from "@layerfold/quantize";
 import type { TaskRunner } from "./task-runner.js";
 
@@ -53,27 +54,8 @@ export async function checkSpace(
     made += sum(Object.values(files).map(({ bytes }) => bytes));
   }
   const needed = sum(kept) + Math.max(0, ...passing) - made;
-  await checkDisk(places.folder, needed);
+  await checkFreeSpace(places.folder, needed);
   if (places.out === undefined) return;
   const out = await nearestFolder(dirname(places.out));
-  if ((await stat(out)).dev !== (await stat(places.folder)).dev) await checkDisk(out, sum(kept));
-}
-
-async function checkDisk(folder: string, needed: number): Promise<void> {
-  const { bavail, bsize, blocks } = await statfs(folder);
-  const free = bavail * bsize;
-  // Some disks do not say how large they are.
-  if (blocks === 0 || needed <= free) return;
-  const size = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-  throw new LayerfoldError("DISK_FULL", "there is no room for what will be written", {
-    wanted: `about ${size(needed)}`,
-    got: `${size(free)} free`,
-    where: folder,
-    fault: "environment",
-  });
-}
-
-/** The folder, or the lowest above it that is there. */
-export async function nearestFolder(folder: string): Promise<string> {
-  return (await stat(folder).catch(() => undefined)) ? folder : nearestFolder(dirname(folder));
+  if ((await stat(out)).dev !== (await stat(places.folder)).dev) await checkFreeSpace(out, sum(kept));
 }

@@ -40,6 +40,7 @@ export {
   type RunFacts,
   writeManifest,
 } from "./manifest.js";
+export { availableMemory, needsWhole, parseMemory, withExecution } from "./memory.js";
 export { checkOutputFiles, writeOutputFiles } from "./output-files.js";
 export { type CommandInputs, inputPaths, jsonText, outputOf } from "./outputs.js";
 export { type PluginReference, referenceOf } from "./plugin-reference.js";

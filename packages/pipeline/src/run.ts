@@ -1,9 +1,11 @@
 import { availableParallelism } from "node:os";
 import { hubSettings, pullModel } from "@layerfold/checkpoint";
 import type { MatmulEngine, RunContext } from "@layerfold/core";
+import type { Execution } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { onnxEngine } from "@layerfold/onnx";
 import { type Executor, localExecutor } from "@layerfold/tasks";
+import { availableMemory, parseMemory } from "./memory.js";
 import { parseSettings, type Settings } from "./settings.js";
 
 /** How something is run; all of it may be left out. */
@@ -16,6 +18,10 @@ export interface RunOptions {
   readonly work?: string | undefined;
   /** Keep that folder when all is done. */
   readonly keepWork?: boolean | undefined;
+  /** Bytes that may be used, or a size such as "8GiB"; default: what the machine, or its control group, has free. */
+  readonly memory?: number | string | undefined;
+  /** How models run: as one graph ("whole"), or block by block ("blocks"); default: as the memory allows. */
+  readonly execution?: Execution | undefined;
   /** Where tasks run; default: in this process. */
   readonly executor?: Executor | undefined;
   /** Products of matrices; default: ONNX Runtime on all cores. */
@@ -31,18 +37,26 @@ export interface Run {
   readonly seed: number;
   readonly settings: Settings;
   readonly executor: Executor;
+  /** Bytes that may be used. */
+  readonly memory: number;
+  /** How models run; absent: not decided. */
+  readonly execution?: Execution | undefined;
   readonly work?: string;
   readonly keepWork: boolean;
 }
 
 export function createRun(options: RunOptions = {}): Run {
-  const { seed = 0, set = [], executor = localExecutor(), signal, report, work, keepWork = false } = options;
+  const { seed = 0, set = [], signal, report, work, keepWork = false, execution } = options;
+  const memory = options.memory === undefined ? availableMemory() : parseMemory(options.memory);
+  const executor = options.executor ?? localExecutor({ idleBytes: memory / 4 });
   const engine = options.engine ?? onnxEngine({ threads: availableParallelism() });
   return {
     ctx: { rng: seededRng(seed), engine, signal, report },
     seed,
     settings: parseSettings(set),
     executor,
+    memory,
+    ...(execution && { execution }),
     ...(work !== undefined && { work }),
     keepWork,
   };

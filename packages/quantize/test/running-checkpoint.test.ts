@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Checkpoint, openCheckpoint, randomTensors, writeCheckpoint } from "@layerfold/checkpoint";
-import { contiguousData, type RunContext, tokenBatch } from "@layerfold/core";
+import { contiguousData, firstOf, type RunContext, tokenBatch } from "@layerfold/core";
 import { exportOnnx, openDecoder, openGenerator } from "@layerfold/graph";
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import { type OnnxTensor, onnxTensor, openSession } from "@layerfold/onnx";
@@ -52,7 +52,7 @@ async function models(name: string, tied: boolean, bits: 4 | 8): Promise<[Checkp
 
 async function logitsOf(checkpoint: Checkpoint, options = {}): Promise<Float32Array> {
   const decoder = await openDecoder(checkpoint, options);
-  const values = contiguousData(await decoder.logits(batch));
+  const values = contiguousData(await firstOf(decoder.logits([batch])));
   await decoder.close();
   return values;
 }

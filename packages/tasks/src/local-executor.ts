@@ -12,6 +12,8 @@ import type { TaskStore } from "./task-store.js";
 export interface LocalExecutorOptions {
   /** What tasks that run side by side may take together; default: all cores, and three quarters of the memory. */
   readonly resources?: Partial<Resources>;
+  /** Bytes that costly things may hold together which no task uses at the moment; default: a quarter of the memory. */
+  readonly idleBytes?: number | undefined;
   /** How often one looks whether another process has finished a task, at most. */
   readonly pollSeconds?: number;
 }
@@ -41,7 +43,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
     bytes = totalmem() * 0.75,
   } = options.resources ?? {};
   const pool = resourcePool({ threads, bytes });
-  const shared = sharedResources();
+  const shared = sharedResources({ idleBytes: options.idleBytes });
   /** Tasks that are on their way in this process. */
   const running = new WeakMap<TaskStore, Map<string, UnderWay>>();
 

@@ -29,7 +29,13 @@ export interface SharedResources {
  * @param idleBytes - that the rest may hold together; default: a quarter of the memory
  * @param idleLimit - how many of it there may be
  */
-export function sharedResources({ idleBytes = totalmem() / 4, idleLimit = 16 } = {}): SharedResources {
+export function sharedResources({
+  idleBytes = totalmem() / 4,
+  idleLimit = 16,
+}: {
+  readonly idleBytes?: number | undefined;
+  readonly idleLimit?: number | undefined;
+} = {}): SharedResources {
   /** In the order in which they were last asked for. */
   const entries = new Map<string, Entry>();
 

@@ -1,6 +1,6 @@
 import { ablate } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, memoryOption } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function ablateCommand(signal: AbortSignal): Command {
@@ -16,6 +16,7 @@ export function ablateCommand(signal: AbortSignal): Command {
       "where finished work is kept and found again, by this and by other commands (default: OUT.work, which stays)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .addOption(memoryOption())
     .action(async (recipe: string, options: CommonOptions & { out: string }) => {
       const run = createCommandRun(options, signal);
       const result = await ablate(recipe, options.out, run);

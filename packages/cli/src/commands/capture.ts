@@ -1,6 +1,6 @@
 import { capture } from "@layerfold/pipeline";
 import { type Command, Option } from "commander";
-import { command } from "../command.js";
+import { command, memoryOption } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
@@ -37,6 +37,7 @@ export function captureCommand(signal: AbortSignal): Command {
     .option("--tokenizer <folder>", "where the tokenizer is (default: the model's folder)")
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "folder to write")
+    .addOption(memoryOption())
     .action(async (model: string, options: CaptureOptions) => {
       const run = createCommandRun(options, signal);
       const { input, tap, tokenizer, pooling, out, force } = options;

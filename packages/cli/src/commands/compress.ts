@@ -3,7 +3,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { presetIds } from "@layerfold/merge";
 import { type CompressRequest, compress, compressPlans } from "@layerfold/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
-import { command, integer, several } from "../command.js";
+import { command, integer, memoryOption, several } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
@@ -111,6 +111,7 @@ export function compressCommand(signal: AbortSignal): Command {
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .addOption(memoryOption())
     .action(async (model: string, { then: quantizations, ...options }: CompressOptions) => {
       if (options.embeddingBits && !quantizations) {
         throw new LayerfoldError("OPTION_INVALID", "nothing is quantised whose embedding could be rounded", {

@@ -2,7 +2,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { command, integer, several } from "../command.js";
+import { command, integer, memoryOption, several } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { evaluationTable } from "../table.js";
 
@@ -51,6 +51,7 @@ export function evalCommand(signal: AbortSignal): Command {
         .choices(["auto", "always", "never"])
         .default("auto"),
     )
+    .addOption(memoryOption())
     .action(async (model: string, options: EvalOptions) => {
       const run = createCommandRun(options, signal);
       run.settings.assertUsed();

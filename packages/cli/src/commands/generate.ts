@@ -1,11 +1,11 @@
 import { endTokens, promptIds } from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError } from "@layerfold/core";
-import { openGenerator } from "@layerfold/graph";
-import { openModel } from "@layerfold/pipeline";
+import { memoryNeed, openGenerator } from "@layerfold/graph";
+import { needsWhole, openModel } from "@layerfold/pipeline";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError } from "commander";
 import { renderChatTemplate } from "../chat-template.js";
-import { command, integer } from "../command.js";
+import { command, integer, memoryOption } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface GenerateOptions extends CommonOptions {
@@ -60,10 +60,15 @@ export function generateCommand(signal: AbortSignal): Command {
       "of a quantised model: float32 products in place of the faster int8 ones (slow with 8-bit weights)",
     )
     .option("--chat", "put the prompt into the model's chat template as a user's message")
+    .addOption(memoryOption())
     .action(async (modelPath: string, options: GenerateOptions) => {
       const run = createCommandRun(options, signal);
       run.settings.assertUsed();
       const { checkpoint, tokenizer } = await openModel(modelPath, run, { packed: true });
+      if (memoryNeed(checkpoint).whole > run.memory) {
+        await checkpoint.close();
+        throw needsWhole(checkpoint, modelPath);
+      }
       const generator = await openGenerator(checkpoint, {
         ...(isQuantized(checkpoint) && {
           quantizedWeights: await quantizedWeights(checkpoint, run.ctx.report),

@@ -7,7 +7,7 @@ import {
   writeOutputFiles,
 } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, integer } from "../command.js";
+import { command, integer, memoryOption } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import {
@@ -63,6 +63,7 @@ export function planCommand(signal: AbortSignal): Command {
       "where finished work is kept and found again, by this and by other commands (default: nowhere)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .addOption(memoryOption())
     .action(async (model: string, options: PlanOptions) => {
       const run = createCommandRun(options, signal);
       const out = outputOf(options);

@@ -4,7 +4,7 @@ import { LayerfoldError } from "@layerfold/core";
 import { writeWholeFile } from "@layerfold/disk";
 import { readRecipe, recipeJsonSchema, recipeTemplate, runRecipe, validateRecipe } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, memoryOption } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 
@@ -27,6 +27,7 @@ export function recipeCommand(signal: AbortSignal): Command {
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
+    .addOption(memoryOption())
     .action(async (file: string, { out, force, ...options }: RecipeOptions, self: Command) => {
       const recipe = await readRecipe(file);
       const given = self.getOptionValueSource("seed") === "cli";

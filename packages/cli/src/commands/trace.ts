@@ -1,5 +1,15 @@
 import { writeSafetensors } from "@layerfold/checkpoint";
-import { contiguousData, encodeFloats, LayerfoldError, throwIfAborted, tokenBatch } from "@layerfold/core";
+import {
+  type ActivationSource,
+  contiguousData,
+  encodeFloats,
+  firstOf,
+  LayerfoldError,
+  type RunContext,
+  type TokenBatch,
+  throwIfAborted,
+  tokenBatch,
+} from "@layerfold/core";
 import {
   checkOutputFiles,
   dataFact,
@@ -8,10 +18,11 @@ import {
   modelFolder,
   openEvaluated,
   readTokenRows,
+  withExecution,
   writeOutputFiles,
 } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, memoryOption } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function traceCommand(signal: AbortSignal): Command {
@@ -29,6 +40,7 @@ export function traceCommand(signal: AbortSignal): Command {
       "--out <file>",
       "safetensors to write: resid.0 … resid.L [batch, sequence, hidden] and logits, float32",
     )
+    .addOption(memoryOption())
     .action(async (model: string, options: CommonOptions & { input: string; out: string }) => {
       const run = createCommandRun(options, signal);
       run.settings.assertUsed();
@@ -40,7 +52,11 @@ export function traceCommand(signal: AbortSignal): Command {
         checkpoint,
         model: decoder,
         close,
-      } = await openEvaluated(await modelFolder(model, run), run.ctx);
+      } = await openEvaluated(
+        await modelFolder(model, run),
+        (opened) => withExecution(run, opened).execution,
+        run.ctx,
+      );
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;
         const { rows, batchSize, sequenceLength } = await readTokenRows(
@@ -48,16 +64,18 @@ export function traceCommand(signal: AbortSignal): Command {
           checkpoint.architecture,
         );
         throwIfAborted(signal);
-        const { residuals, logits } = await decoder.run(tokenBatch(rows), { residuals: true, logits: true });
+        const batch = tokenBatch(rows);
+        const residuals = await wholeStreams(decoder, batch, run.ctx);
+        const logits = await firstOf(decoder.logits([batch], run.ctx));
         const longest = Math.max(...rows.map((row) => row.length));
-        for (const [depth, data] of residuals!.entries()) {
+        for (const [depth, data] of residuals.entries()) {
           const where = depth === 0 ? "the embedding" : `after layer ${depth - 1}`;
           checkValues(data, where, rows, longest, hiddenSize);
         }
-        checkValues(contiguousData(logits!), "the logits", rows, longest, vocabularySize);
+        checkValues(contiguousData(logits), "the logits", rows, longest, vocabularySize);
         const tensors = [
-          ...residuals!.map((data, l) => [`resid.${l}`, data, hiddenSize] as const),
-          ["logits", contiguousData(logits!), vocabularySize] as const,
+          ...residuals.map((data, l) => [`resid.${l}`, data, hiddenSize] as const),
+          ["logits", contiguousData(logits), vocabularySize] as const,
         ];
         const sources = tensors.map(([name, data, width]) => ({
           name,
@@ -66,7 +84,7 @@ export function traceCommand(signal: AbortSignal): Command {
           bytes: () => encodeFloats(spread(data, rows, longest, sequenceLength, width), "float32"),
         }));
         const facts = {
-          layers: residuals!.length - 1,
+          layers: residuals.length - 1,
           batch: batchSize,
           sequence: sequenceLength,
           out: options.out,
@@ -89,6 +107,25 @@ export function traceCommand(signal: AbortSignal): Command {
         await close();
       }
     });
+}
+
+/** The streams of all rows, [rows · longest, hidden] each: a model that runs block by block hands them out a few rows at a time. */
+async function wholeStreams(
+  decoder: ActivationSource,
+  batch: TokenBatch,
+  ctx: RunContext,
+): Promise<Float32Array[]> {
+  const { layerCount, hiddenSize } = decoder;
+  const size = batch.batchSize * batch.sequenceLength * hiddenSize;
+  const whole = Array.from({ length: layerCount + 1 }, () => new Float32Array(size));
+  let at = 0;
+  for await (const { residuals } of decoder.capture([batch], ctx)) {
+    residuals.forEach((stream, depth) => {
+      whole[depth].set(stream, at);
+    });
+    at += residuals[0].length;
+  }
+  return whole;
 }
 
 /** Refuses values [rows, longest, width] that are not finite at a token. @throws ACTIVATION_NOT_FINITE naming the first row and token */

@@ -1,7 +1,5 @@
-import { type FileHandle, open, rm } from "node:fs/promises";
-import { join } from "node:path";
 import { type Hidden, LayerfoldError, tensor } from "@layerfold/core";
-import { readFully, scratchFolder } from "@layerfold/disk";
+import { type FloatSpill, openFloatSpill } from "@layerfold/disk";
 
 /** Residual streams of many batches, on disk: however many tokens there are, one batch is in memory. */
 export interface HiddenStore {
@@ -11,48 +9,34 @@ export interface HiddenStore {
   get(batch: number): Promise<Hidden>;
 }
 
-/** A temporary folder with stores in it; `close` removes them all. */
+/** Stores of residual streams; `close` removes them all, and must be called whatever happens. */
 export interface HiddenStores {
   create(name: string): Promise<HiddenStore>;
   close(): Promise<void>;
 }
 
-interface Slot {
-  readonly start: number;
-  readonly shape: readonly number[];
-  readonly lengths: Int32Array;
-}
-
-/** Stores of residual streams in a scratch folder of their own; close them whatever happens. */
 export async function hiddenStores(): Promise<HiddenStores> {
-  const directory = await scratchFolder("streams");
-  const handles: FileHandle[] = [];
+  const spills: FloatSpill[] = [];
   return {
     async create(name) {
-      const handle = await open(join(directory, name), "w+");
-      handles.push(handle);
-      return fileStore(handle);
+      const spill = await openFloatSpill({ name });
+      spills.push(spill);
+      return storeIn(spill);
     },
     async close() {
-      for (const handle of handles) await handle.close();
-      await rm(directory, { recursive: true, force: true });
+      for (const spill of spills) await spill.close();
     },
   };
 }
 
-function fileStore(handle: FileHandle): HiddenStore {
-  const slots: Slot[] = [];
-  let end = 0;
-  const bytesOf = ({ shape }: Slot) => shape.reduce((product, n) => product * n, 4);
+function storeIn(spill: FloatSpill): HiddenStore {
+  const slots: { readonly shape: readonly number[]; readonly lengths: Int32Array }[] = [];
   return {
     get batchCount() {
       return slots.length;
     },
     async put(batch, { states, lengths }) {
-      if (batch === slots.length) {
-        slots.push({ start: end, shape: states.shape, lengths });
-        end += bytesOf(slots[batch]);
-      }
+      if (batch === slots.length) slots.push({ shape: states.shape, lengths });
       const slot = slots[batch];
       if (slot?.shape.join() !== states.shape.join()) {
         throw new LayerfoldError("TENSOR_SHAPE", `batch ${batch} has another size than before`, {
@@ -60,28 +44,12 @@ function fileStore(handle: FileHandle): HiddenStore {
           got: `[${states.shape.join(", ")}]`,
         });
       }
-      const bytes = new Uint8Array(
-        states.data.buffer,
-        states.data.byteOffset + 4 * states.offset,
-        bytesOf(slot),
-      );
-      let written = 0;
-      while (written < bytes.length) {
-        const step = await handle.write(bytes, written, bytes.length - written, slot.start + written);
-        written += step.bytesWritten;
-      }
+      const size = states.shape.reduce((product, n) => product * n, 1);
+      await spill.put(batch, states.data.subarray(states.offset, states.offset + size));
     },
     async get(batch) {
-      const slot = slots[batch];
-      const data = new Float32Array(bytesOf(slot) / 4);
-      const bytes = new Uint8Array(data.buffer);
-      await readFully(
-        handle,
-        bytes,
-        slot.start,
-        (end) => new LayerfoldError("DISK_FAULT", "a temporary file became shorter", { got: `${end} bytes` }),
-      );
-      return { states: tensor(data, slot.shape), lengths: slot.lengths };
+      const { shape, lengths } = slots[batch];
+      return { states: tensor(await spill.get(batch), shape), lengths };
     },
   };
 }

@@ -1,14 +1,16 @@
 import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import type { RunContext } from "@layerfold/core";
-import { type Decoder, openDecoder } from "@layerfold/graph";
+import { type Decoder, type Execution, openDecoder } from "@layerfold/graph";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
 
 /**
  * Opens a checkpoint to measure it. A quantised one runs on its packed codes, in float32 products; what no kernel takes is simulated
  * exactly, and `running` says how much.
+ * @param executionOf - how it runs
  */
 export async function openEvaluated(
   directory: string,
+  executionOf: (checkpoint: Checkpoint) => Execution,
   { report }: Pick<RunContext, "report">,
 ): Promise<{
   checkpoint: Checkpoint;
@@ -19,8 +21,9 @@ export async function openEvaluated(
 }> {
   const checkpoint = await openCheckpoint(directory, { report });
   try {
+    const execution = executionOf(checkpoint);
     const weights = isQuantized(checkpoint) ? await quantizedWeights(checkpoint, report) : undefined;
-    const model = await openDecoder(checkpoint, { quantizedWeights: weights });
+    const model = await openDecoder(checkpoint, { quantizedWeights: weights, execution });
     return {
       checkpoint,
       model,

@@ -1,7 +1,7 @@
 import { batchBySize, type TokenSequence } from "@layerfold/checkpoint";
-import type { Hidden, ModelRunner, TokenBatch } from "@layerfold/core";
+import { contiguousData, type Hidden, type ModelRunner, type TokenBatch } from "@layerfold/core";
 import { countTargets } from "@layerfold/evaluate";
-import { runnerLanguageModel } from "@layerfold/graph";
+import { headModel } from "@layerfold/graph";
 import { recalledTokens } from "@layerfold/merge";
 import { tokensPerBatch } from "../inputs/open-model.js";
 
@@ -61,16 +61,14 @@ function weighedBatches(sequences: readonly TokenSequence[], weight: number) {
 
 /** What is left of a model once its blocks have run: it is fed the streams of the batches that it will be asked for, in their order. */
 export function streamModel(runner: ModelRunner) {
-  let streams: Iterator<Hidden> = [].values();
-  const model = runnerLanguageModel({
-    ...runner,
-    layerCount: 0,
-    embed: async () => streams.next().value,
+  let streams: readonly Hidden[] = [];
+  const model = headModel(runner, async function* () {
+    for (const { states } of streams) yield contiguousData(states);
   });
   return {
     model,
     feed(behind: readonly Hidden[]) {
-      streams = behind.values();
+      streams = behind;
     },
   };
 }
@@ -81,9 +79,9 @@ export function streamLoss(runner: ModelRunner, { batches, weights }: JudgedText
   return async (behind: readonly Hidden[]): Promise<number> => {
     feed(behind);
     let loss = 0;
-    for (const [b, batch] of batches.entries()) {
-      const scores = await model.tokenLogProbabilities(batch);
-      weights[b].forEach((weight, i) => {
+    let b = 0;
+    for await (const scores of model.tokenLogProbabilities(batches)) {
+      weights[b++].forEach((weight, i) => {
         if (weight > 0) loss -= weight * scores[i];
       });
     }

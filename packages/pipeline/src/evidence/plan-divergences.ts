@@ -1,6 +1,6 @@
 import type { MergePlan, RunContext } from "@layerfold/core";
 import { klToDense, rememberedLogits } from "@layerfold/evaluate";
-import { openRunner, runnerLanguageModel } from "@layerfold/graph";
+import { openRunner, runnerModel } from "@layerfold/graph";
 import { planStreams } from "@layerfold/merge";
 import { sequenceBatches, tokensPerBatch } from "../inputs/open-model.js";
 import { streamModel } from "./judged-text.js";
@@ -19,7 +19,7 @@ export async function openPlanDivergences(
   const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
   const batches = sequenceBatches(text, maxTokensPerBatch);
   const streamsOf = planStreams(runner, batches, silenced(runner, ctx), ctx);
-  const dense = rememberedLogits(runnerLanguageModel(runner), 2 ** 30);
+  const dense = rememberedLogits(runnerModel(runner), 2 ** 30);
   const head = streamModel(runner);
   return {
     async answer(plan) {

@@ -1,6 +1,6 @@
-import { captureActivations, parsePooling, runnerSource } from "@layerfold/capture";
+import { captureActivations, parsePooling } from "@layerfold/capture";
 import type { Embedding, MergePlan, RunContext, SimilarityMeasure } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
+import { openRunner, runnerModel } from "@layerfold/graph";
 import { foldedBlocks, foldedRunner, weighted } from "@layerfold/merge";
 import { similarityMatrix } from "@layerfold/similarity";
 import { eachBatch } from "../inputs/open-model.js";
@@ -20,7 +20,7 @@ export async function openRemeasured(
     async answer(plan) {
       const folded = foldedRunner(runner, plan, foldedBlocks(checkpoint, plan, weighted(), ctx));
       const { layers } = await captureActivations(
-        runnerSource(folded),
+        runnerModel(folded),
         eachBatch(text),
         { pooling: parsePooling(pooling) },
         ctx,

@@ -1,6 +1,13 @@
 import { join } from "node:path";
 import { openCheckpoint, type TokenSequence } from "@layerfold/checkpoint";
-import { contiguousData, dropPlan, type Evidence, type MergePlan, tokenBatch } from "@layerfold/core";
+import {
+  contiguousData,
+  dropPlan,
+  type Evidence,
+  firstOf,
+  type MergePlan,
+  tokenBatch,
+} from "@layerfold/core";
 import { data } from "@layerfold/foldling";
 import { openDecoder } from "@layerfold/graph";
 import { componentFold, drop, weighted } from "@layerfold/merge";
@@ -44,7 +51,7 @@ it("a plan's loss: the text's mean per token, and what is weighed beside it", as
 
     const mean = (losses: readonly number[]) => losses.reduce((a, b) => a + b, 0) / losses.length;
     const lossesOf = async ({ ids, scoredFrom }: TokenSequence) => {
-      const scores = await decoder.tokenLogProbabilities(tokenBatch([ids]));
+      const scores = await firstOf(decoder.tokenLogProbabilities([tokenBatch([ids])]));
       return Array.from(ids, (_, i) => -scores[i - 1]).slice(scoredFrom);
     };
     const all: number[] = [];

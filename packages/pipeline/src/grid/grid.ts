@@ -166,7 +166,7 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
     ...{ own: false, strategy: null, repair: null, scheme: null },
     ...{ mergedGroups: 0, parameterRatio: 0, seconds: 0, peakRssBytes: 0 },
     bytes: bytesOf(checkpoint),
-    quality: await measureModel(model, evaluationSet, undefined, tasks),
+    quality: await measureModel(model, evaluationSet, undefined, tasks, bench.run.execution),
   };
   rows.push(dense, ...(await quantizedRows(grid, dense, model)));
   const keeps = wishes.checkpoints || grid.schemes.length > 0;
@@ -253,7 +253,13 @@ async function quantizedRows(grid: Grid, of: GridRow, model: ModelInput): Promis
   for (const scheme of schemes) {
     const task = quantizationOf(grid, scheme, model);
     const { directory, tensorBytes } = await runTask(bench.tasks, task);
-    const quality = await measureModel(task, bench.evaluationSet, bench.model, bench.tasks);
+    const quality = await measureModel(
+      task,
+      bench.evaluationSet,
+      bench.model,
+      bench.tasks,
+      bench.run.execution,
+    );
     const { directory: kept, ...row } = of;
     rows.push({
       ...row,

@@ -15,6 +15,7 @@ import { checkSpace, expectedBytes, type SpaceNeed } from "../disk-space.js";
 import { evaluationFacts } from "../evaluation/evaluation-set.js";
 import { openModel } from "../inputs/open-model.js";
 import { type Manifest, manifestOf, modelFact } from "../manifest.js";
+import { withExecution } from "../memory.js";
 import { inputPaths } from "../outputs.js";
 import { trialFacts } from "../preset-parts.js";
 import { manifestRecipe } from "../recipe/manifest-recipe.js";
@@ -86,7 +87,12 @@ export function reportOf({ report = "results" }: Recipe): ReportKind {
 
 /** A run with the options of a recipe; those of the run itself go before them. */
 export function runWith(recipe: Recipe, run: Run): Run {
-  return { ...run, settings: settingsOf((recipe.options ?? {}) as never, run.settings.values) };
+  const { execution = recipe.execution } = run;
+  return {
+    ...run,
+    settings: settingsOf((recipe.options ?? {}) as never, run.settings.values),
+    ...(execution && { execution }),
+  };
 }
 
 /**
@@ -97,12 +103,14 @@ export function runWith(recipe: Recipe, run: Run): Run {
  */
 export async function runGrid(source: RecipeSource, target: GridTarget, given: Run): Promise<GridOutcome> {
   const { recipe, earlier } = source;
-  const run = runWith(recipe, given);
+  const asked = runWith(recipe, given);
   const report = reportOf(recipe);
   const named = target.out ?? recipe.output;
-  const out = named && (await checkOutput(recipe, named, run, target.force));
+  const out = named && (await checkOutput(recipe, named, asked, target.force));
   const checkpoints = out !== undefined && (recipe.checkpoints ?? report.whole);
-  return withInputs(source, run, async (opened, inputs) => {
+  return withInputs(source, asked, async (opened, inputs) => {
+    // Dense and folded model are open together where the one is held against the other.
+    const run = withExecution(asked, opened.checkpoint, report.divergence ? 2 : 1);
     const keepWork = run.keepWork || !report.whole;
     const options = { quiet: !report.whole && !report.grows };
     return withTasks(
@@ -160,15 +168,16 @@ export async function gridPlans(
   source: RecipeSource,
   given: Run,
 ): Promise<{ readonly plans: readonly MergePlan[]; readonly architecture: Architecture }> {
-  const run = runWith(source.recipe, given);
-  return withInputs(source, run, async (opened, inputs) =>
-    withTasks(undefined, run, async (tasks) => {
+  const asked = runWith(source.recipe, given);
+  return withInputs(source, asked, async (opened, inputs) => {
+    const run = withExecution(asked, opened.checkpoint);
+    return withTasks(undefined, run, async (tasks) => {
       const grid = await openGrid(source.recipe, opened, inputs, tasks, run);
       const plans: MergePlan[] = [];
       for (const group of grid.groups) plans.push(...(await plansOf(grid, group)).map(({ plan }) => plan));
       return { plans, architecture: opened.checkpoint.architecture };
-    }),
-  );
+    });
+  });
 }
 
 interface Opened {

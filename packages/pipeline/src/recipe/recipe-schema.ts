@@ -107,6 +107,12 @@ function schemaWith<P extends z.ZodType>(part: P) {
   return z.strictObject({
     model: name.describe("checkpoint folder, or hf:org/name[@revision]"),
     seed: z.number().int().min(0).optional().describe("of everything random; default 0"),
+    execution: z
+      .enum(["whole", "blocks"])
+      .optional()
+      .describe(
+        "how models run: as one graph whose weights are all in memory, or block by block; default: as the memory allows",
+      ),
     calibration: z
       .union([texts, calibration])
       .optional()

@@ -6,6 +6,8 @@ export const recipeTemplate = `# yaml-language-server: $schema=./recipe.schema.j
 model: ./my-model
 # Of everything random.
 seed: 0
+# How models run: whole, as one graph with all weights in memory, or block by block; default: as the memory allows.
+# execution: blocks
 
 # Text that methods look at. \`calibration: a.txt\` alone will do.
 calibration:

@@ -2,7 +2,6 @@ import { createHash } from "node:crypto";
 import { dirname } from "node:path";
 import {
   captureActivations,
-  checkpointSource,
   onnxSource,
   parsePooling,
   poolingName,
@@ -17,6 +16,7 @@ import {
   tokenBatch,
 } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
+import { type Decoder, openDecoder } from "@layerfold/graph";
 import {
   type CalibratedModel,
   type CalibrationOptions,
@@ -25,6 +25,7 @@ import {
 import { eachBatch, openModelCheckpoint } from "../inputs/open-model.js";
 import { readTokenRows } from "../inputs/token-rows.js";
 import { dataFact, fileFingerprint, type Manifest, modelName, writeManifest } from "../manifest.js";
+import { withExecution } from "../memory.js";
 import { inputPaths } from "../outputs.js";
 import { asRun, type Run, type RunOptions } from "../run.js";
 import type { TaskRunner } from "../task-runner.js";
@@ -66,15 +67,16 @@ export async function capture(request: CaptureRequest, options: RunOptions | Run
     });
   }
   const target = request.model.endsWith(".onnx")
-    ? await onnxTarget(request.model, request.tap)
+    ? await onnxTarget(request.model, request.tap, run)
     : await checkpointTarget(request.model, run);
   try {
     const { batches, sequences, data } =
       input === undefined
-        ? await withTasks(undefined, run, (tasks) => cutTokens(calibration!, target, request, tasks, run))
+        ? await withTasks(undefined, run, (tasks) => cutTokens(calibration!, target, request, tasks))
         : await givenTokens(input, target);
     const totalTokens = sequences.reduce((sum, ids) => sum + ids.length, 0);
-    const activations = await captureActivations(target.source, batches, { pooling, totalTokens }, run.ctx);
+    const source = await target.source();
+    const activations = await captureActivations(source, batches, { pooling, totalTokens }, target.run.ctx);
     if (out === undefined) return activations;
     const model = await target.fingerprint();
     await saveActivations(
@@ -118,9 +120,8 @@ async function cutTokens(
   target: CaptureTarget,
   request: CaptureRequest,
   tasks: TaskRunner,
-  run: Run,
 ): Promise<Samples> {
-  const { checkpoint, maxPositionEmbeddings: context } = target;
+  const { checkpoint, run, maxPositionEmbeddings: context } = target;
   const tokenizer = await openTokenizer(request.tokenizer ?? target.folder);
   const model: CalibratedModel = checkpoint
     ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint) }, tasks, run)
@@ -142,7 +143,10 @@ function tokensFingerprint(sequences: readonly ArrayLike<number>[]): string {
 
 /** What a capture needs to know of a model. */
 interface CaptureTarget {
-  readonly source: ActivationSource;
+  /** Opened when the text is there: a model that makes up its own has to be in memory for that already. */
+  source(): Promise<ActivationSource>;
+  /** That knows how the model runs. */
+  readonly run: Run;
   /** Absent for an ONNX decoder. */
   readonly checkpoint?: Checkpoint;
   /** Where its tokenizer is. */
@@ -155,25 +159,28 @@ interface CaptureTarget {
 
 async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget> {
   const checkpoint = await openModelCheckpoint(model, run);
-  const source = checkpointSource(checkpoint);
+  const chosen = withExecution(run, checkpoint);
+  let opened: Promise<Decoder> | undefined;
   return {
-    source,
+    source: () => (opened ??= openDecoder(checkpoint, { execution: chosen.execution })),
+    run: chosen,
     checkpoint,
     folder: checkpoint.directory,
     ...checkpoint.architecture,
     fingerprint: () => checkpoint.fingerprint(),
     async close() {
-      await source.close();
+      await (await opened)?.close();
       await checkpoint.close();
     },
   };
 }
 
 /** An ONNX decoder does not say how many tokens it knows and takes; it refuses by itself what it cannot. */
-async function onnxTarget(file: string, tap: string | undefined): Promise<CaptureTarget> {
+async function onnxTarget(file: string, tap: string | undefined, run: Run): Promise<CaptureTarget> {
   const source = await onnxSource(file, { tap: tap === undefined ? undefined : { block: tap } });
   return {
-    source,
+    source: async () => source,
+    run,
     folder: dirname(file),
     vocabularySize: Number.POSITIVE_INFINITY,
     maxPositionEmbeddings: Number.POSITIVE_INFINITY,

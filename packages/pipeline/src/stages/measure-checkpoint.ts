@@ -5,6 +5,7 @@ import type { RunningSummary } from "@layerfold/quantize";
 import { type EvaluationRequest, readEvaluationSet } from "../evaluation/evaluation-set.js";
 import { openEvaluated } from "../evaluation/open-evaluated.js";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
+import { withExecution } from "../memory.js";
 import { asRun, modelFolder, type Run, type RunOptions } from "../run.js";
 
 export interface MeasureRequest extends EvaluationRequest {
@@ -40,7 +41,11 @@ export async function measure(
       wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",
     });
   }
-  const { checkpoint, model, running, close } = await openEvaluated(await modelFolder(path, run), run.ctx);
+  const { checkpoint, model, running, close } = await openEvaluated(
+    await modelFolder(path, run),
+    (opened) => withExecution(run, opened).execution,
+    run.ctx,
+  );
   try {
     const tokenizer = await openTokenizer(checkpoint.directory);
     const context = checkpoint.architecture.maxPositionEmbeddings;

@@ -1,3 +1,4 @@
+import type { Execution } from "@layerfold/graph";
 import type { EvaluationSet } from "../evaluation/evaluation-set.js";
 import type { TaskQuality } from "../evaluation/task-quality.js";
 import type { TaskRunner } from "../task-runner.js";
@@ -27,6 +28,7 @@ export interface TextQuality {
 
 /**
  * Measures a checkpoint as it lies on disk: a task for each text, for the questions and for each benchmark.
+ * @param execution - how the models run
  * @param dense - to measure the divergence from, on the first text; absent for the dense model itself
  */
 export async function measureModel(
@@ -34,18 +36,22 @@ export async function measureModel(
   { texts, questions, tasks, contextLength }: EvaluationSet,
   dense: ModelInput | undefined,
   runner: TaskRunner,
+  execution: Execution = "whole",
 ): Promise<Quality> {
   const [onTexts, answers, onTasks] = await Promise.all([
     runner.run(
       texts.map(({ sequences }, index) =>
-        measureTextTask({}, { model, dense: index === 0 ? dense : undefined, text: givenText(sequences) }),
+        measureTextTask(
+          { execution },
+          { model, dense: index === 0 ? dense : undefined, text: givenText(sequences) },
+        ),
       ),
     ),
     runner.run(
       questions
         ? [
             measureQuestionsTask(
-              { context_length: contextLength },
+              { execution, context_length: contextLength },
               { model, questions: givenValue("questions", questions) },
             ),
           ]
@@ -54,7 +60,7 @@ export async function measureModel(
     runner.run(
       tasks.map(({ name, benchmark }) =>
         measureBenchmarkTask(
-          { name, context_length: contextLength },
+          { execution, name, context_length: contextLength },
           { model, benchmark: givenValue("benchmark", benchmark) },
         ),
       ),

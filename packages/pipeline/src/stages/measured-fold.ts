@@ -25,7 +25,7 @@ export async function measuredFold(
   keep: boolean,
   dense: ModelInput | null = bench.model,
 ): Promise<MeasuredFold> {
-  const { tasks, evaluationSet } = bench;
+  const { tasks, evaluationSet, run } = bench;
   const folded = foldOf(bench, fold);
   const counts = asked.get(tasks) ?? new Map<string, number>();
   asked.set(tasks, counts);
@@ -39,6 +39,7 @@ export async function measuredFold(
       evaluationSet,
       dense ?? undefined,
       tasks,
+      run.execution,
     );
     return { facts, quality };
   } finally {

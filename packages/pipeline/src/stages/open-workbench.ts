@@ -11,6 +11,7 @@ import {
 } from "../evaluation/evaluation-set.js";
 import type { WeighedAnswers } from "../evidence/judged-text.js";
 import type { TextSource } from "../inputs/text-source.js";
+import { needsWhole } from "../memory.js";
 import type { Run } from "../run.js";
 import { runTask, type TaskRunner } from "../task-runner.js";
 import { selfTextTask } from "../tasks/self-text.js";
@@ -87,11 +88,14 @@ export function calibratedModel(
     model,
   }: Pick<OpenedModel, "checkpoint" | "tokenizer"> & { readonly model: ModelInput },
   tasks: TaskRunner,
-  { seed }: Pick<Run, "seed">,
+  { seed, execution }: Pick<Run, "seed" | "execution">,
 ): CalibratedModel {
   return {
     tokenizer,
     context: checkpoint.architecture.maxPositionEmbeddings,
-    selfText: (options) => runTask(tasks, selfTextTask({ ...options, seed }, { model })),
+    async selfText(options) {
+      if (execution === "blocks") throw needsWhole(checkpoint, "--calibration self");
+      return runTask(tasks, selfTextTask({ ...options, seed }, { model }));
+    },
   };
 }

@@ -24,6 +24,7 @@ import { judgesBy } from "../evidence/judges-by.js";
 import { openModelCheckpoint } from "../inputs/open-model.js";
 import { partMaker } from "../make-part.js";
 import { dataFact, modelFact, type RunFacts } from "../manifest.js";
+import { withExecution } from "../memory.js";
 import { foldParts } from "../preset-parts.js";
 import type { Part } from "../recipe/recipe-schema.js";
 import { pluginFacts } from "../registry.js";
@@ -75,19 +76,20 @@ export interface PlanResult {
  * @throws EVIDENCE_MISSING, CAPTURE_MISMATCH, SIMILARITY_INVALID, LAYERS_OUT_OF_RANGE, and what reading the model and the texts throws
  */
 export async function plan(request: PlanRequest, options: RunOptions | Run = {}): Promise<PlanResult> {
-  const run = asRun(options);
-  const make = partMaker(run.settings.of);
+  const given = asRun(options);
+  const make = partMaker(given.settings.of);
   const planner = await make<Planner>("planner", request.planner);
   const { strategy = "drop", repair: named } = request;
   const { strategy: carried, repair } = await foldParts(
     { strategy, ...(named && { repair: named }) },
-    run,
+    given,
     make,
   );
   const comparison = await comparisonOf(request.measure ?? "npib", request.embedding, make);
-  run.settings.assertUsed();
-  const checkpoint = await openModelCheckpoint(request.model, run);
+  given.settings.assertUsed();
+  const checkpoint = await openModelCheckpoint(request.model, given);
   try {
+    const run = request.calibration === undefined ? given : withExecution(given, checkpoint);
     const { blocks, maxPositionEmbeddings: context } = checkpoint.architecture;
     checkTarget({ layerCount: blocks.length }, request.layers, "--layers");
     if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));

@@ -8,6 +8,7 @@ import {
   checkOutputFolder,
   fileError,
   makeFolder,
+  nearestFolder,
   type OutputRules,
   putFolder,
   realPath,
@@ -15,7 +16,6 @@ import {
   writeWholeFile,
 } from "@layerfold/disk";
 import type { Lease, TaskStore } from "@layerfold/tasks";
-import { nearestFolder } from "../disk-space.js";
 import { fileFingerprint } from "../manifest.js";
 import type { Run } from "../run.js";
 import { workFolder } from "../work-folder.js";

@@ -35,10 +35,10 @@ export interface Workbench {
 
 /** What the layers do to a text. */
 export function captureOf(
-  { model, pooling }: Pick<Workbench, "model" | "pooling">,
+  { model, pooling, run }: Pick<Workbench, "model" | "pooling" | "run">,
   text: readonly TokenSequence[],
 ): Task<StoredCapture> {
-  return captureTask({ pooling }, { model, text: givenText(text) });
+  return captureTask({ pooling, execution: run.execution ?? "whole" }, { model, text: givenText(text) });
 }
 
 /** How alike the layers are by their captured activations. */

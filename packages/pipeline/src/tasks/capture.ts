@@ -1,6 +1,5 @@
 import {
   captureActivations,
-  checkpointSource,
   loadActivations,
   parsePooling,
   poolingName,
@@ -8,6 +7,7 @@ import {
 } from "@layerfold/capture";
 import type { TokenSequence } from "@layerfold/checkpoint";
 import type { Activations } from "@layerfold/core";
+import { type Execution, openDecoder } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { type Artefact, type Codec, defineTask } from "@layerfold/tasks";
 import { tokensOf } from "../calibration/read-calibration.js";
@@ -40,7 +40,7 @@ export const captureTask = defineTask({
   codec: captureCodec,
   resources: allThreads,
   async run(
-    { pooling }: { readonly pooling: string },
+    { pooling, execution }: { readonly pooling: string; readonly execution: Execution },
     {
       model,
       text,
@@ -49,7 +49,7 @@ export const captureTask = defineTask({
   ) {
     const { checkpoint } = await sharedCheckpoint(model, ctx);
     const sequences = await text.read();
-    const source = checkpointSource(checkpoint);
+    const source = await openDecoder(checkpoint, { execution });
     try {
       const options = { pooling: parsePooling(pooling), totalTokens: tokensOf(sequences) };
       const run = { ...ctx, rng: seededRng(0) };

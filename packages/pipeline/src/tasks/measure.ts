@@ -1,6 +1,7 @@
 import type { Question, TokenSequence } from "@layerfold/checkpoint";
 import type { LanguageModel } from "@layerfold/core";
 import { type Benchmark, klToDense, multipleChoice, perplexity, rememberedLogits } from "@layerfold/evaluate";
+import type { Execution } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { type Artefact, defineTask, jsonCodec, type TaskContext } from "@layerfold/tasks";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
@@ -19,6 +20,9 @@ export interface MeasuredText {
   readonly window_tokens: readonly number[];
 }
 
+/** How models run. */
+type ExecutionParameter = { readonly execution: Execution };
+
 /** Logits of the dense model that are kept for the next model's divergence. */
 const rememberedBytes = 2 ** 29;
 
@@ -29,7 +33,7 @@ export const measureTextTask = defineTask({
   codec: jsonCodec<MeasuredText>(),
   resources: allThreads,
   async run(
-    _: Record<never, never>,
+    { execution }: ExecutionParameter,
     {
       model,
       dense,
@@ -41,10 +45,10 @@ export const measureTextTask = defineTask({
     },
     ctx,
   ) {
-    const decoder = await sharedDecoder(model, ctx);
+    const decoder = await sharedDecoder(model, execution, ctx);
     const sequences = await text.read();
     const run = { ...ctx, rng: seededRng(0) };
-    const reference = dense && (await sharedReference(dense, text, ctx));
+    const reference = dense && (await sharedReference(dense, text, execution, ctx));
     const divergence = reference && (await klToDense(reference, decoder, sequences, {}, run));
     const found = divergence ?? (await perplexity(decoder, sequences, {}, run));
     return {
@@ -61,14 +65,18 @@ export const measureTextTask = defineTask({
 async function sharedReference(
   dense: Artefact<StoredModel>,
   text: Artefact<readonly TokenSequence[]>,
+  execution: Execution,
   ctx: TaskContext,
 ): Promise<LanguageModel> {
-  const { reference } = await ctx.shared(`logits ${dense.digest} ${text.digest}`, async (shared) => ({
-    // Logits beyond what is remembered are asked of the model itself.
-    reference: rememberedLogits(await sharedDecoder(dense, { ...ctx, shared }), rememberedBytes),
-    bytes: rememberedBytes,
-    close: async () => {},
-  }));
+  const { reference } = await ctx.shared(
+    `logits ${execution} ${dense.digest} ${text.digest}`,
+    async (shared) => ({
+      // Logits beyond what is remembered are asked of the model itself.
+      reference: rememberedLogits(await sharedDecoder(dense, execution, { ...ctx, shared }), rememberedBytes),
+      bytes: rememberedBytes,
+      close: async () => {},
+    }),
+  );
   return reference;
 }
 
@@ -82,7 +90,7 @@ export const measureQuestionsTask = defineTask({
   codec: jsonCodec<{ readonly accuracy: number; readonly stderr: number }>(),
   resources: allThreads,
   async run(
-    { context_length: contextLength }: ContextParameter,
+    { execution, context_length: contextLength }: ExecutionParameter & ContextParameter,
     {
       model,
       questions,
@@ -90,7 +98,7 @@ export const measureQuestionsTask = defineTask({
     ctx,
   ) {
     const tokenizer = await (await sharedCheckpoint(model, ctx)).tokenizer();
-    const decoder = await sharedDecoder(model, ctx);
+    const decoder = await sharedDecoder(model, execution, ctx);
     const run = { ...ctx, rng: seededRng(0) };
     const { accuracy, stderr } = await multipleChoice(
       decoder,
@@ -110,12 +118,16 @@ export const measureBenchmarkTask = defineTask({
   codec: jsonCodec<TaskQuality>(),
   resources: allThreads,
   async run(
-    { name, context_length: contextLength }: ContextParameter & { readonly name: string },
+    {
+      execution,
+      name,
+      context_length: contextLength,
+    }: ExecutionParameter & ContextParameter & { readonly name: string },
     { model, benchmark }: { readonly model: Artefact<StoredModel>; readonly benchmark: Artefact<Benchmark> },
     ctx,
   ) {
     const tokenizer = await (await sharedCheckpoint(model, ctx)).tokenizer();
-    const decoder = await sharedDecoder(model, ctx);
+    const decoder = await sharedDecoder(model, execution, ctx);
     const task = { name, benchmark: await benchmark.read() };
     const run = { ...ctx, rng: seededRng(0) };
     return (await taskQuality(decoder, { tokenizer, contextLength }, task, run)).quality;

@@ -1,5 +1,5 @@
 import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
-import type { Decoder } from "@layerfold/graph";
+import { type Decoder, type Execution, memoryNeed } from "@layerfold/graph";
 import type { Artefact, Task, TaskContext } from "@layerfold/tasks";
 import { openEvaluated } from "../evaluation/open-evaluated.js";
 
@@ -36,11 +36,12 @@ export async function sharedCheckpoint(
 /** A whole model that is ready to be measured, opened once for all tasks that ask it something. */
 export async function sharedDecoder(
   model: Artefact<StoredModel>,
+  execution: Execution,
   ctx: Pick<TaskContext, "shared" | "report">,
 ): Promise<Decoder> {
-  const { decoder } = await ctx.shared(`decoder ${model.digest}`, async () => {
-    const opened = await openEvaluated((await model.read()).directory, ctx);
-    return { decoder: opened.model, bytes: bytesOf(opened.checkpoint), close: opened.close };
+  const { decoder } = await ctx.shared(`decoder ${execution} ${model.digest}`, async () => {
+    const opened = await openEvaluated((await model.read()).directory, () => execution, ctx);
+    return { decoder: opened.model, bytes: memoryNeed(opened.checkpoint)[execution], close: opened.close };
   });
   return decoder;
 }

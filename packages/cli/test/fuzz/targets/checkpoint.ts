@@ -1,5 +1,5 @@
 import { readdir, readFile } from "node:fs/promises";
-import { contiguousData, LayerfoldError, tokenBatch } from "@layerfold/core";
+import { contiguousData, firstOf, LayerfoldError, tokenBatch } from "@layerfold/core";
 import { openDecoder } from "@layerfold/graph";
 import type { FuzzTarget } from "../target.js";
 import { modelFiles, tinyLlama, withCheckpoint } from "../tiny-model.js";
@@ -12,7 +12,7 @@ async function openAndRun(folder: string): Promise<void> {
     for (const layer of checkpoint.architecture.blocks.keys()) await checkpoint.block(layer);
     const decoder = await openDecoder(checkpoint);
     try {
-      const logits = contiguousData<Float32Array>(await decoder.logits(tokenBatch([[1, 2, 3]])));
+      const logits = contiguousData<Float32Array>(await firstOf(decoder.logits([tokenBatch([[1, 2, 3]])])));
       if (logits.length !== 3 * checkpoint.architecture.vocabularySize)
         throw new Error("logits of another size");
     } finally {

@@ -1,6 +1,6 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { contiguousData, type RunContext, tokenBatch } from "@layerfold/core";
+import { contiguousData, firstOf, type RunContext, tokenBatch } from "@layerfold/core";
 import { openDecoder, openRunner } from "@layerfold/graph";
 import { portableEngine, seededRng } from "@layerfold/linalg";
 import {
@@ -65,7 +65,7 @@ export const quantized: FuzzTarget = {
       for (const layer of checkpoint.architecture.blocks.keys()) await dense.block(layer);
       const decoder = await openDecoder(checkpoint, { quantizedWeights: await quantizedWeights(checkpoint) });
       try {
-        contiguousData(await decoder.logits(tokenBatch([[1, 2, 3]])));
+        contiguousData(await firstOf(decoder.logits([tokenBatch([[1, 2, 3]])])));
       } finally {
         await decoder.close();
       }

@@ -1,12 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { batchBySize, openCheckpoint, openTokenizer, readDocuments } from "@layerfold/checkpoint";
-import { openRunner } from "@layerfold/graph";
+import { openDecoder } from "@layerfold/graph";
 import { expect, it } from "vitest";
 import { ctx } from "./capture.test.fixture.js";
 import { captureActivations } from "./capture-activations.js";
-import { checkpointSource } from "./checkpoint-source.js";
-import { runnerSource } from "./runner-source.js";
 
 const foldling = (path: string) =>
   fileURLToPath(new URL(`../../../models/foldling/${path}`, import.meta.url));
@@ -22,7 +20,7 @@ it("gives the block influence that transformers gave on the same 64 documents", 
   // models/foldling/train/measure.py: 1 − mean cosine(layer input, layer output) over tokens.
   const { block_influence: expected } = JSON.parse(await readFile(foldling("measurements.json"), "utf8"));
   const checkpoint = await openCheckpoint(foldling("checkpoint"));
-  const source = checkpointSource(checkpoint);
+  const source = await openDecoder(checkpoint);
   const batches = batchBySize(await calibrationRows(64), 4096).map(({ batch }) => batch);
   const { statistics, layers } = await captureActivations(source, batches, { pooling: "last" }, ctx);
   await source.close();
@@ -37,15 +35,15 @@ it("gives the block influence that transformers gave on the same 64 documents", 
 
 it("block by block gives what the whole model gives", async () => {
   const checkpoint = await openCheckpoint(foldling("checkpoint"));
-  const whole = checkpointSource(checkpoint);
-  const runner = await openRunner(checkpoint);
+  const whole = await openDecoder(checkpoint);
+  const blocks = await openDecoder(checkpoint, { execution: "blocks" });
   const batches = batchBySize(await calibrationRows(6), 400).map(({ batch }) => batch);
   const [a, b] = [
     await captureActivations(whole, batches, { pooling: "all" }, ctx),
-    await captureActivations(runnerSource(runner), batches, { pooling: "all" }, ctx),
+    await captureActivations(blocks, batches, { pooling: "all" }, ctx),
   ];
   await whole.close();
-  await runner.close();
+  await blocks.close();
   await checkpoint.close();
   // The stream holds values of several thousand beside values near 1: the scale of each layer's rounding is its largest value's.
   a.layers.forEach(({ data }, l) => {
