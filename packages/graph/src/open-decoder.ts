@@ -1,6 +1,6 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import type { LanguageModel, Tensor, TokenBatch } from "@layerfold/core";
-import { graphBuilder, onnxTensor, openSession } from "@layerfold/onnx";
+import { type DeviceOptions, graphBuilder, onnxTensor, openSession } from "@layerfold/onnx";
 import { block } from "./block.js";
 import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
@@ -10,7 +10,7 @@ import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 import { storedBlock } from "./stored-block.js";
 import { streamLanguageModel } from "./stream-language-model.js";
 
-export interface DecoderOptions extends QuantizedWeightOptions {
+export interface DecoderOptions extends QuantizedWeightOptions, DeviceOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
 }
@@ -55,13 +55,14 @@ export interface Decoder extends LanguageModel {
  * ```
  */
 export async function openDecoder(checkpoint: Checkpoint, options: DecoderOptions = {}): Promise<Decoder> {
+  const { threads, device, allowFallback } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const layerCount = blocks.length;
   const tables = rotaryTables(architecture);
   const weights = checkpointWeights(checkpoint, options);
 
-  const graph = graphBuilder();
+  const graph = graphBuilder({ device });
   const sequence = sequenceValues(graph, tables);
   const shape = ["batch", "sequence", hiddenSize];
   const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
@@ -71,10 +72,7 @@ export async function openDecoder(checkpoint: Checkpoint, options: DecoderOption
     stream = block(storedBlock({ graph, checkpoint, weights, spec, sequence }), stream);
     graph.output(`residual.${layer + 1}`, stream, "float32", shape);
   });
-  const session = await openSession(graph.build(), {
-    threads: options.threads,
-    ...weights.session,
-  });
+  const session = await openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
   let head: ReturnType<typeof openHead> | undefined;
   const openedHead = () => (head ??= openHead(checkpoint, options));
 

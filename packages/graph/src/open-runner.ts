@@ -10,7 +10,14 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
-import { graphBuilder, type OnnxTensor, onnxTensor, openSession, type Session } from "@layerfold/onnx";
+import {
+  type DeviceOptions,
+  graphBuilder,
+  type OnnxTensor,
+  onnxTensor,
+  openSession,
+  type Session,
+} from "@layerfold/onnx";
 import { block } from "./block.js";
 import { checkpointWeights } from "./checkpoint-weights.js";
 import { checkLength, embedding } from "./embedding.js";
@@ -19,7 +26,7 @@ import { denseProduct } from "./linear.js";
 import { rotaryTables } from "./rotary-tables.js";
 import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 
-export interface RunnerOptions {
+export interface RunnerOptions extends DeviceOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
   /** Decoded blocks are kept up to so many bytes, the last used one always; default 1 GiB. */
@@ -52,7 +59,7 @@ interface BlockGraph {
  * ```
  */
 export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
-  const { threads, cacheBytes = 2 ** 30, activationBits } = options;
+  const { threads, device, allowFallback, cacheBytes = 2 ** 30, activationBits } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);
@@ -75,14 +82,14 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     return found;
   }
 
-  const openedHead = () => (head ??= openHead(checkpoint, { threads }));
+  const openedHead = () => (head ??= openHead(checkpoint, { threads, device, allowFallback }));
 
   function openEmbedder(): Promise<Session> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
     const stream = embedding(graph, architecture, weights, sequenceValues(graph, tables), ids);
     graph.output("stream", stream, "float32", ["batch", "sequence", hiddenSize]);
-    return openSession(graph.build(), { threads, ...weights.session });
+    return openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
   }
 
   async function openGraph(
@@ -91,7 +98,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     wanted: readonly Tap[],
     tapsOnly: boolean,
   ): Promise<BlockGraph> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const taps = new Map<Tap, number>();
     const shape = (role: string) => {
       const found = shapes.get(role);
@@ -128,7 +135,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
       });
     }
     if (!tapsOnly) graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
-    return { session: await openSession(graph.build(), { threads }), taps };
+    return { session: await openSession(graph.build(), { threads, device, allowFallback }), taps };
   }
 
   /** The graph for a block of that form and those shapes, with what is wanted of it. */
