@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from "commander";
+import { devices } from "@layerfold/onnx";
+import { Command, InvalidArgumentError, Option } from "commander";
 
 /** A command with the options that all share, and an example in its help. */
 export function command(name: string, summary: string, example: string): Command {
@@ -13,6 +14,20 @@ export function command(name: string, summary: string, example: string): Command
       (value: string, before: string[] = []) => [...before, value],
     )
     .addHelpText("after", `\nExample:\n  $ ${example}\n`);
+}
+
+/** The options of a command that runs a model: where. */
+export function withDevice(made: Command): Command {
+  return made
+    .addOption(
+      new Option("--device <name>", "where models run (default: cpu, or what a recipe says)").choices(
+        devices,
+      ),
+    )
+    .option(
+      "--allow-fallback",
+      "let what the device has no kernel for run on the CPU; else such a model is refused",
+    );
 }
 
 /** Parses an option as an integer of at least `minimum`. */

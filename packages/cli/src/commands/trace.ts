@@ -11,14 +11,16 @@ import {
   writeOutputFiles,
 } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function traceCommand(signal: AbortSignal): Command {
-  return command(
-    "trace",
-    "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
-    "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
+  return withDevice(
+    command(
+      "trace",
+      "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
+      "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
+    ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption(
@@ -40,7 +42,7 @@ export function traceCommand(signal: AbortSignal): Command {
         checkpoint,
         model: decoder,
         close,
-      } = await openEvaluated(await modelFolder(model, run), run.ctx);
+      } = await openEvaluated(await modelFolder(model, run), run.ctx, run.place);
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;
         const { rows, batchSize, sequenceLength } = await readTokenRows(

@@ -1,6 +1,7 @@
 import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import type { RunContext } from "@layerfold/core";
 import { type Decoder, openDecoder } from "@layerfold/graph";
+import type { DeviceOptions } from "@layerfold/onnx";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
 
 /**
@@ -10,6 +11,7 @@ import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } fr
 export async function openEvaluated(
   directory: string,
   { report }: Pick<RunContext, "report">,
+  place: DeviceOptions = {},
 ): Promise<{
   checkpoint: Checkpoint;
   model: Decoder;
@@ -20,7 +22,7 @@ export async function openEvaluated(
   const checkpoint = await openCheckpoint(directory, { report });
   try {
     const weights = isQuantized(checkpoint) ? await quantizedWeights(checkpoint, report) : undefined;
-    const model = await openDecoder(checkpoint, { quantizedWeights: weights });
+    const model = await openDecoder(checkpoint, { quantizedWeights: weights, ...place });
     return {
       checkpoint,
       model,

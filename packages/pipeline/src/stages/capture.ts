@@ -17,6 +17,7 @@ import {
   tokenBatch,
 } from "@layerfold/core";
 import { checkOutputFolder } from "@layerfold/disk";
+import type { DeviceOptions } from "@layerfold/onnx";
 import {
   type CalibratedModel,
   type CalibrationOptions,
@@ -66,7 +67,7 @@ export async function capture(request: CaptureRequest, options: RunOptions | Run
     });
   }
   const target = request.model.endsWith(".onnx")
-    ? await onnxTarget(request.model, request.tap)
+    ? await onnxTarget(request.model, request.tap, run.place)
     : await checkpointTarget(request.model, run);
   try {
     const { batches, sequences, data } =
@@ -123,7 +124,7 @@ async function cutTokens(
   const { checkpoint, maxPositionEmbeddings: context } = target;
   const tokenizer = await openTokenizer(request.tokenizer ?? target.folder);
   const model: CalibratedModel = checkpoint
-    ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint) }, tasks, run)
+    ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint, run) }, tasks, run)
     : { tokenizer, context };
   const { sequences, facts } = await readCalibration(texts, model, request, run);
   return {
@@ -155,7 +156,7 @@ interface CaptureTarget {
 
 async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget> {
   const checkpoint = await openModelCheckpoint(model, run);
-  const source = checkpointSource(checkpoint);
+  const source = checkpointSource(checkpoint, run.place);
   return {
     source,
     checkpoint,
@@ -170,8 +171,12 @@ async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget>
 }
 
 /** An ONNX decoder does not say how many tokens it knows and takes; it refuses by itself what it cannot. */
-async function onnxTarget(file: string, tap: string | undefined): Promise<CaptureTarget> {
-  const source = await onnxSource(file, { tap: tap === undefined ? undefined : { block: tap } });
+async function onnxTarget(
+  file: string,
+  tap: string | undefined,
+  place: DeviceOptions,
+): Promise<CaptureTarget> {
+  const source = await onnxSource(file, { tap: tap === undefined ? undefined : { block: tap }, ...place });
   return {
     source,
     folder: dirname(file),

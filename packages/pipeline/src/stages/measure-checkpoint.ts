@@ -40,7 +40,11 @@ export async function measure(
       wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",
     });
   }
-  const { checkpoint, model, running, close } = await openEvaluated(await modelFolder(path, run), run.ctx);
+  const { checkpoint, model, running, close } = await openEvaluated(
+    await modelFolder(path, run),
+    run.ctx,
+    run.place,
+  );
   try {
     const tokenizer = await openTokenizer(checkpoint.directory);
     const context = checkpoint.architecture.maxPositionEmbeddings;

@@ -46,7 +46,7 @@ export async function openWorkbench(
   tasks: TaskRunner,
   run: Run,
 ): Promise<{ readonly bench: Workbench; readonly separated?: SeparatedCalibration }> {
-  const model = await modelOf(checkpoint);
+  const model = await modelOf(checkpoint, run);
   const separated =
     request.calibration === undefined
       ? undefined
