@@ -47,9 +47,9 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
   }
   const parts = { query, key, value };
   const heads =
-    graph.device === "cuda"
-      ? plainAttention(context, spec, counts, parts)
-      : groupQueryAttention(context, spec, counts, parts);
+    graph.device === "cpu"
+      ? groupQueryAttention(context, spec, counts, parts)
+      : plainAttention(context, spec, counts, parts);
   context.tap("attention.heads", heads, headCount * headSize);
   return blockLinear(context, heads, "attention.output");
 }

@@ -8,9 +8,10 @@ import type { BlockContext } from "./block-context.js";
 const masked = -3e38;
 
 /**
- * Causal attention in ONNX's own operators, float32, for providers whose fused kernels want fewer bits: CUDA's GroupQueryAttention takes
- * float16 and bfloat16 only. Query, key and value [batch, sequence, heads · size] give [batch, sequence, heads · size]. Scores of all pairs
- * of tokens are in memory: batch · heads · sequence · total · 4 bytes, some three times.
+ * Causal attention in ONNX's own operators, float32, for devices whose GroupQueryAttention will not do: CUDA's takes float16 and bfloat16
+ * only; WebGPU's (onnxruntime-node 1.30) leaves a softcap out, and gave wrong values from 65 tokens on. Query, key and value [batch, sequence,
+ * heads · size] give [batch, sequence, heads · size]. Scores of all pairs of tokens are in memory: batch · heads · sequence · total · 4 bytes,
+ * some three times.
  */
 export function plainAttention(
   context: BlockContext,
@@ -42,18 +43,20 @@ export function plainAttention(
   const products = graph.node("MatMul", [queries, keys]);
   let scores = graph.node("Mul", [products, graph.constant("float32", spec.scale)]);
   if (spec.softcap !== undefined) scores = softcap(graph, scores, spec.softcap);
-  scores = graph.node("Where", [hidden(context, spec), graph.constant("float32", masked), scores]);
+  for (const unseen of hidden(context, spec)) {
+    scores = graph.node("Where", [unseen, graph.constant("float32", masked), scores]);
+  }
   const shares = graph.node("Softmax", [scores], { ints: { axis: -1 } });
   const mixed = graph.node("MatMul", [shares, shared(remembered("value"))]);
   return reshape(context, transpose(mixed, 0, 3, 1, 2, 4), [0, 0, headCount * headSize]);
 }
 
-/** bool [sequence, total]: true at keys that a query must not see, those that come after it or lie before its window. */
-function hidden({ graph, sequence }: BlockContext, { slidingWindow }: AttentionSpec): Value {
+/** bool [sequence, total] each: true at keys that a query must not see, those that come after it and those before its window. */
+function hidden({ graph, sequence }: BlockContext, { slidingWindow }: AttentionSpec): Value[] {
   const query = graph.node("Unsqueeze", [sequence.tokenPositions, graph.constant("int64", [1])]);
   const key = graph.node("Unsqueeze", [sequence.keyPositions, graph.constant("int64", [0])]);
   const later = graph.node("Greater", [key, query]);
-  if (slidingWindow === undefined) return later;
+  if (slidingWindow === undefined) return [later];
   const before = graph.node("Sub", [query, graph.constant("int32", slidingWindow)]);
-  return graph.node("Or", [later, graph.node("LessOrEqual", [key, before])]);
+  return [later, graph.node("LessOrEqual", [key, before])];
 }

@@ -74,7 +74,16 @@ describe("WebGPU", () => {
       await expect(openSession(twoProducts(), { device: "webgpu" })).rejects.toMatchObject({
         code: "DEVICE_FALLBACK",
         reason: "nodes of the graph would run on the CPU: FusedMatMul turned",
-        got: "1 on the CPU",
+      });
+    });
+
+    it("says so where none has its place there", async () => {
+      const graph = graphBuilder();
+      const short = graph.cast(graph.input("x", "float32", ["rows"]), "float8_e4m3");
+      graph.output("y", graph.cast(short, "float32"), "float32", ["rows"]);
+      await expect(openSession(graph.build(), { device: "webgpu" })).rejects.toMatchObject({
+        code: "DEVICE_FALLBACK",
+        reason: "nodes of the graph would run on the CPU: all 2",
       });
     });
 

@@ -18,7 +18,7 @@ InferenceSession.create(file || require("node:fs").readFileSync(0), JSON.parse(s
 export interface OpenedElsewhere {
   /** What ONNX Runtime said against it; undefined where it opened. */
   readonly refusal: string | undefined;
-  /** Nodes that it placed on the CPU, `Operator name` each. */
+  /** Nodes that it placed on the CPU, `Operator name` each; `all N` where none has its place elsewhere. */
   readonly onCpu: readonly string[];
 }
 
@@ -50,7 +50,9 @@ export async function openElsewhere(
   for await (const line of createInterface({ input: child.stderr })) {
     const provider = /Node\(s\) placed on \[(\w+)\]/.exec(line)?.[1];
     const node = /VerifyEachNodeIsAssignedToAnEp\]\s+(\w+) \((.*)\)/.exec(line);
-    if (provider !== undefined) listed = provider;
+    const all = /All nodes placed on \[CPUExecutionProvider\]\. Number of nodes: (\d+)/.exec(line);
+    if (all) onCpu.push(`all ${all[1]}`);
+    else if (provider !== undefined) listed = provider;
     else if (node && listed === "CPUExecutionProvider") onCpu.push(`${node[1]} ${node[2]}`);
   }
   const [code, signal] = await closed;

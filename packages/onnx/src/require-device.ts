@@ -7,7 +7,7 @@ import { openElsewhere } from "./open-elsewhere.js";
 /** What a machine must have, for whoever lacks it. */
 const needs: Readonly<Record<Exclude<Device, "cpu">, string>> = {
   webgpu: "a GPU with a Vulkan, Direct3D 12 or Metal driver",
-  cuda: "an NVIDIA GPU with its driver, CUDA 12, cuDNN 9, and ONNX Runtime's CUDA library (npm rebuild onnxruntime-node, pnpm rebuild onnxruntime-node)",
+  cuda: "an NVIDIA GPU with its driver, CUDA 12, cuDNN 9, and ONNX Runtime's CUDA library (node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12)",
 };
 
 const found = new Map<Device, Promise<void>>();

@@ -133,11 +133,10 @@ function fallbackError(
   where: string | undefined,
   cause: Error,
 ): LayerfoldError {
-  const shown = onCpu.slice(0, 5).join(", ");
+  const shown = onCpu.slice(0, 5).join(", ") || "which, ONNX Runtime does not say";
   const more = onCpu.length > 5 ? ` and ${onCpu.length - 5} more` : "";
   return new LayerfoldError("DEVICE_FALLBACK", `nodes of the graph would run on the CPU: ${shown}${more}`, {
     wanted: `all nodes on ${device}, or allowFallback (--allow-fallback)`,
-    got: `${onCpu.length} on the CPU`,
     where,
     fault: "environment",
     cause,
