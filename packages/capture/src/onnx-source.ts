@@ -8,10 +8,17 @@ import {
   tokenBatch,
 } from "@layerfold/core";
 import { fileError, requireRegularFile } from "@layerfold/disk";
-import { type OnnxInput, type OnnxTensor, onnxTensor, openSession, readOnnxModel } from "@layerfold/onnx";
+import {
+  type DeviceOptions,
+  type OnnxInput,
+  type OnnxTensor,
+  onnxTensor,
+  openSession,
+  readOnnxModel,
+} from "@layerfold/onnx";
 import { findResidualStream, namedResidualStream, type TapNames } from "./residual-stream.js";
 
-export interface OnnxSourceOptions {
+export interface OnnxSourceOptions extends DeviceOptions {
   /** Where the residual stream is; default: found in the graph. */
   readonly tap?: TapNames | undefined;
   readonly threads?: number | undefined;
@@ -22,7 +29,7 @@ export interface OnnxSourceOptions {
  * without `attention_mask`, `position_ids` and key/value caches, which start empty. The file stays as it is; what runs is a copy of its
  * graph in memory whose outputs are the residual streams, without the head. Weights beside the file are read from there.
  *
- * @throws FILE_MISSING, ONNX_INVALID, RESIDUAL_NOT_FOUND, ONNX_INPUT_UNKNOWN naming an input that we cannot fill, GRAPH_LOAD
+ * @throws FILE_MISSING, DEVICE_FALLBACK (files of others ask the CPU for lengths: `allowFallback`), ONNX_INVALID, RESIDUAL_NOT_FOUND, ONNX_INPUT_UNKNOWN naming an input that we cannot fill, GRAPH_LOAD
  */
 export async function onnxSource(file: string, options: OnnxSourceOptions = {}): Promise<ActivationSource> {
   let path: string;
@@ -40,6 +47,8 @@ export async function onnxSource(file: string, options: OnnxSourceOptions = {}):
     : findResidualStream(model, file);
   const session = await openSession(model.tapped(places), {
     threads: options.threads,
+    device: options.device,
+    allowFallback: options.allowFallback,
     externalFolder: dirname(path),
   });
   const inputs = model.inputs.filter(({ name }) => session.inputNames.includes(name));

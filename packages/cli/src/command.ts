@@ -1,3 +1,4 @@
+import { devices } from "@layerfold/onnx";
 import { parseMemory } from "@layerfold/pipeline";
 import { Command, InvalidArgumentError, Option } from "commander";
 
@@ -22,6 +23,20 @@ export function memoryOption(): Option {
     "--memory <size>",
     "memory that may be used, e.g. 8GiB; a model that is larger runs block by block (default: what is free)",
   ).argParser(parseMemory);
+}
+
+/** The options of a command that runs a model: where. */
+export function withDevice(made: Command): Command {
+  return made
+    .addOption(
+      new Option("--device <name>", "where models run (default: cpu, or what a recipe says)").choices(
+        devices,
+      ),
+    )
+    .option(
+      "--allow-fallback",
+      "let what the device has no kernel for run on the CPU; else such a model is refused",
+    );
 }
 
 /** Parses an option as an integer of at least `minimum`. */

@@ -1,8 +1,9 @@
+import type { DeviceOptions } from "@layerfold/onnx";
 import { createRun, type Run } from "@layerfold/pipeline";
 import { createTerminal, type Terminal } from "./terminal.js";
 
-/** The options that every command has. */
-export interface CommonOptions {
+/** The options that every command has, and those of all that run models. */
+export interface CommonOptions extends DeviceOptions {
   readonly json?: boolean | undefined;
   readonly quiet?: boolean | undefined;
   readonly seed?: number | undefined;
@@ -21,6 +22,7 @@ export interface CommandRun extends Run {
 
 export function createCommandRun(options: CommonOptions, signal?: AbortSignal): CommandRun {
   const terminal = createTerminal({ json: options.json ?? false, quiet: options.quiet ?? false });
-  const { seed, set, work, keepWork, memory } = options;
-  return { ...createRun({ seed, set, work, keepWork, memory, signal, report: terminal.report }), terminal };
+  const { seed, set, work, keepWork, memory, device, allowFallback } = options;
+  const given = { seed, set, work, keepWork, memory, device, allowFallback };
+  return { ...createRun({ ...given, signal, report: terminal.report }), terminal };
 }

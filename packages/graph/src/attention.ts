@@ -3,15 +3,17 @@ import type { Value } from "@layerfold/onnx";
 import type { BlockContext } from "./block-context.js";
 import { blockLinear, inputWidth, outputWidth } from "./linear.js";
 import { normalize } from "./norm.js";
+import { plainAttention } from "./plain-attention.js";
 
 /** GroupQueryAttention wants heads of a multiple of this; others are filled up with zeros, which add nothing to any product. */
 const headMultiple = 8;
 
 /** Causal self-attention of a block, on the normed stream: query heads share key/value heads in groups. */
 export function attention(context: BlockContext, spec: AttentionSpec, x: Value): Value {
-  const { graph, sequence, state } = context;
+  const { graph, sequence } = context;
   const { headSize } = spec;
-  const { headCount, keyValueHeadCount } = headCounts(context, spec);
+  const counts = headCounts(context, spec);
+  const { headCount, keyValueHeadCount } = counts;
   let { query, key, value } = project(context, spec, headCount, keyValueHeadCount, x);
   if (spec.queryKeyNorm) {
     const norm = (values: Value, form: NormSpec, heads: number) => {
@@ -43,6 +45,24 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
     query = rotate(query, headCount);
     key = rotate(key, keyValueHeadCount);
   }
+  const parts = { query, key, value };
+  const heads =
+    graph.device === "cpu"
+      ? groupQueryAttention(context, spec, counts, parts)
+      : plainAttention(context, spec, counts, parts);
+  context.tap("attention.heads", heads, headCount * headSize);
+  return blockLinear(context, heads, "attention.output");
+}
+
+/** ONNX Runtime's fused kernel: [batch, sequence, heads · size] of each to the same of the mixed values. */
+function groupQueryAttention(
+  context: BlockContext,
+  spec: AttentionSpec,
+  { headCount, keyValueHeadCount }: HeadCounts,
+  { query, key, value }: { readonly query: Value; readonly key: Value; readonly value: Value },
+): Value {
+  const { graph, sequence, state } = context;
+  const { headSize } = spec;
   const paddedSize = Math.ceil(headSize / headMultiple) * headMultiple;
   const pad = (values: Value, heads: number) => {
     if (paddedSize === headSize) return values;
@@ -78,23 +98,25 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
     state.present("key", presentKey, presentShape);
     state.present("value", presentValue, presentShape);
   }
-  let heads = mixed;
-  if (paddedSize !== headSize) {
-    const split = reshape(context, mixed, [0, 0, headCount, paddedSize]);
-    const kept = graph.node("Slice", [
-      split,
-      graph.constant("int64", [0]),
-      graph.constant("int64", [headSize]),
-      graph.constant("int64", [3]),
-    ]);
-    heads = reshape(context, kept, [0, 0, headCount * headSize]);
-  }
-  context.tap("attention.heads", heads, headCount * headSize);
-  return blockLinear(context, heads, "attention.output");
+  if (paddedSize === headSize) return mixed;
+  const split = reshape(context, mixed, [0, 0, headCount, paddedSize]);
+  const kept = graph.node("Slice", [
+    split,
+    graph.constant("int64", [0]),
+    graph.constant("int64", [headSize]),
+    graph.constant("int64", [3]),
+  ]);
+  return reshape(context, kept, [0, 0, headCount * headSize]);
+}
+
+/** Heads of a block's attention. */
+export interface HeadCounts {
+  readonly headCount: number;
+  readonly keyValueHeadCount: number;
 }
 
 /** Heads by the tensors, which may have been replaced by wider or narrower ones. */
-function headCounts(context: BlockContext, spec: AttentionSpec) {
+function headCounts(context: BlockContext, spec: AttentionSpec): HeadCounts {
   const headCount = inputWidth(context, "attention.output") / spec.headSize;
   const keyValueHeadCount =
     spec.projection === "separate"
@@ -142,6 +164,6 @@ function project(
 }
 
 /** 0 keeps an axis's length. */
-function reshape({ graph }: BlockContext, value: Value, shape: readonly number[]): Value {
+export function reshape({ graph }: BlockContext, value: Value, shape: readonly number[]): Value {
   return graph.node("Reshape", [value, graph.constant("int64", shape)]);
 }

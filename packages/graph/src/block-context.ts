@@ -9,6 +9,10 @@ export interface SequenceValues {
   readonly totalLength: Value;
   /** int64 [1] position of the run's first token, the number of tokens before this run; where rows differ, [batch, sequence] every token's. */
   readonly positions: Value;
+  /** int32 [sequence] every token's position; where rows differ, [batch, sequence]. */
+  readonly tokenPositions: Value;
+  /** int32 [total] the positions of all that can be attended to: 0, 1, 2, … */
+  readonly keyPositions: Value;
   /** Present where rows differ in what they remember: which of a run's tokens are real, those of a row before its padding. */
   readonly real?: {
     /** float32 [batch, sequence, 1] 1 at real tokens, 0 at padding. */

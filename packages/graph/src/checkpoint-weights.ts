@@ -204,6 +204,8 @@ export function placedWeights(
     },
     rows(graph, name, at) {
       const weight = quantizedWeights?.get(name);
+      // WebGPU looks up and casts no bfloat16, and float16 only where the adapter has it: there the whole matrix is converted when it is loaded.
+      if (!weight && graph.device === "webgpu") return graph.node("Gather", [float(graph, name), at]);
       if (!weight) return graph.cast(graph.node("Gather", [stored(graph, name), at]), "float32");
       if (weight.form === "n-bits" && weight.bits !== 2 && !weight.inputOrder) {
         return nBitsRows(graph, at, weight, nBitsValues(graph, name, weight, "rows"));

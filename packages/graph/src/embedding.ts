@@ -16,12 +16,8 @@ export function embedding(
   if (scale !== undefined) stream = graph.node("Mul", [stream, graph.constant("float32", scale)]);
   if (projection !== undefined) stream = weights.product(graph, stream, projection, "out-in");
   if (positions) {
-    const int64 = (value: number) => graph.constant("int64", value);
-    let rows = graph.node("Add", [sequence.positions, int64(positions.offset)]);
-    if (!sequence.real) {
-      const length = graph.node("Gather", [graph.node("Shape", [ids]), int64(1)]);
-      rows = graph.node("Add", [graph.node("Range", [int64(0), length, int64(1)]), rows]);
-    }
+    const offset = graph.constant("int32", positions.offset);
+    const rows = graph.node("Add", [sequence.tokenPositions, offset]);
     const learned = weights.rows(graph, positions.weight, rows);
     stream = graph.node("Add", [stream, learned]);
   }

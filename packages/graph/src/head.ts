@@ -1,6 +1,13 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import type { Architecture } from "@layerfold/core";
-import { type GraphBuilder, graphBuilder, onnxTensor, openSession, type Value } from "@layerfold/onnx";
+import {
+  type DeviceOptions,
+  type GraphBuilder,
+  graphBuilder,
+  onnxTensor,
+  openSession,
+  type Value,
+} from "@layerfold/onnx";
 import { softcap } from "./activation.js";
 import {
   type CheckpointWeights,
@@ -24,11 +31,12 @@ export interface Head {
 /** Opens the head of a checkpoint. Rows are taken a few at a time, so that few logits are in memory. */
 export async function openHead(
   checkpoint: Checkpoint,
-  options: QuantizedWeightOptions & { readonly threads?: number | undefined } = {},
+  options: QuantizedWeightOptions & DeviceOptions & { readonly threads?: number | undefined } = {},
 ): Promise<Head> {
+  const { threads, device, allowFallback } = options;
   const { hiddenSize, vocabularySize } = checkpoint.architecture;
   const weights = checkpointWeights(checkpoint, options);
-  const graph = graphBuilder();
+  const graph = graphBuilder({ device });
   const logits = headGraph(
     graph,
     checkpoint.architecture,
@@ -45,7 +53,7 @@ export async function openHead(
     graphs: { then_branch: scored, else_branch: unscored },
   });
   graph.output("log_probabilities", score, "float32", ["scored"]);
-  const session = await openSession(graph.build(), { threads: options.threads, ...weights.session });
+  const session = await openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
 
   const chunkRows = Math.max(1, Math.floor(chunkBytes / (4 * vocabularySize)));
   async function run(

@@ -10,6 +10,12 @@ export function denseProduct(
   weight: Value,
   layout: BlockSpec["linearLayout"],
 ): Value {
+  if (graph.device === "webgpu") {
+    // Its provider has no FusedMatMul. A weight of the checkpoint is turned once, when the graph is loaded.
+    const columns =
+      layout === "out-in" ? graph.node("Transpose", [weight], { ints: { perm: [1, 0] } }) : weight;
+    return graph.node("MatMul", [x, columns]);
+  }
   const transB = layout === "out-in" ? 1 : 0;
   return graph.node("FusedMatMul", [x, weight], { contrib: true, ints: { transB } });
 }

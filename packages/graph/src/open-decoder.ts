@@ -1,5 +1,6 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import type { ActivationSource, LanguageModel } from "@layerfold/core";
+import type { DeviceOptions } from "@layerfold/onnx";
 import type { QuantizedWeightOptions } from "./checkpoint-weights.js";
 import { openRunner } from "./open-runner.js";
 import { runnerModel } from "./runner-model.js";
@@ -8,7 +9,7 @@ import { openWholeDecoder } from "./whole-decoder.js";
 /** How a model runs: as one graph whose weights are all in memory, or block by block. */
 export type Execution = "whole" | "blocks";
 
-export interface DecoderOptions extends QuantizedWeightOptions {
+export interface DecoderOptions extends QuantizedWeightOptions, DeviceOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
   /** Default "whole". `chooseExecution` finds out what fits. */

@@ -1,6 +1,6 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import { elementCount, LayerfoldError, type Rng, throwIfAborted, tokenBatch } from "@layerfold/core";
-import { graphBuilder, type OnnxTensor, onnxTensor, openSession } from "@layerfold/onnx";
+import { type DeviceOptions, graphBuilder, type OnnxTensor, onnxTensor, openSession } from "@layerfold/onnx";
 import { block } from "./block.js";
 import type { BlockState } from "./block-context.js";
 import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-weights.js";
@@ -10,7 +10,7 @@ import { rotaryTables } from "./rotary-tables.js";
 import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 import { storedBlock } from "./stored-block.js";
 
-export interface GeneratorOptions extends QuantizedWeightOptions {
+export interface GeneratorOptions extends QuantizedWeightOptions, DeviceOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
 }
@@ -83,6 +83,7 @@ export async function openGenerator(
   checkpoint: Checkpoint,
   options: GeneratorOptions = {},
 ): Promise<Generator> {
+  const { threads, device, allowFallback } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);
@@ -90,7 +91,7 @@ export async function openGenerator(
   /** Shapes of what is remembered of one sequence, as they are before the first token. */
   const memoryShapes = new Map<string, readonly number[]>();
 
-  const graph = graphBuilder();
+  const graph = graphBuilder({ device });
   const sequence = sequenceValues(graph, tables);
   let stream = embedding(
     graph,
@@ -117,10 +118,7 @@ export async function openGenerator(
   const last = graph.node("Gather", [stream, graph.constant("int64", [-1])], { ints: { axis: 1 } });
   const rows = graph.node("Reshape", [last, graph.constant("int64", [-1, hiddenSize])]);
   graph.output("logits", headGraph(graph, architecture, weights, rows), "float32", ["batch", vocabularySize]);
-  const session = await openSession(graph.build(), {
-    threads: options.threads,
-    ...weights.session,
-  });
+  const session = await openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
 
   function emptyMemory(count: number): Memory {
     const values = Array.from(memoryShapes, ([name, [, ...shape]]) => {

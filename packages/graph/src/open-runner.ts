@@ -11,7 +11,14 @@ import {
   type Tensor,
   tensor,
 } from "@layerfold/core";
-import { graphBuilder, type OnnxTensor, onnxTensor, openSession, type Session } from "@layerfold/onnx";
+import {
+  type DeviceOptions,
+  graphBuilder,
+  type OnnxTensor,
+  onnxTensor,
+  openSession,
+  type Session,
+} from "@layerfold/onnx";
 import { block } from "./block.js";
 import { blockCache } from "./block-cache.js";
 import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-weights.js";
@@ -23,7 +30,7 @@ import { checkBatch, sequenceInputs, sequenceValues } from "./sequence.js";
 import { slicedHead } from "./sliced-head.js";
 import { storedBlocks } from "./stored-blocks.js";
 
-export interface RunnerOptions extends QuantizedWeightOptions {
+export interface RunnerOptions extends QuantizedWeightOptions, DeviceOptions {
   /** Threads inside an operator; default: the physical cores. */
   readonly threads?: number | undefined;
   /** Decoded blocks are kept up to so many bytes, the last used one and the next always; default 1 GiB. */
@@ -60,14 +67,24 @@ interface BlockGraph {
  * ```
  */
 export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions = {}): Promise<ModelRunner> {
-  const { threads, cacheBytes = 2 ** 30, headBytes = 2 ** 28, activationBits, quantizedWeights } = options;
+  const {
+    threads,
+    device,
+    allowFallback,
+    cacheBytes = 2 ** 30,
+    headBytes = 2 ** 28,
+    activationBits,
+    quantizedWeights,
+  } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const tables = rotaryTables(architecture);
   const weights = checkpointWeights(checkpoint, options);
   const reader = floatReader();
   const views = blockCache(checkpoint, cacheBytes, reader);
-  const packed = quantizedWeights && storedBlocks(checkpoint, weights, tables, { threads, cacheBytes });
+  const packed =
+    quantizedWeights &&
+    storedBlocks(checkpoint, weights, tables, { threads, device, allowFallback, cacheBytes });
   const graphs = new Map<string, Promise<BlockGraph>>();
   let embedder: Promise<Session> | undefined;
   let head: Promise<Head> | undefined;
@@ -75,11 +92,11 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
   const openedHead = () => (head ??= slicedHead(checkpoint, reader, headBytes, options));
 
   function openEmbedder(): Promise<Session> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
     const stream = embedding(graph, architecture, weights, sequenceValues(graph, tables), ids);
     graph.output("stream", stream, "float32", ["batch", "sequence", hiddenSize]);
-    return openSession(graph.build(), { threads, ...weights.session });
+    return openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
   }
 
   async function openGraph(
@@ -88,7 +105,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     wanted: readonly Tap[],
     tapsOnly: boolean,
   ): Promise<BlockGraph> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const taps = new Map<Tap, number>();
     const shape = (role: string) => {
       const found = shapes.get(role);
@@ -125,7 +142,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
       });
     }
     if (!tapsOnly) graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
-    return { session: await openSession(graph.build(), { threads }), taps };
+    return { session: await openSession(graph.build(), { threads, device, allowFallback }), taps };
   }
 
   /** The graph for a block of that form and those shapes, with what is wanted of it. */

@@ -2,7 +2,11 @@ import type { GraphBuilder, Value } from "@layerfold/onnx";
 import type { SequenceValues } from "./block-context.js";
 
 /** A run's tokens with those of each row that are real before its padding, wherever the padding was given. */
-export interface RealTokensFirst extends Pick<SequenceValues, "positions" | "lastPosition" | "totalLength"> {
+export interface RealTokensFirst
+  extends Pick<
+    SequenceValues,
+    "positions" | "tokenPositions" | "keyPositions" | "lastPosition" | "totalLength"
+  > {
   readonly ids: Value;
   readonly real: NonNullable<SequenceValues["real"]>;
   /**
@@ -44,11 +48,17 @@ export function realTokensFirst(graph: GraphBuilder, ids: Value, mask: Value): R
   const first = graph.node("Sub", [realSoFar, counts]);
   const source = graph.node("Unsqueeze", [graph.node("Where", [real, place, lastReal]), int64(2)]);
   const last = graph.node("Sub", [sum(mask, 0), one]);
+  const positions = graph.node("Expand", [graph.node("Add", [first, column]), shape]);
   return {
     ids: graph.node("ScatterElements", [ids, graph.node("Where", [real, place, paddingPlace]), ids], {
       ints: { axis: 1 },
     }),
-    positions: graph.node("Expand", [graph.node("Add", [first, column]), shape]),
+    positions,
+    tokenPositions: graph.cast(positions, "int32"),
+    keyPositions: graph.cast(
+      graph.node("Range", [graph.constant("int64", 0), graph.node("Squeeze", [total]), one]),
+      "int32",
+    ),
     lastPosition: graph.cast(graph.node("Max", [last, int64(0)]), "int32"),
     totalLength: graph.cast(graph.node("Squeeze", [total]), "int32"),
     real: {

@@ -15,6 +15,12 @@ export function sequenceValues(graph: GraphBuilder, tables: RotaryTables): Seque
     get positions() {
       return graph.input("first_position", "int64", [1]);
     },
+    get tokenPositions() {
+      return graph.input("token_positions", "int32", ["sequence"]);
+    },
+    get keyPositions() {
+      return graph.input("key_positions", "int32", ["total"]);
+    },
     rotaryTable(spec) {
       const index = tables.indexOf(spec);
       const shape = ["positions", spec.rotaryDimension / 2];
@@ -40,6 +46,7 @@ export function sequenceInputs(
   past = 0,
 ): Record<string, OnnxTensor> {
   const total = past + sequenceLength;
+  const positions = Int32Array.from({ length: total }, (_, index) => index);
   const longest = past + lengths.reduce((a, b) => Math.max(a, b));
   const values: Record<string, OnnxTensor> = {
     last_position: onnxTensor(
@@ -49,6 +56,8 @@ export function sequenceInputs(
     ),
     total_length: onnxTensor("int32", Int32Array.of(total), []),
     first_position: onnxTensor("int64", BigInt64Array.of(BigInt(past)), [1]),
+    token_positions: onnxTensor("int32", positions.subarray(past), [sequenceLength]),
+    key_positions: onnxTensor("int32", positions, [total]),
     ...tables.values(total, longest),
   };
   return Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name)));

@@ -1,6 +1,7 @@
 import type { Checkpoint, FloatReader } from "@layerfold/checkpoint";
 import { elementCount } from "@layerfold/core";
 import {
+  type DeviceOptions,
   graphBuilder,
   type OnnxTensor,
   onnxTensor,
@@ -27,7 +28,7 @@ export async function slicedHead(
   checkpoint: Checkpoint,
   reader: FloatReader,
   headBytes: number,
-  options: QuantizedWeightOptions & { readonly threads?: number | undefined },
+  options: QuantizedWeightOptions & DeviceOptions & { readonly threads?: number | undefined },
 ): Promise<Head> {
   const { architecture } = checkpoint;
   const { head, hiddenSize, vocabularySize } = architecture;
@@ -44,9 +45,10 @@ export async function slicedHead(
   const chunkRows = Math.max(1, Math.floor(logitBytes / (4 * sliceRows)));
   const bias = head.bias === undefined ? undefined : (await checkpoint.read(head.bias)).data;
   const weights = checkpointWeights(checkpoint, options);
-  const sessionOptions = { threads: options.threads };
+  const { threads, device, allowFallback } = options;
+  const sessionOptions = { threads, device, allowFallback };
 
-  const norm = graphBuilder();
+  const norm = graphBuilder({ device });
   const normed = finalNormGraph(
     norm,
     architecture,
@@ -57,7 +59,7 @@ export async function slicedHead(
   const normSession = await openSession(norm.build(), { ...sessionOptions, ...weights.session });
 
   async function openSlice(scored: boolean): Promise<Session> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const x = graph.input("x", "float32", ["count", width]);
     const slice = graph.input("weight", "float32", ["slice", width]);
     const added = bias && graph.input("bias", "float32", ["slice"]);

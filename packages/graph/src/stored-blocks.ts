@@ -1,6 +1,6 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import { contiguousData, type Hidden, tensor } from "@layerfold/core";
-import { graphBuilder, onnxTensor, openSession, type Session } from "@layerfold/onnx";
+import { type DeviceOptions, graphBuilder, onnxTensor, openSession, type Session } from "@layerfold/onnx";
 import { block } from "./block.js";
 import type { RunningWeights } from "./checkpoint-weights.js";
 import type { RotaryTables } from "./rotary-tables.js";
@@ -18,7 +18,12 @@ export function storedBlocks(
   checkpoint: Checkpoint,
   weights: RunningWeights,
   tables: RotaryTables,
-  { threads, cacheBytes }: { readonly threads?: number | undefined; readonly cacheBytes: number },
+  {
+    threads,
+    device,
+    allowFallback,
+    cacheBytes,
+  }: DeviceOptions & { readonly threads?: number | undefined; readonly cacheBytes: number },
 ): StoredBlocks {
   const { hiddenSize, blocks } = checkpoint.architecture;
   const total = Array.from(checkpoint.tensors.values()).reduce((sum, { byteLength }) => sum + byteLength, 0);
@@ -26,12 +31,12 @@ export function storedBlocks(
   const opened = new Map<number, Promise<Session>>();
 
   function open(layer: number): Promise<Session> {
-    const graph = graphBuilder();
+    const graph = graphBuilder({ device });
     const stream = graph.input("stream", "float32", ["batch", "sequence", hiddenSize]);
     const sequence = sequenceValues(graph, tables);
     const out = block(storedBlock({ graph, checkpoint, weights, spec: blocks[layer], sequence }), stream);
     graph.output("hidden", out, "float32", ["batch", "sequence", hiddenSize]);
-    return openSession(graph.build(), { threads, ...weights.session });
+    return openSession(graph.build(), { threads, device, allowFallback, ...weights.session });
   }
 
   async function sessionOf(layer: number): Promise<Session> {

@@ -16,13 +16,14 @@ export async function openWholeDecoder(
   checkpoint: Checkpoint,
   options: DecoderOptions = {},
 ): Promise<Decoder> {
+  const { threads, device, allowFallback } = options;
   const { architecture } = checkpoint;
   const { hiddenSize, vocabularySize, blocks } = architecture;
   const layerCount = blocks.length;
   const tables = rotaryTables(architecture);
   const weights = checkpointWeights(checkpoint, options);
 
-  const graph = graphBuilder();
+  const graph = graphBuilder({ device });
   const sequence = sequenceValues(graph, tables);
   const shape = ["batch", "sequence", hiddenSize];
   const ids = graph.input("input_ids", "int32", ["batch", "sequence"]);
@@ -33,7 +34,9 @@ export async function openWholeDecoder(
     graph.output(`residual.${layer + 1}`, stream, "float32", shape);
   });
   const session = await openSession(graph.build(), {
-    threads: options.threads,
+    threads,
+    device,
+    allowFallback,
     ...weights.session,
   });
   let head: ReturnType<typeof openHead> | undefined;

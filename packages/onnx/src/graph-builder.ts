@@ -22,6 +22,7 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "onnx-buf";
+import type { Device, DeviceOptions } from "./device.js";
 
 /** ONNX Runtime 1.19 and later read these. */
 const irVersion = 10n;
@@ -86,6 +87,8 @@ export interface ExternalTensor {
 
 /** Writes an ONNX graph node by node; values are known by name. */
 export interface GraphBuilder {
+  /** Where the graph is to run: whoever writes nodes takes operators that this device has. */
+  readonly device: Device;
   /** A value that is given at every run; naming it again gives the same value. */
   input(name: string, dtype: OnnxDType, shape: readonly Dimension[]): Value;
   /** Makes `value` an output under that name. */
@@ -98,7 +101,7 @@ export interface GraphBuilder {
   cast(value: Value, dtype: OnnxDType): Value;
   /** Values inside the graph; equal ones are stored once. Default shape: one axis, and none for a plain number. */
   constant(
-    dtype: "float32" | "int64",
+    dtype: "float32" | "int64" | "int32",
     values: number | readonly number[] | Float32Array,
     shape?: readonly number[],
   ): Value;
@@ -125,6 +128,8 @@ const contents = new WeakMap<GraphBuilder, Content>();
 /**
  * A new, empty graph.
  *
+ * @param options.device - where it is to run; default the CPU
+ *
  * @example
  * ```ts
  * const graph = graphBuilder();
@@ -135,12 +140,12 @@ const contents = new WeakMap<GraphBuilder, Content>();
  * assert(y.data[1] === 4);
  * ```
  */
-export function graphBuilder(): GraphBuilder {
+export function graphBuilder({ device = "cpu" }: Pick<DeviceOptions, "device"> = {}): GraphBuilder {
   let count = 0;
-  return scope((operator) => `${operator}_${count++}`);
+  return scope((operator) => `${operator}_${count++}`, device);
 }
 
-function scope(freshName: (operator: string) => string): GraphBuilder {
+function scope(freshName: (operator: string) => string, device: Device): GraphBuilder {
   const content: Content = { node: [], initializer: [], input: [], output: [] };
   const known = new Map<string, Value>();
 
@@ -161,6 +166,7 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
   }
 
   const builder: GraphBuilder = {
+    device,
     input(name, dtype, shape) {
       if (known.has(name)) return name;
       known.set(name, name);
@@ -181,7 +187,12 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
       const existing = known.get(key);
       if (existing !== undefined) return existing;
       const name = freshName("constant");
-      const data = dtype === "int64" ? BigInt64Array.from(list, BigInt) : Float32Array.from(list);
+      const data =
+        dtype === "int64"
+          ? BigInt64Array.from(list, BigInt)
+          : dtype === "int32"
+            ? Int32Array.from(list)
+            : Float32Array.from(list);
       content.initializer.push(
         create(TensorProtoSchema, {
           name,
@@ -223,7 +234,7 @@ function scope(freshName: (operator: string) => string): GraphBuilder {
       known.set(name, name);
       return name;
     },
-    subgraph: () => scope(freshName),
+    subgraph: () => scope(freshName, device),
     build() {
       const inside = content.initializer.reduce((sum, { rawData }) => sum + rawData.byteLength, 0);
       if (inside >= 2 ** 31) {

@@ -1,3 +1,4 @@
+export { type Device, type DeviceOptions, deviceName, devices } from "./device.js";
 export {
   type Dimension,
   type ExternalTensor,

@@ -4,6 +4,7 @@ import { cpus } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { type Checkpoint, rangeName } from "@layerfold/checkpoint";
 import { addMadeFile, fileError, fileSha256, filesIn, requireRegularFile } from "@layerfold/disk";
+import { deviceName } from "@layerfold/onnx";
 import type { TextSource } from "./inputs/text-source.js";
 import { isModulePath, taskOf } from "./module-path.js";
 import { jsonText } from "./outputs.js";
@@ -19,6 +20,8 @@ export interface Manifest {
   /** Of what runs recipes, in the stead of arguments: `layerfold run manifest.json` runs it again. Paths are relative to the manifest. */
   readonly recipe?: Recipe;
   readonly seed: number;
+  /** Where models ran, and by whose kernels; absent: on the CPU. */
+  readonly device?: string;
   /** Absent where a run saw only what another had captured of it. */
   readonly model?: FileFact;
   /** Every text or other file that was read, by what it was for. */
@@ -121,19 +124,21 @@ export interface RunFacts {
 
 export function manifestOf(
   { command, arguments: given, recipe, model, data = {}, plugins = [] }: RunFacts,
-  { seed }: Pick<Run, "seed">,
+  { seed, place }: Pick<Run, "seed" | "place">,
 ): Manifest {
   const silent = [
     ...["json", "quiet", "seed", "out", "force", "dryRun", "writeActivationScales"],
-    ...["work", "keepWork"],
+    ...["work", "keepWork", "device", "allowFallback"],
   ];
   const telling = Object.entries(given ?? {}).filter(([name]) => !silent.includes(name));
+  const device = deviceName(place);
   return {
     layerfold: version,
     command,
     ...(given && { arguments: Object.fromEntries(telling) }),
     ...(recipe && { recipe }),
     seed,
+    ...(device !== undefined && { device }),
     ...(model && { model }),
     data,
     plugins,
@@ -142,7 +147,11 @@ export function manifestOf(
 }
 
 /** Writes a run's manifest into the folder that it made. */
-export async function writeManifest(folder: string, facts: RunFacts, run: Pick<Run, "seed">): Promise<void> {
+export async function writeManifest(
+  folder: string,
+  facts: RunFacts,
+  run: Pick<Run, "seed" | "place">,
+): Promise<void> {
   await addMadeFile(folder, "manifest.json", jsonText(manifestOf(facts, run)));
 }
 

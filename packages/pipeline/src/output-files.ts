@@ -48,7 +48,7 @@ export async function checkOutputFiles(
 export async function writeOutputFiles(
   contents: ReadonlyMap<string, Content>,
   facts: RunFacts,
-  run: Pick<Run, "seed">,
+  run: Pick<Run, "seed" | "place">,
 ): Promise<void> {
   const files = [...contents.keys()];
   const staged: { file: string; target: string; temporary: string; fact: FileFact }[] = [];

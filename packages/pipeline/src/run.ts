@@ -3,13 +3,14 @@ import { hubSettings, pullModel } from "@layerfold/checkpoint";
 import type { MatmulEngine, RunContext } from "@layerfold/core";
 import type { Execution } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
-import { onnxEngine } from "@layerfold/onnx";
+import { type DeviceOptions, onnxEngine } from "@layerfold/onnx";
 import { type Executor, localExecutor } from "@layerfold/tasks";
 import { availableMemory, parseMemory } from "./memory.js";
+import { placeOf } from "./place.js";
 import { parseSettings, type Settings } from "./settings.js";
 
 /** How something is run; all of it may be left out. */
-export interface RunOptions {
+export interface RunOptions extends DeviceOptions {
   /** Of everything random; default 0. */
   readonly seed?: number | undefined;
   /** Options of plug-ins, `KIND.OPTION=VALUE` each. */
@@ -36,6 +37,8 @@ export interface Run {
   readonly ctx: RunContext;
   readonly seed: number;
   readonly settings: Settings;
+  /** Where models run; what is absent may be said by a recipe. */
+  readonly place: DeviceOptions;
   readonly executor: Executor;
   /** Bytes that may be used. */
   readonly memory: number;
@@ -54,6 +57,7 @@ export function createRun(options: RunOptions = {}): Run {
     ctx: { rng: seededRng(seed), engine, signal, report },
     seed,
     settings: parseSettings(set),
+    place: placeOf(options),
     executor,
     memory,
     ...(execution && { execution }),

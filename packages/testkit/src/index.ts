@@ -8,6 +8,7 @@ export { type QuantizerCheckOptions, quantizerChecks } from "./quantizer-checks.
 export { randomMatrix } from "./random-matrix.js";
 export { type RepairCheckOptions, repairChecks } from "./repair-checks.js";
 export { type SimilarityMeasureCheckOptions, similarityMeasureChecks } from "./similarity-measure-checks.js";
+export { softwareGpu } from "./software-gpu.js";
 export { type StrategyCheckOptions, strategyChecks } from "./strategy-checks.js";
 export { testContext } from "./test-context.js";
 export { type TinyLlamaOptions, writeTinyLlama } from "./tiny-llama.js";

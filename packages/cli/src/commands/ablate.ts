@@ -1,13 +1,15 @@
 import { ablate } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, memoryOption } from "../command.js";
+import { command, memoryOption, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function ablateCommand(signal: AbortSignal): Command {
-  return command(
-    "ablate",
-    "Run a grid of measures, planners, strategies, repairs and depths over one capture; an interrupted grid goes on where it stopped.",
-    "layerfold ablate examples/ablation/foldling.yaml --out layerfold-out/ablation",
+  return withDevice(
+    command(
+      "ablate",
+      "Run a grid of measures, planners, strategies, repairs and depths over one capture; an interrupted grid goes on where it stopped.",
+      "layerfold ablate examples/ablation/foldling.yaml --out layerfold-out/ablation",
+    ),
   )
     .argument("<recipe>", "YAML file: model, texts, and a list for each axis of the grid")
     .requiredOption("--out <folder>", "table (CSV, JSON, Markdown) and report.html go here")

@@ -1,6 +1,6 @@
 import { capture } from "@layerfold/pipeline";
 import { type Command, Option } from "commander";
-import { command, memoryOption } from "../command.js";
+import { command, memoryOption, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
@@ -15,10 +15,12 @@ interface CaptureOptions extends CommonOptions, CalibrationFlags {
 
 export function captureCommand(signal: AbortSignal): Command {
   return withCalibration(
-    command(
-      "capture",
-      "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
-      "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
+    withDevice(
+      command(
+        "capture",
+        "Run a calibration text through the model and keep what every layer leaves in the residual stream.",
+        "layerfold capture models/foldling/checkpoint --calibration models/foldling/data/calibration.jsonl --pooling last --out activations",
+      ),
     ),
     "text to run",
   )

@@ -3,7 +3,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { presetIds } from "@layerfold/merge";
 import { type CompressRequest, compress, compressPlans } from "@layerfold/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
-import { command, integer, memoryOption, several } from "../command.js";
+import { command, integer, memoryOption, several, withDevice } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
@@ -48,10 +48,12 @@ function layerList(text: string): number[] {
 export function compressCommand(signal: AbortSignal): Command {
   return withQuestions(
     withCalibration(
-      command(
-        "compress",
-        "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
-        "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+      withDevice(
+        command(
+          "compress",
+          "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
+          "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+        ),
       ),
       "text that the method looks at",
       true,

@@ -3,15 +3,17 @@ import { checkpoint, data } from "@layerfold/foldling";
 import { presetIds } from "@layerfold/merge";
 import { compress } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { resultTable } from "../table.js";
 
 export function demoCommand(signal: AbortSignal): Command {
-  return command(
-    "demo",
-    "The whole way on foldling, our own small model: 2, 4, 6 and 7 of its 16 layers folded away, beside their drop controls.",
-    "layerfold demo --method layerfold",
+  return withDevice(
+    command(
+      "demo",
+      "The whole way on foldling, our own small model: 2, 4, 6 and 7 of its 16 layers folded away, beside their drop controls.",
+      "layerfold demo --method layerfold",
+    ),
   )
     .option("--method <name>", `preset: ${presetIds.join(", ")}`, "mka")
     .option(

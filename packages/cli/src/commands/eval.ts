@@ -2,7 +2,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several } from "../command.js";
+import { command, integer, memoryOption, several, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { evaluationTable } from "../table.js";
 
@@ -18,10 +18,12 @@ interface EvalOptions extends CommonOptions {
 }
 
 export function evalCommand(signal: AbortSignal): Command {
-  return command(
-    "eval",
-    "Perplexity on texts, accuracy on questions and on public benchmarks.",
-    "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+  return withDevice(
+    command(
+      "eval",
+      "Perplexity on texts, accuracy on questions and on public benchmarks.",
+      "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+    ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .option(

@@ -5,7 +5,7 @@ import { needsWhole, openModel } from "@layerfold/pipeline";
 import { isQuantized, quantizedWeights } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError } from "commander";
 import { renderChatTemplate } from "../chat-template.js";
-import { command, integer, memoryOption } from "../command.js";
+import { command, integer, memoryOption, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface GenerateOptions extends CommonOptions {
@@ -41,10 +41,12 @@ function roomFor(
 }
 
 export function generateCommand(signal: AbortSignal): Command {
-  return command(
-    "generate",
-    "Continue a prompt; greedy unless a temperature is given.",
-    'layerfold generate models/foldling/checkpoint --prompt "Mara went to the mill. Where is Mara?"',
+  return withDevice(
+    command(
+      "generate",
+      "Continue a prompt; greedy unless a temperature is given.",
+      'layerfold generate models/foldling/checkpoint --prompt "Mara went to the mill. Where is Mara?"',
+    ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption("--prompt <text>", "what to continue")
@@ -70,6 +72,7 @@ export function generateCommand(signal: AbortSignal): Command {
         throw needsWhole(checkpoint, modelPath);
       }
       const generator = await openGenerator(checkpoint, {
+        ...run.place,
         ...(isQuantized(checkpoint) && {
           quantizedWeights: await quantizedWeights(checkpoint, run.ctx.report),
           accuracyLevel: options.exact ? 0 : 4,

@@ -1,7 +1,7 @@
 import { checkPlan, checkRepair, layerFacts } from "@layerfold/merge";
 import { fold, foldParts, openModelCheckpoint, outputOf, readPlan, repairChoices } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command } from "../command.js";
+import { command, withDevice } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
@@ -17,10 +17,12 @@ interface MergeOptions extends CommonOptions, CalibrationFlags {
 
 export function mergeCommand(signal: AbortSignal): Command {
   return withCalibration(
-    command(
-      "merge",
-      "Apply a plan: write the folded checkpoint, tensor by tensor.",
-      "layerfold merge models/foldling/checkpoint --plan plan.json --out folded",
+    withDevice(
+      command(
+        "merge",
+        "Apply a plan: write the folded checkpoint, tensor by tensor.",
+        "layerfold merge models/foldling/checkpoint --plan plan.json --out folded",
+      ),
     ),
     "text for the repair",
     true,

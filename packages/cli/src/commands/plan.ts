@@ -7,7 +7,7 @@ import {
   writeOutputFiles,
 } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, integer, memoryOption } from "../command.js";
+import { command, integer, memoryOption, withDevice } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import {
@@ -34,10 +34,12 @@ interface PlanOptions extends CommonOptions, CalibrationFlags, QuestionFlags {
 export function planCommand(signal: AbortSignal): Command {
   return withQuestions(
     withCalibration(
-      command(
-        "plan",
-        "Decide which layers fold together; writes an editable JSON plan.",
-        "layerfold plan models/foldling/checkpoint --layers 12 --planner lowest-influence --calibration models/foldling/data/calibration.jsonl --out plan.json",
+      withDevice(
+        command(
+          "plan",
+          "Decide which layers fold together; writes an editable JSON plan.",
+          "layerfold plan models/foldling/checkpoint --layers 12 --planner lowest-influence --calibration models/foldling/data/calibration.jsonl --out plan.json",
+        ),
       ),
       "text to gather evidence from",
     ),

@@ -13,7 +13,7 @@ import {
 } from "@layerfold/pipeline";
 import { dequantizeCheckpoint, type QuantizedFormat, writeActivationScales } from "@layerfold/quantize";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { command } from "../command.js";
+import { command, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { type CalibrationFlags, withCalibration } from "./calibration-flags.js";
 
@@ -39,10 +39,12 @@ export function embeddingBits(text: string): 4 | 8 {
 
 export function quantizeCommand(signal: AbortSignal): Command {
   return withCalibration(
-    command(
-      "quantize",
-      "Quantise a checkpoint's blocks: RTN, GPTQ, AWQ or SmoothQuant, in the files that GPTQ, AWQ and vLLM read.",
-      "layerfold quantize models/foldling/checkpoint --scheme gptq-w4g128 --calibration models/foldling/data/calibration.jsonl --out foldling-w4",
+    withDevice(
+      command(
+        "quantize",
+        "Quantise a checkpoint's blocks: RTN, GPTQ, AWQ or SmoothQuant, in the files that GPTQ, AWQ and vLLM read.",
+        "layerfold quantize models/foldling/checkpoint --scheme gptq-w4g128 --calibration models/foldling/data/calibration.jsonl --out foldling-w4",
+      ),
     ),
     "text that the method looks at (rtn and fp8 need none)",
   )

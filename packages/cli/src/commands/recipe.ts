@@ -4,7 +4,7 @@ import { LayerfoldError } from "@layerfold/core";
 import { writeWholeFile } from "@layerfold/disk";
 import { readRecipe, recipeJsonSchema, recipeTemplate, runRecipe, validateRecipe } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, memoryOption } from "../command.js";
+import { command, memoryOption, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 
@@ -14,10 +14,12 @@ interface RecipeOptions extends CommonOptions {
 }
 
 export function recipeCommand(signal: AbortSignal): Command {
-  return command(
-    "run",
-    "Run a recipe: a model, its texts, and a list on every axis of a grid; or run again what a manifest.json tells of.",
-    "layerfold run recipe.yaml --out folded",
+  return withDevice(
+    command(
+      "run",
+      "Run a recipe: a model, its texts, and a list on every axis of a grid; or run again what a manifest.json tells of.",
+      "layerfold run recipe.yaml --out folded",
+    ),
   )
     .argument("<recipe>", "YAML or JSON file (layerfold init writes one), or a run's manifest.json")
     .option("--out <folder>", "in the stead of the recipe's output")

@@ -22,14 +22,16 @@ import {
   writeOutputFiles,
 } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, memoryOption } from "../command.js";
+import { command, memoryOption, withDevice } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function traceCommand(signal: AbortSignal): Command {
-  return command(
-    "trace",
-    "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
-    "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
+  return withDevice(
+    command(
+      "trace",
+      "Write the residual stream after every block, and the logits, for given token ids; of a quantised model as its bits have it.",
+      "layerfold trace models/foldling/checkpoint --input ids.safetensors --out trace.safetensors",
+    ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
     .requiredOption(
@@ -56,6 +58,7 @@ export function traceCommand(signal: AbortSignal): Command {
         await modelFolder(model, run),
         (opened) => withExecution(run, opened).execution,
         run.ctx,
+        run.place,
       );
       try {
         const { hiddenSize, vocabularySize } = checkpoint.architecture;

@@ -33,7 +33,9 @@ export interface CalibratedModel {
   /** Most tokens that the model takes at once. */
   readonly context: number;
   /** Makes up text; needed for `self`. */
-  readonly selfText?: (options: Required<SelfTextOptions>) => Promise<readonly TokenSequence[]>;
+  readonly selfText?: (
+    options: Required<Omit<SelfTextOptions, "place">>,
+  ) => Promise<readonly TokenSequence[]>;
 }
 
 /** The calibration's tokens, and where they come from. */

@@ -1,6 +1,7 @@
 import { type Checkpoint, endTokens, type Tokenizer, type TokenSequence } from "@layerfold/checkpoint";
 import { type Architecture, LayerfoldError, type RunContext } from "@layerfold/core";
 import { openGenerator } from "@layerfold/graph";
+import type { DeviceOptions } from "@layerfold/onnx";
 
 export interface SelfTextOptions {
   /** Tokens of all texts together; the last text is cut off there. */
@@ -9,6 +10,8 @@ export interface SelfTextOptions {
   readonly window: number;
   /** Default 1: the model's own distribution. */
   readonly temperature?: number;
+  /** Where the model runs. */
+  readonly place?: DeviceOptions;
 }
 
 /** Bytes that attention may remember of the texts that are drawn at once. */
@@ -22,7 +25,7 @@ const memoryBytes = 2 ** 30;
 export async function selfText(
   checkpoint: Checkpoint,
   tokenizer: Tokenizer,
-  { tokens, window, temperature = 1 }: SelfTextOptions,
+  { tokens, window, temperature = 1, place }: SelfTextOptions,
   ctx: Pick<RunContext, "rng" | "signal" | "report">,
 ): Promise<TokenSequence[]> {
   const begin = tokenizer.beginId ?? tokenizer.endId;
@@ -44,7 +47,7 @@ export async function selfText(
       total: tokens,
       unit: "tokens",
     });
-  const generator = await openGenerator(checkpoint);
+  const generator = await openGenerator(checkpoint, place);
   try {
     for (let round = 0; made < tokens; round++) {
       const before = made;

@@ -1,6 +1,7 @@
 import { type Checkpoint, openCheckpoint } from "@layerfold/checkpoint";
 import type { RunContext } from "@layerfold/core";
 import { type Decoder, type Execution, openDecoder } from "@layerfold/graph";
+import type { DeviceOptions } from "@layerfold/onnx";
 import { isQuantized, quantizedWeights, type RunningSummary, runningSummary } from "@layerfold/quantize";
 
 /**
@@ -12,6 +13,7 @@ export async function openEvaluated(
   directory: string,
   executionOf: (checkpoint: Checkpoint) => Execution,
   { report }: Pick<RunContext, "report">,
+  place: DeviceOptions = {},
 ): Promise<{
   checkpoint: Checkpoint;
   model: Decoder;
@@ -23,7 +25,7 @@ export async function openEvaluated(
   try {
     const execution = executionOf(checkpoint);
     const weights = isQuantized(checkpoint) ? await quantizedWeights(checkpoint, report) : undefined;
-    const model = await openDecoder(checkpoint, { quantizedWeights: weights, execution });
+    const model = await openDecoder(checkpoint, { quantizedWeights: weights, execution, ...place });
     return {
       checkpoint,
       model,

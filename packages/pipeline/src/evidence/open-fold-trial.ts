@@ -30,11 +30,11 @@ export function fittedAndJudging(text: readonly TokenSequence[]): TrialText {
 
 /** The dense model, and the batches that folds of it are fitted to and judged by. */
 export async function openFoldTrial(
-  { checkpoint }: Pick<TrialMaterial, "checkpoint">,
+  { checkpoint, place }: Pick<TrialMaterial, "checkpoint" | "place">,
   { fitted, judging }: TrialText,
   beside?: BesideText,
 ) {
-  const runner = await openRunner(checkpoint);
+  const runner = await openRunner(checkpoint, place);
   const fitting = sequenceBatches(fitted, tokensPerTappedBatch(checkpoint.architecture));
   const judged = judgedText(judging, beside);
   return {

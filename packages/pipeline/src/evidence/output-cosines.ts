@@ -13,11 +13,11 @@ import type { Evaluator, TrialMaterial } from "./trial.js";
 
 /** Mean cosine of one merged model's last stream after another with the dense model's. */
 export async function openOutputCosines(
-  { checkpoint, text }: TrialMaterial,
+  { checkpoint, place, text }: TrialMaterial,
   strategy: MergeStrategy,
   ctx: RunContext,
 ): Promise<Evaluator<MergePlan, number>> {
-  const runner = await openRunner(checkpoint);
+  const runner = await openRunner(checkpoint, place);
   const merged = (group: PlanGroup) => foldGroup(group, strategy, ctx, runner);
   const streamsOf = planStreams(runner, sequenceBatches(text), merged, ctx);
   const layers = Array.from({ length: runner.layerCount }, (_, layer) => layer);

@@ -12,10 +12,10 @@ const divergenceValues = 2 ** 26;
 
 /** KL(dense ‖ plan) of one plan after another, layers dropped or silenced. */
 export async function openPlanDivergences(
-  { checkpoint, text }: TrialMaterial,
+  { checkpoint, place, text }: TrialMaterial,
   ctx: RunContext,
 ): Promise<Evaluator<MergePlan, number>> {
-  const runner = await openRunner(checkpoint);
+  const runner = await openRunner(checkpoint, place);
   const maxTokensPerBatch = Math.min(tokensPerBatch, Math.ceil(divergenceValues / runner.vocabularySize));
   const batches = sequenceBatches(text, maxTokensPerBatch);
   const streamsOf = planStreams(runner, batches, silenced(runner, ctx), ctx);

@@ -6,11 +6,11 @@ import type { Evaluator, TrialMaterial } from "./trial.js";
 
 /** The calibration loss of one plan after another, layers dropped or silenced. What two plans begin with alike is run once. */
 export async function openPlanLosses(
-  { checkpoint, text }: TrialMaterial,
+  { checkpoint, place, text }: TrialMaterial,
   beside: BesideText,
   ctx: RunContext,
 ): Promise<Evaluator<MergePlan, number>> {
-  const runner = await openRunner(checkpoint);
+  const runner = await openRunner(checkpoint, place);
   const judged = judgedText(text, beside);
   const streamsOf = planStreams(runner, judged.batches, silenced(runner, ctx), ctx);
   const lossOf = streamLoss(runner, judged);

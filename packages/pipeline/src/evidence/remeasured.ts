@@ -10,12 +10,12 @@ import type { Evaluator, TrialMaterial } from "./trial.js";
 
 /** The similarity matrix of one folded model's own layers after another, run in memory. */
 export async function openRemeasured(
-  { checkpoint, text }: TrialMaterial,
+  { checkpoint, place, text }: TrialMaterial,
   { measure, embedding }: ComparisonReference,
   pooling: string,
   ctx: RunContext,
 ): Promise<Evaluator<MergePlan, StoredMatrix>> {
-  const runner = await openRunner(checkpoint);
+  const runner = await openRunner(checkpoint, place);
   return {
     async answer(plan) {
       const folded = foldedRunner(runner, plan, foldedBlocks(checkpoint, plan, weighted(), ctx));

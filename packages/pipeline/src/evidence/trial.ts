@@ -1,6 +1,7 @@
 import type { TokenSequence } from "@layerfold/checkpoint";
 import { type MergeStrategy, type Repair, type RunContext, throwIfAborted } from "@layerfold/core";
 import { seededRng } from "@layerfold/linalg";
+import type { DeviceOptions } from "@layerfold/onnx";
 import { type Artefact, type Closable, defineTask, type Json, jsonCodec, jsonDigest } from "@layerfold/tasks";
 import { tokensOf } from "../calibration/read-calibration.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
@@ -68,10 +69,10 @@ export const trialTask = defineTask({
         engine: ctx.engine,
         rng: seededRng(conditions.seed),
       };
-      const { checkpoint } = await sharedCheckpoint(inputs.model, { shared });
+      const { checkpoint, place } = await sharedCheckpoint(inputs.model, { shared });
       const text = await inputs.text.read();
       const answers = await inputs.answers?.read();
-      const opened = await openEvaluator(conditions, { checkpoint, text, answers }, asker);
+      const opened = await openEvaluator(conditions, { checkpoint, place, text, answers }, asker);
       const queue = oneAtATime(opened, (signal) => {
         asker.signal = signal;
       });
@@ -92,6 +93,8 @@ export const trialTask = defineTask({
 /** What evaluators are opened with. */
 export interface TrialMaterial {
   readonly checkpoint: Awaited<ReturnType<typeof sharedCheckpoint>>["checkpoint"];
+  /** Where it runs. */
+  readonly place?: DeviceOptions;
   readonly text: readonly TokenSequence[];
   readonly answers?: readonly TokenSequence[] | undefined;
 }

@@ -17,6 +17,7 @@ import { openModel } from "../inputs/open-model.js";
 import { type Manifest, manifestOf, modelFact } from "../manifest.js";
 import { withExecution } from "../memory.js";
 import { inputPaths } from "../outputs.js";
+import { placeOf } from "../place.js";
 import { trialFacts } from "../preset-parts.js";
 import { manifestRecipe } from "../recipe/manifest-recipe.js";
 import type { EarlierRun, RecipeSource } from "../recipe/read-recipe.js";
@@ -85,11 +86,15 @@ export function reportOf({ report = "results" }: Recipe): ReportKind {
   return reports[report];
 }
 
-/** A run with the options of a recipe; those of the run itself go before them. */
+/** A run with the options and the device of a recipe; those of the run itself go before them. */
 export function runWith(recipe: Recipe, run: Run): Run {
+  const place = run.place.device
+    ? run.place
+    : placeOf({ device: recipe.device, allowFallback: recipe.allow_fallback || run.place.allowFallback });
   const { execution = recipe.execution } = run;
   return {
     ...run,
+    place,
     settings: settingsOf((recipe.options ?? {}) as never, run.settings.values),
     ...(execution && { execution }),
   };

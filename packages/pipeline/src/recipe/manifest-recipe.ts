@@ -4,22 +4,31 @@ import { pathsFrom } from "./recipe-paths.js";
 import { knownKeys, type Recipe } from "./recipe-schema.js";
 
 /**
- * The recipe that a run's manifest holds: seed and options are the run's, paths are relative to the manifest, and where it goes is left open. A
+ * The recipe that a run's manifest holds: seed, options and device are the run's, paths are relative to the manifest, and where it goes is left open. A
  * plug-in that was handed over in code is named by its id: such a recipe runs again only in code.
  */
 export function manifestRecipe(
   recipe: Recipe,
   folder: string,
-  run: Pick<Run, "seed" | "settings" | "execution">,
+  run: Pick<Run, "seed" | "settings" | "place" | "execution">,
 ): Recipe {
-  const { output: _, options: __, seed: ___, ...rest } = pathsFrom(recipe, folder);
+  const {
+    output: _,
+    options: __,
+    seed: ___,
+    device: ____,
+    allow_fallback: _____,
+    ...rest
+  } = pathsFrom(recipe, folder);
   const options = run.settings.values;
+  const { device = "cpu", allowFallback } = run.place;
   const whole = {
     ...rest,
     seed: run.seed,
     // Where there is room for the whole model there will be again.
     ...(run.execution === "blocks" && { execution: run.execution }),
     ...(Object.keys(options).length > 0 && { options }),
+    ...(device !== "cpu" && { device, ...(allowFallback && { allow_fallback: true }) }),
   };
   // However the recipe was made, the same one is the same bytes.
   return pluginsNamed(ordered(whole));

@@ -1,5 +1,6 @@
 import { type Plugin, type PluginFactory, z } from "@layerfold/core";
 import type { RepairPart } from "@layerfold/merge";
+import { devices } from "@layerfold/onnx";
 import { variantNames } from "../grid/variants.js";
 
 /** What may be named where a plug-in is wanted: an id or a path, one with options, or (in code) the plug-in or its factory. */
@@ -188,6 +189,11 @@ function schemaWith<P extends z.ZodType>(part: P) {
       .boolean()
       .optional()
       .describe("write the folded checkpoints too; default: with results they are written, else not"),
+    device: z.enum(devices).optional().describe("where models run; default cpu. --device goes before it"),
+    allow_fallback: z
+      .boolean()
+      .optional()
+      .describe("let what the device has no kernel for run on the CPU; default: such a model is refused"),
     output: name.optional().describe("folder to write; --out goes before it"),
   });
 }

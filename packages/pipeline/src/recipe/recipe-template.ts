@@ -63,6 +63,10 @@ rows: [fold, dropped]
 # Options of all plug-ins of a kind, as --set has them:
 # options: { embedding: { alpha: 0.5 }, planner: { largestGroup: 2 } }
 
+# Where models run: cpu, webgpu or cuda; --device goes before it.
+# device: webgpu
+# allow_fallback: false     # let what the device has no kernel for run on the CPU
+
 # What is written: results (results.json, report.html, plans), ablation (ablation.csv, …) or quality (quality.md: does merging beat dropping?).
 report: results
 # checkpoints: true         # the folded models too (with results)

@@ -124,7 +124,7 @@ async function cutTokens(
   const { checkpoint, run, maxPositionEmbeddings: context } = target;
   const tokenizer = await openTokenizer(request.tokenizer ?? target.folder);
   const model: CalibratedModel = checkpoint
-    ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint) }, tasks, run)
+    ? calibratedModel({ checkpoint, tokenizer, model: await modelOf(checkpoint, run) }, tasks, run)
     : { tokenizer, context };
   const { sequences, facts } = await readCalibration(texts, model, request, run);
   return {
@@ -162,7 +162,7 @@ async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget>
   const chosen = withExecution(run, checkpoint);
   let opened: Promise<Decoder> | undefined;
   return {
-    source: () => (opened ??= openDecoder(checkpoint, { execution: chosen.execution })),
+    source: () => (opened ??= openDecoder(checkpoint, { execution: chosen.execution, ...run.place })),
     run: chosen,
     checkpoint,
     folder: checkpoint.directory,
@@ -177,7 +177,10 @@ async function checkpointTarget(model: string, run: Run): Promise<CaptureTarget>
 
 /** An ONNX decoder does not say how many tokens it knows and takes; it refuses by itself what it cannot. */
 async function onnxTarget(file: string, tap: string | undefined, run: Run): Promise<CaptureTarget> {
-  const source = await onnxSource(file, { tap: tap === undefined ? undefined : { block: tap } });
+  const source = await onnxSource(file, {
+    tap: tap === undefined ? undefined : { block: tap },
+    ...run.place,
+  });
   return {
     source: async () => source,
     run,

@@ -82,7 +82,7 @@ export async function fold(request: FoldRequest, options: RunOptions | Run = {})
     return await withTasks(out, run, async (tasks, folder) => {
       const kept = [expectedBytes(checkpoint).fold(groups.length)];
       await checkSpace(tasks, { folder, out }, { kept });
-      const model = await modelOf(checkpoint);
+      const model = await modelOf(checkpoint, run);
       const all =
         tokenizer && texts !== undefined
           ? await readCalibration(

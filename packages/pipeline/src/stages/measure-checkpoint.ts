@@ -45,6 +45,7 @@ export async function measure(
     await modelFolder(path, run),
     (opened) => withExecution(run, opened).execution,
     run.ctx,
+    run.place,
   );
   try {
     const tokenizer = await openTokenizer(checkpoint.directory);

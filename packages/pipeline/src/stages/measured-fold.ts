@@ -1,4 +1,5 @@
 import { withContent } from "@layerfold/tasks";
+import { placedDigest } from "../place.js";
 import { runTask, type TaskRunner } from "../task-runner.js";
 import { type FoldFacts, foldFactsTask } from "../tasks/fold-facts.js";
 import type { ModelInput } from "../tasks/stored-model.js";
@@ -35,7 +36,7 @@ export async function measuredFold(
   try {
     const facts = await runTask(tasks, foldFactsTask({}, { fold: folded }));
     const quality = await measureModel(
-      withContent(folded, facts.fingerprint),
+      withContent(folded, placedDigest(facts.fingerprint, bench.run.place)),
       evaluationSet,
       dense ?? undefined,
       tasks,

@@ -47,7 +47,7 @@ export async function openWorkbench(
   tasks: TaskRunner,
   run: Run,
 ): Promise<{ readonly bench: Workbench; readonly separated?: SeparatedCalibration }> {
-  const model = await modelOf(checkpoint);
+  const model = await modelOf(checkpoint, run);
   const separated =
     request.calibration === undefined
       ? undefined

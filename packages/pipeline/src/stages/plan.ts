@@ -94,7 +94,7 @@ export async function plan(request: PlanRequest, options: RunOptions | Run = {})
     checkTarget({ layerCount: blocks.length }, request.layers, "--layers");
     if (repair) checkRepair(repair, await layerFacts(checkpoint), undefined, repairChoices(repair));
     return await withTasks(undefined, run, async (tasks) => {
-      const model = await modelOf(checkpoint);
+      const model = await modelOf(checkpoint, run);
       const tokenizer =
         request.calibration === undefined && request.calibrationQuestions === undefined
           ? undefined

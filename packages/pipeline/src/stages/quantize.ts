@@ -93,7 +93,7 @@ export async function quantize(
         { folder, out },
         { kept: [expectedBytes(checkpoint).quantized(layers, scheme)] },
       );
-      const model = await modelOf(checkpoint);
+      const model = await modelOf(checkpoint, run);
       const calibration =
         texts === undefined
           ? undefined
@@ -123,7 +123,7 @@ export async function quantize(
         {
           model,
           text: calibration && givenText(calibration.sequences),
-          reuse: origin && (await modelOf(origin)),
+          reuse: origin && (await modelOf(origin, run)),
           scales,
         },
       );

@@ -47,9 +47,9 @@ export const captureTask = defineTask({
     }: { readonly model: Artefact<StoredModel>; readonly text: Artefact<readonly TokenSequence[]> },
     ctx,
   ) {
-    const { checkpoint } = await sharedCheckpoint(model, ctx);
+    const { checkpoint, place } = await sharedCheckpoint(model, ctx);
     const sequences = await text.read();
-    const source = await openDecoder(checkpoint, { execution });
+    const source = await openDecoder(checkpoint, { execution, ...place });
     try {
       const options = { pooling: parsePooling(pooling), totalTokens: tokensOf(sequences) };
       const run = { ...ctx, rng: seededRng(0) };

@@ -10,7 +10,7 @@ import { eachBatch, tokensPerTappedBatch } from "../inputs/open-model.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
 import { peakMemory, resetPeakMemory } from "./peak-memory.js";
 import { allThreads } from "./resources.js";
-import { type StoredModel, sharedCheckpoint } from "./stored-model.js";
+import { placed, type StoredModel, sharedCheckpoint } from "./stored-model.js";
 import { taskCode } from "./task-code.js";
 
 /** A folded checkpoint, and what is known of it. */
@@ -54,14 +54,14 @@ export const foldTask = defineTask({
     { model, text }: FoldInputs,
     ctx,
   ): Promise<StoredFold> {
-    const { checkpoint } = await sharedCheckpoint(model, ctx);
+    const { checkpoint, place } = await sharedCheckpoint(model, ctx);
     const scratch = await ctx.scratch();
     const out = join(scratch, "checkpoint");
     // Of a try that was killed before its end.
     await rm(out, { recursive: true, force: true });
     const startedAt = performance.now();
     await resetPeakMemory();
-    const runner = repair ? await openRunner(checkpoint) : undefined;
+    const runner = repair ? await openRunner(checkpoint, place) : undefined;
     try {
       const sequences = await text?.read();
       const size = tokensPerTappedBatch(checkpoint.architecture);
@@ -80,7 +80,7 @@ export const foldTask = defineTask({
         { ...ctx, rng: seededRng(seed) },
       );
       const seconds = (performance.now() - startedAt) / 1000;
-      return { ...folded, seconds, peakRssBytes: await peakMemory() };
+      return { ...folded, ...placed(place), seconds, peakRssBytes: await peakMemory() };
     } finally {
       await runner?.close();
     }

@@ -2,6 +2,7 @@ import type { Checkpoint, TokenSequence } from "@layerfold/checkpoint";
 import type { RunContext } from "@layerfold/core";
 import { addMadeFile } from "@layerfold/disk";
 import { openRunner } from "@layerfold/graph";
+import type { DeviceOptions } from "@layerfold/onnx";
 import {
   checkQuantizable,
   logCsv,
@@ -28,16 +29,18 @@ export interface Quantization {
   readonly out: string;
   /** See `QuantizeCheckpointOptions`. */
   readonly unfinished?: string | undefined;
+  /** Where the model runs. */
+  readonly place?: DeviceOptions | undefined;
 }
 
 /** `quantizeCheckpoint`, with the model open for as long as a calibration text runs through it. */
 export async function quantizeModel(
   checkpoint: Checkpoint,
-  { scheme, embeddingBits, sequences, overrides = [], out, ...options }: Quantization,
+  { scheme, embeddingBits, sequences, overrides = [], out, place, ...options }: Quantization,
   ctx: RunContext,
 ): Promise<QuantizedCheckpoint> {
   checkQuantizable(checkpoint, { scheme, overrides, calibrated: sequences !== undefined });
-  const runner = sequences && (await openRunner(checkpoint));
+  const runner = sequences && (await openRunner(checkpoint, place));
   try {
     const result = await quantizeCheckpoint(
       checkpoint,

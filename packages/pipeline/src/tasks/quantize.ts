@@ -14,7 +14,7 @@ import { type PluginReference, pluginOf } from "../plugin-reference.js";
 import { quantizeModel } from "./quantize-model.js";
 import { allThreads } from "./resources.js";
 import { type SchemeReference, schemeOfReference } from "./scheme-reference.js";
-import { type StoredModel, sharedCheckpoint } from "./stored-model.js";
+import { placed, type StoredModel, sharedCheckpoint } from "./stored-model.js";
 import { taskCode } from "./task-code.js";
 
 /** A quantised checkpoint, and what is known of it. */
@@ -77,7 +77,7 @@ export const quantizeTask = defineTask({
     { model, text, reuse, scales }: QuantizeInputs,
     ctx,
   ): Promise<StoredQuantization> {
-    const { checkpoint } = await sharedCheckpoint(model, ctx);
+    const { checkpoint, place } = await sharedCheckpoint(model, ctx);
     const scratch = await ctx.scratch();
     const out = join(scratch, "checkpoint");
     // Of a try that was killed before its end.
@@ -97,10 +97,11 @@ export const quantizeTask = defineTask({
         reuse: origin && reused_layers ? { checkpoint: origin, layers: reused_layers } : undefined,
         out,
         unfinished: join(scratch, "layers"),
+        place,
       },
       { ...ctx, rng: seededRng(seed) },
     );
     const { directory, tensorBytes, parameterCount } = written;
-    return { directory, tensorBytes, parameterCount, ...facts };
+    return { directory, tensorBytes, parameterCount, ...placed(place), ...facts };
   },
 });

@@ -37,11 +37,11 @@ export const repairedLossTask = defineTask({
     },
     ctx,
   ) {
-    const { checkpoint } = await sharedCheckpoint(model, ctx);
+    const { checkpoint, place } = await sharedCheckpoint(model, ctx);
     const parts = { fitted: await fitted.read(), judging: await judging.read() };
     const trial = { strategy: pluginOf<MergeStrategy>(strategy), repair: pluginOf<Repair>(repair) };
     const quiet = { ...ctx, rng: seededRng(seed), report: undefined };
-    const losses = await openRepairedLosses({ checkpoint, text: [] }, trial, quiet, parts);
+    const losses = await openRepairedLosses({ checkpoint, place, text: [] }, trial, quiet, parts);
     try {
       return await losses.answer(plan as unknown as MergePlan);
     } finally {

@@ -26,7 +26,7 @@ export const selfTextTask = defineTask({
     { model }: { readonly model: Artefact<StoredModel> },
     ctx,
   ): Promise<readonly TokenSequence[]> {
-    const { checkpoint, tokenizer } = await sharedCheckpoint(model, ctx);
-    return selfText(checkpoint, await tokenizer(), options, { ...ctx, rng: seededRng(seed) });
+    const { checkpoint, place, tokenizer } = await sharedCheckpoint(model, ctx);
+    return selfText(checkpoint, await tokenizer(), { ...options, place }, { ...ctx, rng: seededRng(seed) });
   },
 });
