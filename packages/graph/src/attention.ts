@@ -89,7 +89,7 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
     ]);
     heads = reshape(context, kept, [0, 0, headCount * headSize]);
   }
-  context.tap("attention.heads", heads, headCount * headSize);
+  heads = context.tap("attention.heads", heads, headCount * headSize);
   return blockLinear(context, heads, "attention.output");
 }
 
