@@ -32,7 +32,7 @@ const narrowSpan = 16;
  * As in the reference code, a group's grid is fitted to weights that hold the corrections of all earlier blocks of 128 channels, not yet
  * those of its own block.
  *
- * Needs the Gram matrix. O(in³ + out·in²) in engine products, 8·out·in multiply-adds in TypeScript; memory 16·in² + 16·out·in bytes.
+ * Needs the Gram matrix. O(in³ + out·in²) in engine products, 8·out·in multiply-adds in TypeScript; memory 16·in² + 8·out·in bytes.
  *
  * @throws STATISTICS_MISSING without a Gram matrix, GROUP_SIZE_INVALID, GPTQ_NOT_POSITIVE_DEFINITE
  */
@@ -88,7 +88,7 @@ export const gptq = defineQuantizer({
           });
         }
         const original = contiguousData(weight);
-        const working = new Float64Array(rows * columns);
+        const working = new Float32Array(rows * columns);
         for (let start = 0; start < working.length; start += columns) {
           for (let i = 0; i < columns; i++) working[start + i] = original[start + order[i]];
         }
@@ -145,9 +145,9 @@ interface Sweep {
   readonly rows: number;
   readonly columns: number;
   /** [rows, columns] weights with all corrections so far, and of the quantised ones their errors; changed in place. */
-  readonly working: Float64Array;
+  readonly working: Float32Array;
   /** [columns, columns] U, upper, H⁻¹ = Uᵀ·U. */
-  readonly inverse: Matrix<Float64Array>;
+  readonly inverse: Matrix<Float32Array>;
   readonly scales: Float32Array;
   readonly zeroPoints: Uint8Array;
   readonly size: number;
@@ -200,7 +200,7 @@ async function correct(
   if (middle === end) return;
   const errors = submatrix(tensor(working, [rows, columns]), 0, start, rows, middle - start);
   const ahead = submatrix(inverse, start, middle, middle - start, end - middle);
-  const { data } = await ctx.engine.matmul<Matrix<Float64Array>>(errors, ahead);
+  const { data } = await ctx.engine.matmul<Matrix<Float32Array>>(errors, ahead);
   for (let row = 0, from = 0; row < rows; row++) {
     const last = row * columns + end;
     for (let i = row * columns + middle; i < last; i++, from++) working[i] -= data[from];
@@ -268,13 +268,14 @@ function fitStaticGroups(
   }
 }
 
+/** U of H = Gram + damping, its channels in `order`. Factored in float64; a sweep, as in the reference code, needs float32 of it. */
 async function dampedInverseFactor(
   gram: Matrix<Float64Array>,
   order: Int32Array,
   energy: Float64Array,
   damping: number,
   ctx: RunContext,
-): Promise<{ inverse: Matrix<Float64Array>; damping: number }> {
+): Promise<{ inverse: Matrix<Float32Array>; damping: number }> {
   const columns = order.length;
   const mean = energy.reduce((sum, value) => sum + value, 0) / columns;
   const { data, stride, offset } = gram;
@@ -287,7 +288,8 @@ async function dampedInverseFactor(
       hessian[i * columns + i] = (energy[order[i]] || mean || 1) + share * mean;
     }
     try {
-      return { inverse: await inverseCholesky(tensor(hessian, [columns, columns]), ctx), damping: share };
+      const { data: inverse } = await inverseCholesky(tensor(hessian, [columns, columns]), ctx);
+      return { inverse: tensor(Float32Array.from(inverse), [columns, columns]), damping: share };
     } catch (error) {
       if (!isLayerfoldError(error, "MATRIX_NOT_POSITIVE_DEFINITE")) throw error;
       ctx.report?.({
