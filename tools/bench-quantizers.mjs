@@ -93,12 +93,17 @@ async function compare(
       rows.push({ name, mine, theirs, ours: await perplexity(a), rival: await perplexity(b) });
     }
     const told = Object.entries({ node: process.version, ...versions }).map((pair) => pair.join(" "));
-    say(`${sequences} × ${length} calibration tokens, ${availableParallelism()} cores of ${cpus()[0].model}; ${told.join(", ")}.`);
+    say(
+      `${sequences} × ${length} calibration tokens, ${availableParallelism()} cores of ${cpus()[0].model}; ${told.join(", ")}.`,
+    );
     say("");
-    say("| scheme | seconds, ours | llm-compressor | × its speed | processor seconds, ours | llm-compressor | × | peak GiB, ours | llm-compressor | perplexity, ours | llm-compressor |");
+    say(
+      "| scheme | seconds, ours | llm-compressor | × its speed | processor seconds, ours | llm-compressor | × | peak GiB, ours | llm-compressor | perplexity, ours | llm-compressor |",
+    );
     say("| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |");
     for (const { name, mine, theirs, ours, rival } of rows) {
-      const of = (key, unit = 1) => [mine[key], theirs[key]].map((value) => (value / unit).toFixed(unit === 1 ? 1 : 2));
+      const of = (key, unit = 1) =>
+        [mine[key], theirs[key]].map((value) => (value / unit).toFixed(unit === 1 ? 1 : 2));
       const times = (key) => (theirs[key] / mine[key]).toFixed(2);
       say(
         `| ${[name, ...of("seconds"), times("seconds"), ...of("processor_seconds"), times("processor_seconds"), ...of("peak_bytes", 2 ** 30), ours.toFixed(3), rival.toFixed(3)].join(" | ")} |`,

@@ -20,6 +20,7 @@ import {
   type TokenBatch,
   tensor,
   throwIfAborted,
+  type WeightTransform,
 } from "@layerfold/core";
 import { inputTap } from "./calibration.js";
 import { CalibrationStream, type WantedStatistics } from "./calibration-stream.js";
@@ -226,9 +227,7 @@ class BlockWork {
     for (const [role, weight] of stored.tensors) checkFinite(weight, spec.tensors.get(role));
     let block = canonicalBlock(stored, spec);
     if (scheme.transforms.length > 0) {
-      const kinds = new Set<StatisticsKind>(["absoluteMaximum"]);
-      for (const { needs = [] } of scheme.transforms) for (const kind of needs) kinds.add(kind);
-      const statistics = await this.statistics(block, new Map(roles.map((role) => [role, kinds])), false);
+      const statistics = await this.statistics(block, transformNeeds(roles, scheme.transforms), false);
       const known = this.withActivationScales(statistics, activationScales);
       for (const [role, { absoluteMaximum }] of known) {
         if (absoluteMaximum) usedScales.set(moduleName(spec, role), absoluteMaximum);
@@ -385,6 +384,20 @@ interface Change {
 }
 
 type OutputLoss = Required<Pick<QuantizationRecord, "loss" | "relativeLoss">>;
+
+/** What transforms need of the input of each role that they ask about, and its largest values, which are handed on. */
+function transformNeeds(
+  roles: readonly Role[],
+  transforms: readonly WeightTransform[],
+): ReadonlyMap<Role, ReadonlySet<StatisticsKind>> {
+  const needs = new Map<Role, ReadonlySet<StatisticsKind>>();
+  for (const role of roles) {
+    const asking = transforms.filter(({ inputs }) => inputs?.includes(inputTap(role)) ?? true);
+    const kinds = new Set(asking.flatMap((transform) => transform.needs ?? []));
+    if (kinds.size > 0) needs.set(role, kinds.add("absoluteMaximum"));
+  }
+  return needs;
+}
 
 /** By input, all that any of its readers needs; inputs of which nothing is needed are left out. */
 function wantedStatistics(
