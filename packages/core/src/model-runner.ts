@@ -59,6 +59,7 @@ export interface ModelRunner {
    * @param options.replace - run these tensors in place of the layer's own (same roles, types and, but for widths inside the block, shapes)
    * @param options.taps - inner values to return
    * @param options.tapsOnly - leave out what no tap needs; `hidden` is then unspecified
+   * @param options.given - inner values as an earlier run of these tensors gave them: what only they need may be left out
    */
   runBlock(
     layer: number,
@@ -67,6 +68,7 @@ export interface ModelRunner {
       readonly replace?: BlockView | undefined;
       readonly taps?: readonly Tap[] | undefined;
       readonly tapsOnly?: boolean | undefined;
+      readonly given?: ReadonlyMap<Tap, Tensor<Float32Array>> | undefined;
     },
   ): Promise<BlockOutput>;
   /** Final norm and vocabulary projection: logits [batch, sequence, vocabulary] float32. */

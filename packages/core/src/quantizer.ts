@@ -1,5 +1,5 @@
 import type { Awaitable, RunContext } from "./context.js";
-import type { BlockView } from "./model-runner.js";
+import type { BlockView, Tap } from "./model-runner.js";
 import { definePlugin, type Plugin, type PluginDefinition, type PluginFactory, type z } from "./plugin.js";
 import type { Matrix } from "./tensor.js";
 
@@ -43,7 +43,7 @@ export interface QuantizedTensor {
 /** Turns a weight into few bits. */
 export interface Quantizer extends Plugin {
   readonly kind: "quantizer";
-  /** Statistics without which it cannot run; absent or empty: it needs no calibration text. */
+  /** Statistics without which it cannot run, the only ones it is sure to be given; absent or empty: it needs no calibration text. */
   readonly needs?: readonly StatisticsKind[];
   /**
    * Consecutive input channels that share a scale, −1: all. Where it is known, a model whose maps it does not divide is refused before anything is
@@ -57,8 +57,10 @@ export interface Quantizer extends Plugin {
 /** A function-preserving rescaling of several tensors of one block together (SmoothQuant, AWQ scales). */
 export interface WeightTransform extends Plugin {
   readonly kind: "transform";
-  /** Statistics without which it cannot run; absent or empty: it needs no calibration text. */
+  /** Statistics without which it cannot run, the only ones it is sure to be given; absent or empty: it needs no calibration text. */
   readonly needs?: readonly StatisticsKind[];
+  /** The values that linear maps read of which it needs them; default all. */
+  readonly inputs?: readonly Tap[];
   fit(
     block: BlockView,
     statistics: ReadonlyMap<string, CalibrationStatistics>,

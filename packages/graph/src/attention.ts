@@ -46,11 +46,11 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
     key = rotate(key, keyValueHeadCount);
   }
   const parts = { query, key, value };
-  const heads =
+  const mixed =
     graph.device === "cpu"
       ? groupQueryAttention(context, spec, counts, parts)
       : plainAttention(context, spec, counts, parts);
-  context.tap("attention.heads", heads, headCount * headSize);
+  const heads = context.tap("attention.heads", mixed, headCount * headSize);
   return blockLinear(context, heads, "attention.output");
 }
 

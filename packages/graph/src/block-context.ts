@@ -49,6 +49,6 @@ export interface BlockContext {
   product(x: Value, role: Role): Value;
   /** The tensor's shape, which may differ from the spec's in widths inside the block. */
   shape(role: Role): readonly number[];
-  /** Offers an inner value, [batch, sequence, width]. */
-  tap(name: Tap, value: Value, width: number): void;
+  /** Offers an inner value, [batch, sequence, width]; returns what the rest of the block reads in its place. */
+  tap(name: Tap, value: Value, width: number): Value;
 }

@@ -19,27 +19,25 @@ export function block(context: BlockContext, stream: Value): Value {
       : graph.node("Mul", [normed, graph.constant("float32", spec.residualScale)]);
   };
 
-  const mixerInput = norm(stream, spec.mixerNorm);
-  context.tap("attention.input", mixerInput, hiddenSize);
+  const mixerInput = context.tap("attention.input", norm(stream, spec.mixerNorm), hiddenSize);
   const mixed =
     spec.mixer.kind === "attention"
       ? attention(context, spec.mixer, mixerInput)
       : mamba(context, spec.mixer, mixerInput);
-  const mixerUpdate = update(mixed, spec.mixerPostNorm);
-  context.tap("attention.update", mixerUpdate, hiddenSize);
+  const mixerUpdate = context.tap("attention.update", update(mixed, spec.mixerPostNorm), hiddenSize);
 
   const parallel = spec.residual === "parallel";
-  const middle = parallel ? stream : norm(graph.node("Add", [stream, mixerUpdate]), spec.mixerSumNorm);
-  context.tap("residual.mid", middle, hiddenSize);
-  const mlpInput = parallel && !spec.feedForwardNorm ? mixerInput : norm(middle, spec.feedForwardNorm);
-  context.tap("mlp.input", mlpInput, hiddenSize);
+  const sum = graph.node("Add", [stream, mixerUpdate]);
+  const middle = context.tap("residual.mid", parallel ? stream : norm(sum, spec.mixerSumNorm), hiddenSize);
+  const mlpInput = context.tap(
+    "mlp.input",
+    parallel && !spec.feedForwardNorm ? mixerInput : norm(middle, spec.feedForwardNorm),
+    hiddenSize,
+  );
   const transformed =
     spec.feedForward.kind === "mlp"
       ? feedForward(context, spec.feedForward, mlpInput)
       : mixtureOfExperts(context, spec.feedForward, mlpInput);
-  const mlpUpdate = update(transformed, spec.feedForwardPostNorm);
-  context.tap("mlp.update", mlpUpdate, hiddenSize);
-
-  const base = parallel ? graph.node("Add", [stream, mixerUpdate]) : middle;
-  return norm(graph.node("Add", [base, mlpUpdate]), spec.feedForwardSumNorm);
+  const mlpUpdate = context.tap("mlp.update", update(transformed, spec.feedForwardPostNorm), hiddenSize);
+  return norm(graph.node("Add", [parallel ? sum : middle, mlpUpdate]), spec.feedForwardSumNorm);
 }

@@ -29,6 +29,6 @@ export function feedForward(context: BlockContext, spec: MlpSpec, x: Value): Val
       hidden = activate(graph, blockLinear(context, x, "mlp.up"), spec.activation);
       break;
   }
-  context.tap("mlp.hidden", hidden, inputWidth(context, "mlp.down"));
+  hidden = context.tap("mlp.hidden", hidden, inputWidth(context, "mlp.down"));
   return blockLinear(context, hidden, "mlp.down");
 }

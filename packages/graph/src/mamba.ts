@@ -74,8 +74,8 @@ export function mamba(context: BlockContext, spec: MambaSpec, input: Value): Val
   state?.present("scan", end, stateShape);
 
   const skipped = graph.node("Add", [mixed, graph.node("Mul", [u, context.weight("mamba.d")])]);
-  const heads = graph.node("Mul", [skipped, activate(graph, gate, spec.activation)]);
-  context.tap("attention.heads", heads, innerSize);
+  const product = graph.node("Mul", [skipped, activate(graph, gate, spec.activation)]);
+  const heads = context.tap("attention.heads", product, innerSize);
   return blockLinear(context, heads, "mamba.out");
 }
 

@@ -49,6 +49,31 @@ describe("openRunner", () => {
     await checkpoint.close();
   });
 
+  it.each(["llama", "phi", "jamba"])("%s: goes on from given inner values", async (name) => {
+    const opened = await openCheckpoint(`${folder}${name}`);
+    const model = await openRunner(opened, { threads: 1 });
+    const input = await model.embed(batch);
+    const taps: Tap[] = ["attention.heads", "residual.mid"];
+    for (const [layer, { residual }] of opened.architecture.blocks.entries()) {
+      const whole = await model.runBlock(layer, input, { taps });
+      const given = new Map(whole.taps);
+      const again = await model.runBlock(layer, input, { taps, given });
+      expect(distance(again.hidden.states.data, whole.hidden.states.data)).toBeLessThan(1e-6);
+      for (const tap of taps) expect(again.taps.get(tap)?.data).toEqual(given.get(tap)?.data);
+      // Behind the middle of a sequential block nothing reads the stream, nor attention.
+      const lost = {
+        ...input,
+        states: tensor(new Float32Array(input.states.data.length), input.states.shape),
+      };
+      const behind = await model.runBlock(layer, lost, { given });
+      const change = distance(behind.hidden.states.data, whole.hidden.states.data);
+      if (residual === "sequential") expect(change).toBeLessThan(1e-6);
+      else expect(change).toBeGreaterThan(1e-3);
+    }
+    await model.close();
+    await opened.close();
+  });
+
   it("returns the inner values, which fit together", async () => {
     const taps: Tap[] = [
       "attention.input",

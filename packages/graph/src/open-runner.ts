@@ -104,6 +104,7 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     shapes: ReadonlyMap<string, readonly number[]>,
     wanted: readonly Tap[],
     tapsOnly: boolean,
+    given: readonly Tap[],
   ): Promise<BlockGraph> {
     const graph = graphBuilder({ device });
     const taps = new Map<Tap, number>();
@@ -127,8 +128,10 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         shape,
         tap(name, value, width) {
           taps.set(name, width);
-          if (!wanted.includes(name)) return;
-          graph.output(name, value, "float32", ["batch", "sequence", width]);
+          const shape = ["batch", "sequence", width];
+          const read = given.includes(name) ? graph.input(givenInput(name), "float32", shape) : value;
+          if (wanted.includes(name)) graph.output(name, read, "float32", shape);
+          return read;
         },
       },
       stream,
@@ -151,15 +154,16 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     replaced: BlockView,
     wanted: readonly Tap[],
     tapsOnly: boolean,
+    given: readonly Tap[],
   ): Promise<BlockGraph> {
     const spec = blocks[layer];
     const shapes = new Map(Array.from(replaced.tensors, ([role, { shape }]) => [role, shape] as const));
     const key =
       formOf(spec, tables.indexOf) +
-      JSON.stringify([wanted, tapsOnly, [...shapes].sort(([a], [b]) => (a < b ? -1 : 1))]);
+      JSON.stringify([wanted, tapsOnly, given, [...shapes].sort(([a], [b]) => (a < b ? -1 : 1))]);
     let opened = graphs.get(key);
     if (!opened) {
-      opened = openGraph(spec, shapes, wanted, tapsOnly);
+      opened = openGraph(spec, shapes, wanted, tapsOnly, given);
       opened.catch(() => graphs.delete(key));
       graphs.set(key, opened);
     }
@@ -170,19 +174,26 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
     layer: number,
     chosen: BlockView,
     input: Hidden,
-    taps: readonly Tap[],
-    part: boolean,
+    {
+      taps,
+      part,
+      given,
+    }: {
+      readonly taps: readonly Tap[];
+      readonly part: boolean;
+      readonly given: ReadonlyMap<Tap, Tensor>;
+    },
   ): Promise<BlockOutput> {
-    const graph = await graphFor(layer, chosen, taps, part);
+    const graph = await graphFor(layer, chosen, taps, part, [...given.keys()]);
     const { shape } = input.states;
-    const feeds: Record<string, OnnxTensor> = {
-      stream: onnxTensor("float32", contiguousData(input.states), shape),
-      ...sequenceInputs(graph.session.inputNames, tables, input.lengths, shape[1]),
+    const { inputNames } = graph.session;
+    const feeds: Record<string, OnnxTensor> = sequenceInputs(inputNames, tables, input.lengths, shape[1]);
+    const feed = (name: string, values: Tensor) => {
+      if (inputNames.includes(name)) feeds[name] = float32(values);
     };
-    for (const [role, values] of chosen.tensors) {
-      const name = `weight.${role}`;
-      if (graph.session.inputNames.includes(name)) feeds[name] = float32(values);
-    }
+    feed("stream", input.states);
+    for (const [role, values] of chosen.tensors) feed(`weight.${role}`, values);
+    for (const [tap, values] of given) feed(givenInput(tap), values);
     const result = await graph.session.run(feeds, part ? taps : ["hidden", ...taps]);
     const out = (name: string, width: number) =>
       tensor(result[name].data as Float32Array, [shape[0], shape[1], width]);
@@ -210,9 +221,10 @@ export async function openRunner(checkpoint: Checkpoint, options: RunnerOptions 
         lengths: lengths.slice(),
       };
     },
-    async runBlock(layer, input, { replace, taps = [], tapsOnly = false } = {}) {
+    async runBlock(layer, input, { replace, taps = [], tapsOnly = false, given = new Map() } = {}) {
       checkLayer(layer, blocks.length);
-      const run = (weights: BlockView) => runBlock(layer, weights, input, taps, tapsOnly && taps.length > 0);
+      const part = tapsOnly && taps.length > 0;
+      const run = (weights: BlockView) => runBlock(layer, weights, input, { taps, part, given });
       if (replace) return run(replace);
       if (packed && taps.length === 0) return { hidden: await packed.run(layer, input), taps: new Map() };
       return views.use(layer, run);
@@ -252,6 +264,9 @@ function float32(values: Tensor): OnnxTensor {
   const data = contiguousData(values);
   return onnxTensor("float32", data instanceof Float32Array ? data : Float32Array.from(data), values.shape);
 }
+
+/** The input that stands for a given inner value, beside the output of its name. */
+const givenInput = (tap: Tap) => `given.${tap}`;
 
 /** What two blocks must share to run through one graph, beside their tensors' shapes. */
 function formOf(spec: BlockSpec, indexOf: ReturnType<typeof rotaryTables>["indexOf"]): string {

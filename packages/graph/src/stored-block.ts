@@ -32,6 +32,6 @@ export function storedBlock(parts: {
     },
     product: (x, role) => weights.product(graph, x, nameOf(role), spec.linearLayout),
     shape: (role) => spec.shapes.get(role) ?? [],
-    tap() {},
+    tap: (_, value) => value,
   };
 }

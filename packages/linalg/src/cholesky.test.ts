@@ -2,7 +2,7 @@ import { type Matrix, tensor } from "@layerfold/core";
 import { randomMatrix, testContext } from "@layerfold/testkit";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
+import { cholesky, choleskySolve, solveTriangular, symmetricInverse, triangularInverse } from "./cholesky.js";
 import { portableEngine } from "./portable-engine.js";
 import { ridgeLeastSquares } from "./ridge.js";
 import { seededRng } from "./seeded-rng.js";
@@ -50,6 +50,10 @@ describe("cholesky", () => {
         expectClose(await solveTriangular(lower, await ctx.engine.matmul(lower, x), ctx), x);
         const transposed = await ctx.engine.matmul(lower, x, { transposeA: true });
         expectClose(await solveTriangular(lower, transposed, ctx, { transpose: true }), x);
+        const unit = await ctx.engine.matmul(lower, await triangularInverse(lower, ctx));
+        unit.data.forEach((value, i) => {
+          expect(Math.abs(value - Number(i % (size + 1) === 0))).toBeLessThanOrEqual(1e-11);
+        });
         const inverse = await symmetricInverse(a, ctx);
         const product = await ctx.engine.matmul(a, inverse);
         product.data.forEach((value, i) => {

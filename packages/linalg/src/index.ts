@@ -1,7 +1,7 @@
 export { adam } from "./adam.js";
 export { addGram } from "./add-gram.js";
 export { type CenteredPoints, centerPoints, columnMean, requireFinite } from "./centered-points.js";
-export { cholesky, choleskySolve, solveTriangular, symmetricInverse } from "./cholesky.js";
+export { cholesky, choleskySolve, solveTriangular, symmetricInverse, triangularInverse } from "./cholesky.js";
 export { gram } from "./gram.js";
 export {
   type LargestEigenpairsOptions,

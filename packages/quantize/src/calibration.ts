@@ -4,6 +4,7 @@ import {
   type Matrix,
   type Role,
   type RunContext,
+  type StatisticsKind,
   type Tap,
   type Tensor,
   tensor,
@@ -21,13 +22,13 @@ export function inputTap(role: Role): Tap {
 }
 
 /**
- * Accumulates what calibration says about one input. Products are float32 within a batch, sums over batches float64: rounding stays four
+ * Accumulates what is asked for of what calibration says about one input. Products are float32 within a batch, sums over batches float64: rounding stays four
  * orders of magnitude below the damping that every user of the Gram matrix adds.
  */
-export function statisticsAccumulator(width: number) {
-  const gram = zeros([width, width], "float64");
-  const absoluteMaximum = new Float64Array(width);
-  const absoluteSum = new Float64Array(width);
+export function statisticsAccumulator(width: number, kinds: ReadonlySet<StatisticsKind>) {
+  const gram = kinds.has("gram") ? zeros([width, width], "float64") : undefined;
+  const absoluteMaximum = kinds.has("absoluteMaximum") ? new Float64Array(width) : undefined;
+  const absoluteSum = kinds.has("absoluteMean") ? new Float64Array(width) : undefined;
   let tokenCount = 0;
   return {
     /**
@@ -36,26 +37,37 @@ export function statisticsAccumulator(width: number) {
      */
     async add(values: Tensor<Float32Array>, lengths: Int32Array, ctx: RunContext): Promise<void> {
       const tokens = realTokens(values, lengths, width);
-      await addGram(gram, tokens, ctx);
-      const { data } = tokens;
-      for (let i = 0; i < data.length; ) {
-        for (let j = 0; j < width; j++, i++) {
-          const magnitude = Math.abs(data[i]);
-          if (magnitude > absoluteMaximum[j]) absoluteMaximum[j] = magnitude;
-          absoluteSum[j] += magnitude;
-        }
-      }
+      if (gram) await addGram(gram, tokens, ctx);
+      if (absoluteMaximum) raiseToMagnitudes(absoluteMaximum, tokens.data);
+      if (absoluteSum) addMagnitudes(absoluteSum, tokens.data);
       tokenCount += tokens.shape[0];
     },
     finish(): CalibrationStatistics {
       return {
         tokenCount,
-        gram,
-        absoluteMaximum,
-        absoluteMean: absoluteSum.map((sum) => sum / tokenCount),
+        ...(gram && { gram }),
+        ...(absoluteMaximum && { absoluteMaximum }),
+        ...(absoluteSum && { absoluteMean: absoluteSum.map((sum) => sum / tokenCount) }),
       };
     },
   };
+}
+
+/** largest[j] = max(largest[j], |rows[i, j]|). */
+function raiseToMagnitudes(largest: Float64Array, rows: Float32Array): void {
+  for (let i = 0; i < rows.length; ) {
+    for (let j = 0; j < largest.length; j++, i++) {
+      const magnitude = Math.abs(rows[i]);
+      if (magnitude > largest[j]) largest[j] = magnitude;
+    }
+  }
+}
+
+/** sum[j] += Σ_i |rows[i, j]|. */
+function addMagnitudes(sum: Float64Array, rows: Float32Array): void {
+  for (let i = 0; i < rows.length; ) {
+    for (let j = 0; j < sum.length; j++, i++) sum[j] += Math.abs(rows[i]);
+  }
 }
 
 /** The real tokens' rows, one after another: [tokens, width]. */

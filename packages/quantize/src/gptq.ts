@@ -6,6 +6,7 @@ import {
   type Matrix,
   matrixSize,
   type RunContext,
+  submatrix,
   tensor,
   throwIfAborted,
   z,
@@ -15,6 +16,9 @@ import { inverseCholesky } from "./inverse-cholesky.js";
 
 /** Columns that are quantised before their errors are spread over all later ones in one matrix product. */
 const lazyBlock = 128;
+
+/** Columns that are corrected one by one; wider spans are halved, and a half corrected in one product. */
+const narrowSpan = 16;
 
 /**
  * GPTQ (Frantar et al., arXiv 2210.17323, Algorithm 1): quantises input channel by input channel, and after each one moves the
@@ -28,7 +32,7 @@ const lazyBlock = 128;
  * As in the reference code, a group's grid is fitted to weights that hold the corrections of all earlier blocks of 128 channels, not yet
  * those of its own block.
  *
- * Needs the Gram matrix. O(in³ + out·in²) in engine products, 64·out·in multiply-adds in TypeScript; memory 16·in² + 16·out·in bytes.
+ * Needs the Gram matrix. O(in³ + out·in²) in engine products, 8·out·in multiply-adds in TypeScript; memory 16·in² + 8·out·in bytes.
  *
  * @throws STATISTICS_MISSING without a Gram matrix, GROUP_SIZE_INVALID, GPTQ_NOT_POSITIVE_DEFINITE
  */
@@ -84,12 +88,12 @@ export const gptq = defineQuantizer({
           });
         }
         const original = contiguousData(weight);
-        const working = new Float64Array(rows * columns);
-        for (let row = 0; row < rows; row++) {
-          const start = row * columns;
-          for (let i = 0; i < columns; i++) {
-            working[start + i] = energy[order[i]] === 0 && !unseen ? 0 : original[start + order[i]];
-          }
+        const working = new Float32Array(rows * columns);
+        for (let start = 0; start < working.length; start += columns) {
+          for (let i = 0; i < columns; i++) working[start + i] = original[start + order[i]];
+        }
+        for (let i = 0; i < columns && !unseen; i++) {
+          if (energy[order[i]] === 0) for (let at = i; at < working.length; at += columns) working[at] = 0;
         }
         const made =
           factors.get(statistics.gram) ?? dampedInverseFactor(statistics.gram, order, energy, damping, ctx);
@@ -140,81 +144,98 @@ export const gptq = defineQuantizer({
 interface Sweep {
   readonly rows: number;
   readonly columns: number;
-  /** [rows, columns] weights with all corrections so far; changed in place. */
-  readonly working: Float64Array;
+  /** [rows, columns] weights with all corrections so far, and of the quantised ones their errors; changed in place. */
+  readonly working: Float32Array;
   /** [columns, columns] U, upper, H⁻¹ = Uᵀ·U. */
-  readonly inverse: Matrix<Float64Array>;
+  readonly inverse: Matrix<Float32Array>;
   readonly scales: Float32Array;
   readonly zeroPoints: Uint8Array;
   readonly size: number;
   readonly rule: GridRule;
 }
 
-/** Quantises all columns in order; returns codes [rows, columns] in that order. */
+/** Quantises all columns in order; returns codes [rows, columns] in that order. Errors take the weights' places in `working`. */
 async function sweep(
   state: Sweep,
   groupOf: Int32Array,
   fitGroups: boolean,
   ctx: RunContext,
 ): Promise<Uint8Array> {
-  const { rows, columns, working } = state;
+  const { rows, columns } = state;
   const codes = new Uint8Array(rows * columns);
-  for (let start = 0; start < columns; ) {
+  for (let start = 0; start < columns; start += lazyBlock) {
     throwIfAborted(ctx.signal);
     const end = Math.min(start + lazyBlock, columns);
     if (fitGroups) fitGroupsFrom(state, start, end);
-    const errors = quantizeBlock(state, codes, groupOf, start, end);
-    const rest = columns - end;
-    if (rest > 0) {
-      const ahead = tensor(
-        state.inverse.data,
-        [end - start, rest],
-        [columns, 1],
-        start * columns + end,
-      ) as Matrix<Float64Array>;
-      const update = contiguousData(
-        await ctx.engine.matmul<Matrix<Float64Array>>(tensor(errors, [rows, end - start]), ahead),
-      );
-      for (let row = 0, from = 0; row < rows; row++) {
-        for (let i = row * columns + end; i < (row + 1) * columns; i++) working[i] -= update[from++];
-      }
-    }
-    start = end;
+    await quantizeSpan(state, codes, groupOf, start, end, ctx);
+    await correct(state, start, end, columns, ctx);
   }
   return codes;
 }
 
-/** Quantises columns start … end−1, correcting within the block; returns the errors [rows, end − start]. */
-function quantizeBlock(
+/** Quantises columns start … end−1: one half, then in one product what its errors do to the other half, then that. */
+async function quantizeSpan(
+  state: Sweep,
+  codes: Uint8Array,
+  groupOf: Int32Array,
+  start: number,
+  end: number,
+  ctx: RunContext,
+): Promise<void> {
+  if (end - start <= narrowSpan) return quantizeColumns(state, codes, groupOf, start, end);
+  const middle = start + narrowSpan * Math.ceil((end - start) / (2 * narrowSpan));
+  await quantizeSpan(state, codes, groupOf, start, middle, ctx);
+  await correct(state, start, middle, end, ctx);
+  await quantizeSpan(state, codes, groupOf, middle, end, ctx);
+}
+
+/** Spreads the errors of columns start … middle−1 over columns middle … end−1. */
+async function correct(
+  { working, inverse, rows, columns }: Sweep,
+  start: number,
+  middle: number,
+  end: number,
+  ctx: RunContext,
+): Promise<void> {
+  if (middle === end) return;
+  const errors = submatrix(tensor(working, [rows, columns]), 0, start, rows, middle - start);
+  const ahead = submatrix(inverse, start, middle, middle - start, end - middle);
+  const { data } = await ctx.engine.matmul<Matrix<Float32Array>>(errors, ahead);
+  for (let row = 0, from = 0; row < rows; row++) {
+    const last = row * columns + end;
+    for (let i = row * columns + middle; i < last; i++, from++) working[i] -= data[from];
+  }
+}
+
+/** Quantises columns start … end−1 one after the other, correcting those between. */
+function quantizeColumns(
   { rows, columns, working, inverse, scales, zeroPoints, rule }: Sweep,
   codes: Uint8Array,
   groupOf: Int32Array,
   start: number,
   end: number,
-): Float64Array {
+): void {
   const width = end - start;
   const groups = scales.length / rows;
   const top = 2 ** rule.bits - 1;
-  const u = inverse.data;
-  const errors = new Float64Array(rows * width);
+  const u = contiguousData(submatrix(inverse, start, start, width, width));
   for (let row = 0; row < rows; row++) {
-    const weights = row * columns;
-    for (let i = start; i < end; i++) {
-      const group = row * groups + groupOf[i];
-      const value = working[weights + i];
+    const first = row * columns + start;
+    for (let i = 0; i < width; i++) {
+      const group = row * groups + groupOf[start + i];
+      const value = working[first + i];
       const scale = scales[group];
       const zeroPoint = zeroPoints[group];
       // The quotient in float32, as in `rtn` and the reference: the largest weight of a symmetric group lies on a tie.
       const rounded = roundHalfEven(Math.fround(value / scale)) + zeroPoint;
       const code = Math.min(Math.max(rounded, 0), top);
-      codes[weights + i] = code;
-      const pivot = i * columns;
+      codes[first + i] = code;
+      const pivot = i * width;
       const error = (value - scale * (code - zeroPoint)) / u[pivot + i];
-      errors[row * width + i - start] = error;
-      for (let j = i + 1; j < end; j++) working[weights + j] -= error * u[pivot + j];
+      working[first + i] = error;
+      for (let j = i + 1; j < width; j++) working[first + j] -= error * u[pivot + j];
     }
   }
-  return errors;
 }
 
 /** Grids of the groups that begin in columns start … end−1, from the weights with all corrections so far. */
@@ -247,13 +268,14 @@ function fitStaticGroups(
   }
 }
 
+/** U of H = Gram + damping, its channels in `order`. Factored in float64; a sweep, as in the reference code, needs float32 of it. */
 async function dampedInverseFactor(
   gram: Matrix<Float64Array>,
   order: Int32Array,
   energy: Float64Array,
   damping: number,
   ctx: RunContext,
-): Promise<{ inverse: Matrix<Float64Array>; damping: number }> {
+): Promise<{ inverse: Matrix<Float32Array>; damping: number }> {
   const columns = order.length;
   const mean = energy.reduce((sum, value) => sum + value, 0) / columns;
   const { data, stride, offset } = gram;
@@ -266,7 +288,8 @@ async function dampedInverseFactor(
       hessian[i * columns + i] = (energy[order[i]] || mean || 1) + share * mean;
     }
     try {
-      return { inverse: await inverseCholesky(tensor(hessian, [columns, columns]), ctx), damping: share };
+      const { data: inverse } = await inverseCholesky(tensor(hessian, [columns, columns]), ctx);
+      return { inverse: tensor(Float32Array.from(inverse), [columns, columns]), damping: share };
     } catch (error) {
       if (!isLayerfoldError(error, "MATRIX_NOT_POSITIVE_DEFINITE")) throw error;
       ctx.report?.({

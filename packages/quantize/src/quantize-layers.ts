@@ -7,7 +7,6 @@ import {
   contiguousData,
   decodeFloats,
   encodeFloats,
-  type Hidden,
   LayerfoldError,
   type Matrix,
   type ModelRunner,
@@ -15,13 +14,16 @@ import {
   type Quantizer,
   type Role,
   type RunContext,
+  type StatisticsKind,
   type Tap,
   type Tensor,
   type TokenBatch,
   tensor,
   throwIfAborted,
+  type WeightTransform,
 } from "@layerfold/core";
-import { inputTap, statisticsAccumulator } from "./calibration.js";
+import { inputTap } from "./calibration.js";
+import { CalibrationStream, type WantedStatistics } from "./calibration-stream.js";
 import { canonicalBlock, linearRoles, storedBlock } from "./canonical-block.js";
 import { dequantize } from "./dequantize.js";
 import { resolveGroupSize } from "./grid.js";
@@ -65,7 +67,10 @@ export interface QuantizationRecord {
   readonly module: string;
   readonly bits: number;
   readonly groupSize: number;
-  /** Σ over outputs of the mean squared change over calibration tokens, tr(ΔW·Gram·ΔWᵀ)/tokens; absent without calibration. */
+  /**
+   * Σ over outputs of the mean squared change over calibration tokens, tr(ΔW·Gram·ΔWᵀ)/tokens; absent without calibration. Where the
+   * quantizer needs no Gram matrix it is that of the inputs that the quantised block gives, over about 4,096 tokens.
+   */
   readonly loss?: number;
   /** `loss` over the same with the weight itself in place of its change. */
   readonly relativeLoss?: number;
@@ -86,8 +91,8 @@ export interface QuantizedLayer {
 
 /**
  * Quantises a model block by block, front to back; each block is calibrated with what the already quantised blocks before it give.
- * In memory at a time: one block, its Gram matrices (8·in² bytes each) and the residual stream of the calibration tokens
- * (4·tokens·hidden bytes).
+ * In memory at a time: one block, the Gram matrices that its quantizers need (8·in² bytes each), the residual stream of the calibration
+ * tokens (4·tokens·hidden bytes) and up to 1 GiB of the block's inner values.
  *
  * @param runner - of the same checkpoint; needed with a calibration text only
  * @throws CALIBRATION_EMPTY, GROUP_SIZE_INVALID (before anything is computed, naming the module), WEIGHT_NOT_FINITE (naming tensor and
@@ -107,21 +112,17 @@ export async function* quantizeLayers(
     ...options.reuse,
     modules: new Set(quantizedModules(options.reuse.checkpoint)),
   };
-  const stream = calibration && runner ? await embedAll(runner, calibration(), ctx) : undefined;
+  const stream = calibration && runner ? await CalibrationStream.open(runner, calibration(), ctx) : undefined;
   for (const [layer, spec] of blocks.entries()) {
     throwIfAborted(ctx.signal);
     ctx.report?.({ type: "progress", stage: "quantize", done: layer, total: blocks.length, unit: "layers" });
-    const work = new BlockWork(
-      checkpoint,
-      spec,
-      layer,
-      stream && runner ? { runner, stream } : undefined,
-      ctx,
-    );
-    const quantized =
-      (await options.finished?.(layer)) ?? (await work.quantize(plans[layer], options, reuse));
-    await work.advance(quantized.block);
-    yield quantized;
+    const finished = await options.finished?.(layer);
+    if (finished) {
+      await stream?.advance(layer, finished.block, new Map(), ctx);
+      yield finished;
+      continue;
+    }
+    yield await new BlockWork(checkpoint, spec, layer, stream, ctx).quantize(plans[layer], options, reuse);
   }
   ctx.report?.({
     type: "progress",
@@ -187,21 +188,6 @@ export function moduleName(spec: BlockSpec, role: Role): string {
   return (spec.tensors.get(role) as string).replace(/\.weight$/, "");
 }
 
-async function embedAll(
-  runner: ModelRunner,
-  batches: AsyncIterable<TokenBatch>,
-  ctx: RunContext,
-): Promise<Hidden[]> {
-  const stream: Hidden[] = [];
-  for await (const batch of batches) {
-    throwIfAborted(ctx.signal);
-    stream.push(await runner.embed(batch));
-  }
-  if (stream.length === 0)
-    throw new LayerfoldError("CALIBRATION_EMPTY", "the calibration text gave no tokens");
-  return stream;
-}
-
 /** Codes that may be reused, and the modules that have any. */
 interface Reuse extends NonNullable<QuantizeOptions["reuse"]> {
   readonly modules: ReadonlySet<string>;
@@ -212,20 +198,20 @@ class BlockWork {
   private readonly checkpoint: Checkpoint;
   private readonly spec: BlockSpec;
   private readonly layer: number;
-  private readonly model: { runner: ModelRunner; stream: Hidden[] } | undefined;
+  private readonly stream: CalibrationStream | undefined;
   private readonly ctx: RunContext;
 
   constructor(
     checkpoint: Checkpoint,
     spec: BlockSpec,
     layer: number,
-    model: { runner: ModelRunner; stream: Hidden[] } | undefined,
+    stream: CalibrationStream | undefined,
     ctx: RunContext,
   ) {
     this.checkpoint = checkpoint;
     this.spec = spec;
     this.layer = layer;
-    this.model = model;
+    this.stream = stream;
     this.ctx = ctx;
   }
 
@@ -241,7 +227,7 @@ class BlockWork {
     for (const [role, weight] of stored.tensors) checkFinite(weight, spec.tensors.get(role));
     let block = canonicalBlock(stored, spec);
     if (scheme.transforms.length > 0) {
-      const statistics = await this.statistics(block, roles);
+      const statistics = await this.statistics(block, transformNeeds(roles, scheme.transforms), false);
       const known = this.withActivationScales(statistics, activationScales);
       for (const [role, { absoluteMaximum }] of known) {
         if (absoluteMaximum) usedScales.set(moduleName(spec, role), absoluteMaximum);
@@ -250,10 +236,12 @@ class BlockWork {
       block = this.asStored(block);
     }
     const quantized = new Map<Role, QuantizedTensor>();
-    const records: QuantizationRecord[] = [];
+    const changes: Change[] = [];
     const chosen = roles.filter((role) => quantizers.has(role));
     for (const stage of scheme.trueSequential ? stages(chosen) : [chosen]) {
-      const statistics = await this.statistics(block, stage);
+      const needs = new Map<Role, ReadonlySet<StatisticsKind>>();
+      for (const role of stage) needs.set(role, new Set(quantizers.get(role)?.needs));
+      const statistics = await this.statistics(block, needs, scheme.trueSequential);
       const tensors = new Map(block.tensors);
       for (const role of stage) {
         throwIfAborted(ctx.signal);
@@ -266,57 +254,65 @@ class BlockWork {
         const approximation = dequantize(result);
         quantized.set(role, result);
         tensors.set(role, approximation);
-        records.push({
-          layer,
-          module: moduleName(spec, role),
-          bits: result.bits,
-          groupSize: result.groupSize,
-          ...(await outputLoss(weight, approximation, known, ctx)),
-          ...(result.damping !== undefined && { damping: result.damping }),
+        changes.push({
+          role,
+          weight,
+          approximation,
+          loss: await outputLoss(weight, approximation, known, ctx),
           seconds: (performance.now() - start) / 1000,
         });
       }
       block = { ...block, tensors };
     }
-    return { layer, block: storedBlock(block, spec), quantized, records, activationScales: usedScales };
+    const done = storedBlock(block, spec);
+    const losses = await this.advance(done, changes);
+    const records = changes.map(({ role, seconds }): QuantizationRecord => {
+      const { bits, groupSize, damping } = quantized.get(role) as QuantizedTensor;
+      return {
+        layer,
+        module: moduleName(spec, role),
+        bits,
+        groupSize,
+        ...losses.get(role),
+        ...(damping !== undefined && { damping }),
+        seconds,
+      };
+    });
+    return { layer, block: done, quantized, records, activationScales: usedScales };
   }
 
-  /** Moves the calibration stream behind the quantised block. */
-  async advance(block: BlockView): Promise<void> {
-    if (!this.model) return;
-    const { runner, stream } = this.model;
-    for (const [i, hidden] of stream.entries()) {
-      throwIfAborted(this.ctx.signal);
-      stream[i] = (await runner.runBlock(this.layer, hidden, { replace: block })).hidden;
+  /** Moves the calibration stream behind the quantised block, and measures what no statistics told yet. */
+  private async advance(
+    block: BlockView,
+    changes: readonly Change[],
+  ): Promise<ReadonlyMap<Role, OutputLoss | undefined>> {
+    const losses = new Map(changes.map(({ role, loss }) => [role, loss]));
+    if (!this.stream) return losses;
+    const unmeasured = changes.filter(({ loss }) => !loss);
+    const gram = new Set<StatisticsKind>(["gram"]);
+    const wanted = wantedStatistics(unmeasured.map(({ role, weight }) => [role, weight.shape[1], gram]));
+    const statistics = await this.stream.advance(this.layer, block, wanted, this.ctx);
+    for (const { role, weight, approximation } of unmeasured) {
+      const known = statistics.get(inputTap(role)) as CalibrationStatistics;
+      losses.set(role, await outputLoss(weight, approximation, known, this.ctx));
     }
+    return losses;
   }
 
   /** What the linear maps of these roles read when the model runs with `block` in its place. */
   private async statistics(
     block: BlockView,
-    roles: readonly Role[],
+    needs: ReadonlyMap<Role, ReadonlySet<StatisticsKind>>,
+    settled: boolean,
   ): Promise<ReadonlyMap<Role, CalibrationStatistics>> {
-    const byTap = new Map<Tap, ReturnType<typeof statisticsAccumulator>>();
-    for (const role of roles) {
-      const tap = inputTap(role);
-      const width = block.tensors.get(role)?.shape[1];
-      if (width && !byTap.has(tap)) byTap.set(tap, statisticsAccumulator(width));
-    }
     const result = new Map<Role, CalibrationStatistics>();
-    if (!this.model || byTap.size === 0) return result;
-    const { runner, stream } = this.model;
-    const replace = storedBlock(block, this.spec);
-    const taps = [...byTap.keys()];
-    for (const hidden of stream) {
-      throwIfAborted(this.ctx.signal);
-      const output = await runner.runBlock(this.layer, hidden, { replace, taps, tapsOnly: true });
-      for (const [tap, accumulator] of byTap) {
-        await accumulator.add(output.taps.get(tap) as Tensor<Float32Array>, hidden.lengths, this.ctx);
-      }
-    }
-    const finished = new Map([...byTap].map(([tap, accumulator]) => [tap, accumulator.finish()]));
-    for (const role of roles) {
-      const known = finished.get(inputTap(role));
+    const widthOf = (role: Role) => block.tensors.get(role)?.shape[1] as number;
+    const wanted = wantedStatistics(Array.from(needs, ([role, kinds]) => [role, widthOf(role), kinds]));
+    if (!this.stream || wanted.size === 0) return result;
+    const stored = storedBlock(block, this.spec);
+    const statistics = await this.stream.statistics(this.layer, stored, wanted, { settled }, this.ctx);
+    for (const role of needs.keys()) {
+      const known = statistics.get(inputTap(role));
       if (known) result.set(role, known);
     }
     return result;
@@ -377,21 +373,67 @@ function stages(roles: readonly Role[]): Role[][] {
   return [...byTap.values()];
 }
 
+/** One linear map before and after. */
+interface Change {
+  readonly role: Role;
+  readonly weight: Matrix;
+  readonly approximation: Matrix<Float32Array>;
+  /** Absent: nothing was known of the inputs when the map was quantised. */
+  readonly loss: OutputLoss | undefined;
+  readonly seconds: number;
+}
+
+type OutputLoss = Required<Pick<QuantizationRecord, "loss" | "relativeLoss">>;
+
+/** What transforms need of the input of each role that they ask about, and its largest values, which are handed on. */
+function transformNeeds(
+  roles: readonly Role[],
+  transforms: readonly WeightTransform[],
+): ReadonlyMap<Role, ReadonlySet<StatisticsKind>> {
+  const needs = new Map<Role, ReadonlySet<StatisticsKind>>();
+  for (const role of roles) {
+    const asking = transforms.filter(({ inputs }) => inputs?.includes(inputTap(role)) ?? true);
+    const kinds = new Set(asking.flatMap((transform) => transform.needs ?? []));
+    if (kinds.size > 0) needs.set(role, kinds.add("absoluteMaximum"));
+  }
+  return needs;
+}
+
+/** By input, all that any of its readers needs; inputs of which nothing is needed are left out. */
+function wantedStatistics(
+  readers: readonly (readonly [role: Role, width: number, kinds: ReadonlySet<StatisticsKind>])[],
+): WantedStatistics {
+  const wanted = new Map<Tap, { width: number; kinds: ReadonlySet<StatisticsKind> }>();
+  for (const [role, width, kinds] of readers) {
+    if (kinds.size === 0) continue;
+    const tap = inputTap(role);
+    wanted.set(tap, { width, kinds: new Set([...(wanted.get(tap)?.kinds ?? []), ...kinds]) });
+  }
+  return wanted;
+}
+
+/** Products in float32 of the mean Gram matrix, their sum in float64: the loss to six digits. */
 async function outputLoss(
   weight: Matrix,
   approximation: Matrix<Float32Array>,
   { gram, tokenCount }: CalibrationStatistics,
   ctx: RunContext,
-): Promise<{ loss: number; relativeLoss: number } | undefined> {
+): Promise<OutputLoss | undefined> {
   if (!gram) return undefined;
-  const exact = Float64Array.from(contiguousData(weight));
-  const rounded = contiguousData(approximation);
-  const energyOf = async (values: Float64Array) => {
-    const product = contiguousData(
-      await ctx.engine.matmul<Matrix<Float64Array>>(tensor(values, weight.shape), gram),
-    );
-    return values.reduce((sum, value, i) => sum + value * product[i], 0) / tokenCount;
+  const sums = contiguousData(gram);
+  const mean = tensor(new Float32Array(sums.length), gram.shape) as Matrix<Float32Array>;
+  for (let i = 0; i < sums.length; i++) mean.data[i] = sums[i] / tokenCount;
+  const energyOf = async (values: Float32Array) => {
+    const { data } = await ctx.engine.matmul<Matrix<Float32Array>>(tensor(values, weight.shape), mean);
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += values[i] * data[i];
+    return sum;
   };
-  const loss = await energyOf(exact.map((value, i) => value - rounded[i]));
-  return { loss, relativeLoss: loss / (await energyOf(exact)) };
+  const exact = contiguousData(weight);
+  const rounded = contiguousData(approximation);
+  const change = new Float32Array(rounded.length);
+  for (let i = 0; i < change.length; i++) change[i] = exact[i] - rounded[i];
+  const loss = await energyOf(change);
+  const energy = await energyOf(exact instanceof Float32Array ? exact : Float32Array.from(exact));
+  return { loss, relativeLoss: loss / energy };
 }

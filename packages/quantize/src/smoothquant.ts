@@ -40,6 +40,7 @@ export const smoothquant = defineWeightTransform({
   }),
   create: ({ strength, inner }) => ({
     needs: ["absoluteMaximum"],
+    ...(!inner && { inputs: ["attention.input", "mlp.input"] as const }),
     fit(block, statistics) {
       let smoothed = block;
       for (const group of scaleGroups(block)) {

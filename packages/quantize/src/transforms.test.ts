@@ -4,6 +4,7 @@ import {
   contiguousData,
   type Matrix,
   type RunContext,
+  type StatisticsKind,
   type Tensor,
   tensor,
 } from "@layerfold/core";
@@ -36,13 +37,14 @@ const block: BlockView = {
   ]),
 };
 const statistics = new Map<string, CalibrationStatistics>();
+const everything: ReadonlySet<StatisticsKind> = new Set(["gram", "absoluteMaximum", "absoluteMean"]);
 const inputs = random(1, tokens, width);
 for (let i = 0; i < inputs.data.length; i += 8) inputs.data[i] *= 10;
 
 beforeAll(async () => {
-  const narrow = statisticsAccumulator(width);
+  const narrow = statisticsAccumulator(width, everything);
   await narrow.add(inputs, Int32Array.of(tokens), ctx);
-  const wide = statisticsAccumulator(hidden);
+  const wide = statisticsAccumulator(hidden, everything);
   await wide.add(random(1, tokens, hidden), Int32Array.of(tokens), ctx);
   statistics.set("mlp.gate", narrow.finish());
   statistics.set("mlp.up", narrow.finish());
@@ -53,7 +55,7 @@ const weight = (view: BlockView, role: string) => view.tensors.get(role) as Tens
 
 describe("statisticsAccumulator", () => {
   it("sums over real tokens only, over several batches", async () => {
-    const accumulator = statisticsAccumulator(2);
+    const accumulator = statisticsAccumulator(2, everything);
     // Row 0 has one real token, row 1 two; what lies behind is padding.
     const first = tensor(Float32Array.of(1, -2, 99, 99, 3, 4, -5, 6), [2, 2, 2]);
     await accumulator.add(first, Int32Array.of(1, 2), ctx);

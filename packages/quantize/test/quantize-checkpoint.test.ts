@@ -179,6 +179,35 @@ describe("quantizeCheckpoint", () => {
     await opened.close();
   });
 
+  it.each(["gptq-w4g32", "gptq-awq-w4g32"])(
+    "%s: what passes keep is what they would compute",
+    async (name) => {
+      const forgetful: ModelRunner = {
+        ...runner,
+        runBlock: (layer, input, options) => runner.runBlock(layer, input, { ...options, given: undefined }),
+      };
+      let given = 0;
+      const counting: ModelRunner = {
+        ...runner,
+        runBlock(layer, input, options) {
+          given += options?.given?.size ?? 0;
+          return runner.runBlock(layer, input, options);
+        },
+      };
+      const codes = async (model: ModelRunner) => {
+        const scheme = schemeOf(name, { dtype: checkpoint.dtype, set: { awq: { scaleSteps: 3 } } });
+        const all: Uint8Array[] = [];
+        for await (const { quantized } of quantizeLayers(checkpoint, model, { scheme, calibration }, ctx)) {
+          for (const tensor of quantized.values()) all.push(tensor.codes);
+        }
+        return all;
+      };
+      expect(await codes(counting)).toEqual(await codes(forgetful));
+      // For both batches of both layers heads, then the middle; behind the first layer the middle and what the down projection reads.
+      expect(given).toBe(2 * (2 * 2) + 2 * 2);
+    },
+  );
+
   it("GPTQ loses less than rounding, layer by layer", async () => {
     const total = async (name: string) => {
       const scheme = schemeOf(name, { dtype: checkpoint.dtype });
