@@ -13,8 +13,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-changed-"));
@@ -37,7 +37,6 @@ beforeAll(() => {
       });
     }
   }
-  const { checkpoint, data } = foldling();
   writeFileSync(
     at("mine.mjs"),
     `import { kept } from "./constant.mjs";
