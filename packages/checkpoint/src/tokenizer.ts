@@ -60,11 +60,10 @@ export async function openTokenizer(
       where: directory,
     });
   }
-  const [settings = {}, special = {}, config = {}] = await Promise.all(
-    ["tokenizer_config.json", "special_tokens_map.json", "config.json"].map((name) =>
-      readObject(join(directory, name)),
-    ),
-  );
+  // One after the other: where a file is refused, no other is open still.
+  const settings = (await readObject(join(directory, "tokenizer_config.json"))) ?? {};
+  const special = (await readObject(join(directory, "special_tokens_map.json"))) ?? {};
+  const config = (await readObject(join(directory, "config.json"))) ?? {};
   /** The library trusts its file: what is wrong in it shows as any error, some of it at the first text only. */
   function ask<T>(work: () => T, length = 0): T {
     const seconds = timeLimit + 1e-4 * length;
