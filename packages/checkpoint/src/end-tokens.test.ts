@@ -27,4 +27,6 @@ it("names what generation_config.json says, else config.json, and the tokenizer'
     await generation(text);
     await expect(ends({}, 2)).rejects.toMatchObject({ code: "CONFIG_INVALID" });
   }
+  await generation("version https://git-lfs.github.com/spec/v1\n");
+  await expect(ends({}, 2)).rejects.toMatchObject({ code: "LFS_POINTER" });
 });

@@ -1,14 +1,7 @@
 import { createHash } from "node:crypto";
 import { open, readdir, stat } from "node:fs/promises";
 import { isAbsolute, join, normalize, resolve, sep } from "node:path";
-import {
-  type BlockView,
-  type DType,
-  LayerfoldError,
-  parseJson,
-  type RunContext,
-  type Tensor,
-} from "@layerfold/core";
+import { type BlockView, type DType, LayerfoldError, type RunContext, type Tensor } from "@layerfold/core";
 import { fileError } from "@layerfold/disk";
 import { checkQuantization } from "./check-quantization.js";
 import { checkLayerCount, checkTensors } from "./check-tensors.js";
@@ -16,11 +9,10 @@ import type { Checkpoint, StoredTensor } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
 import { refuseForeignFolder } from "./foreign-folder.js";
-import { refuseLfsPointer } from "./lfs-pointer.js";
+import { ifThere, readJsonObject } from "./json-file.js";
 import { quantizedForms } from "./quantization-method.js";
 import { withQuantization } from "./read-quantization.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors.js";
-import { readTextFile } from "./text-file.js";
 import { reportTextPart, textPartFile, textPartOf } from "./text-part.js";
 
 const hashChunk = 2 ** 24;
@@ -63,6 +55,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
       return owner;
     };
     checkLayerCount(family, stored, tensors.keys(), root);
+    const readIfThere = (file: string) => ifThere(readJsonObject(file, "CONFIG_INVALID"));
     const named = await withQuantization(stored, root, tensors.keys(), readIfThere, options.report);
     quantizedForms(named);
     const config = await untieOwnHead(named, tensors, bytesOf);
@@ -109,7 +102,7 @@ export async function openCheckpoint(directory: string, options: OpenOptions = {
  */
 async function readModelConfig(directory: string, given: string): Promise<ModelConfig> {
   const file = join(directory, "config.json");
-  const config = await readJson(file, "CONFIG_INVALID").catch(async (error) => {
+  const config = await readJsonObject(file, "CONFIG_INVALID").catch(async (error) => {
     const found = await stat(directory).catch(() => undefined);
     const missing = error instanceof LayerfoldError && error.code === "FILE_MISSING";
     if (!missing && found?.isDirectory() !== false) throw error;
@@ -143,29 +136,6 @@ async function beginsAsGguf(file: string): Promise<boolean> {
   }
 }
 
-async function readJson(file: string, code: string): Promise<Record<string, unknown>> {
-  let value: unknown;
-  try {
-    const text = await readTextFile(file);
-    refuseLfsPointer(text, file);
-    value = parseJson(text);
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
-    throw new LayerfoldError(code, "not JSON", { got: cause.message, where: file, cause });
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new LayerfoldError(code, "not a JSON object", { where: file });
-  }
-  return value as Record<string, unknown>;
-}
-
-async function readIfThere(file: string): Promise<ModelConfig | undefined> {
-  return readJson(file, "CONFIG_INVALID").catch((error) => {
-    if (error.code === "FILE_MISSING") return undefined;
-    throw error;
-  });
-}
-
 async function openShards(root: string, given: string): Promise<SafetensorsFile[]> {
   const names = await readdir(root).catch((error) => {
     throw fileError(error, root);
@@ -196,7 +166,7 @@ async function openShards(root: string, given: string): Promise<SafetensorsFile[
 
 async function openIndexed(root: string): Promise<SafetensorsFile[]> {
   const indexFile = join(root, "model.safetensors.index.json");
-  const map = (await readJson(indexFile, "INDEX_INVALID")).weight_map;
+  const map = (await readJsonObject(indexFile, "INDEX_INVALID")).weight_map;
   if (typeof map !== "object" || map === null || !Object.values(map).every((v) => typeof v === "string")) {
     throw new LayerfoldError("INDEX_INVALID", "weight_map must map tensor names to files", {
       where: indexFile,

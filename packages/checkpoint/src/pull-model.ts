@@ -1,14 +1,14 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
-import { LayerfoldError, parseJson, type RunContext, throwIfAborted, z } from "@layerfold/core";
+import { LayerfoldError, type RunContext, throwIfAborted, z } from "@layerfold/core";
 import { fileError, isFileError, writeWholeFile } from "@layerfold/disk";
 import { isCarried } from "./carried-files.js";
 import { connectHub, type HubSettings, HubStatus, reasonOf } from "./hub-connection.js";
 import { checkedCommit, checkedFile, isSafePath } from "./hub-names.js";
+import { readJsonObject } from "./json-file.js";
 import { pullFile } from "./pull-file.js";
 import { quantizationFiles } from "./read-quantization.js";
-import { readTextFile } from "./text-file.js";
 
 /**
  * Settings from the variables that huggingface_hub reads: HF_ENDPOINT; HF_TOKEN or HUGGING_FACE_HUB_TOKEN; HF_HUB_CACHE,
@@ -122,12 +122,7 @@ async function weightFiles(
 
 /** The files that an index names. @throws INDEX_INVALID */
 async function shardsOf(file: string): Promise<string[]> {
-  let index: unknown;
-  try {
-    index = parseJson(await readTextFile(file));
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw fileError(cause, file);
-  }
+  const index = await readJsonObject(file, "INDEX_INVALID");
   const parsed = z.object({ weight_map: z.record(z.string(), z.string()) }).safeParse(index);
   if (parsed.success) return [...new Set(Object.values(parsed.data.weight_map))];
   throw new LayerfoldError("INDEX_INVALID", "weight_map must map tensor names to files", { where: file });

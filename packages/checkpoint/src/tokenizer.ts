@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
-import { isLayerfoldError, LayerfoldError, parseJson } from "@layerfold/core";
-import { refuseLfsPointer } from "./lfs-pointer.js";
+import { isLayerfoldError, LayerfoldError } from "@layerfold/core";
+import { ifThere, readJsonObject } from "./json-file.js";
 import { readTextFile } from "./text-file.js";
 import { withinTime } from "./time-limit.js";
 
@@ -53,18 +53,17 @@ export async function openTokenizer(
   { timeLimit = 20 }: TokenizerOptions = {},
 ): Promise<Tokenizer> {
   const file = join(directory, "tokenizer.json");
-  const model = await readObject(file);
+  const model = await readIfThere(file);
   if (!model) {
     throw new LayerfoldError("TOKENIZER_MISSING", "the checkpoint has no tokenizer", {
       wanted: "tokenizer.json (transformers' AutoTokenizer saves one with save_pretrained)",
       where: directory,
     });
   }
-  const [settings = {}, special = {}, config = {}] = await Promise.all(
-    ["tokenizer_config.json", "special_tokens_map.json", "config.json"].map((name) =>
-      readObject(join(directory, name)),
-    ),
-  );
+  // One after the other: where a file is refused, no other is open still.
+  const settings = (await readIfThere(join(directory, "tokenizer_config.json"))) ?? {};
+  const special = (await readIfThere(join(directory, "special_tokens_map.json"))) ?? {};
+  const config = (await readIfThere(join(directory, "config.json"))) ?? {};
   /** The library trusts its file: what is wrong in it shows as any error, some of it at the first text only. */
   function ask<T>(work: () => T, length = 0): T {
     const seconds = timeLimit + 1e-4 * length;
@@ -139,44 +138,17 @@ function unicodeDigits(step: unknown): unknown {
   return Array.isArray(pretokenizers) ? { ...step, pretokenizers: pretokenizers.map(unicodeDigits) } : step;
 }
 
-/** @throws TOKENIZER_INVALID */
-async function readObject(file: string): Promise<Json | undefined> {
-  const value: unknown = await readOptional(file);
-  if (value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value))) {
-    return value as Json | undefined;
-  }
-  throw new LayerfoldError("TOKENIZER_INVALID", "not a JSON object", { where: file });
+function readIfThere(file: string): Promise<Json | undefined> {
+  return ifThere(readJsonObject(file, "TOKENIZER_INVALID"));
 }
 
 async function chatTemplateOf(directory: string, settings: Json): Promise<string | undefined> {
-  const jinja = await readIfThere(join(directory, "chat_template.jinja"));
+  const jinja = await ifThere(readTextFile(join(directory, "chat_template.jinja")));
   if (jinja !== undefined) return jinja;
   const template =
-    (await readObject(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
+    (await readIfThere(join(directory, "chat_template.json")))?.chat_template ?? settings.chat_template;
   if (typeof template === "string") return template;
   // A list of named templates: the default one.
   const named = Array.isArray(template) ? template.find((entry) => entry?.name === "default") : undefined;
   return typeof named?.template === "string" ? named.template : undefined;
-}
-
-async function readOptional(file: string): Promise<Json | undefined> {
-  const text = await readIfThere(file);
-  if (text === undefined) return undefined;
-  refuseLfsPointer(text, file);
-  try {
-    return parseJson(text) as Json;
-  } catch (cause) {
-    throw new LayerfoldError("TOKENIZER_INVALID", "not JSON", {
-      got: (cause as Error).message,
-      where: file,
-      cause,
-    });
-  }
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  return readTextFile(file).catch((error) => {
-    if (isLayerfoldError(error, "FILE_MISSING")) return undefined;
-    throw error;
-  });
 }

@@ -4,8 +4,8 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { openSafetensors } from "@layerfold/checkpoint";
 import { dropPlan } from "@layerfold/core";
+import { checkpoint } from "@layerfold/foldling";
 import { afterAll, describe, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json } from "./run-command.js";
 
 // transformers 5.18 on torch 2.13: logits of each tiny model with some layers dropped (its metadata names them).
@@ -83,7 +83,7 @@ describe("a repair that a family's blocks refuse", () => {
   const model = join(scratch, "olmo2-with-tokenizer");
   const refusal = async (...args: string[]) => {
     cpSync(join(architectures, "olmo2"), model, { recursive: true });
-    cpSync(join(foldling().checkpoint, "tokenizer.json"), join(model, "tokenizer.json"));
+    cpSync(join(checkpoint, "tokenizer.json"), join(model, "tokenizer.json"));
     return (await json(...args, "--repair", "component-fold")).error;
   };
   const refused = { code: "REPAIR_UNSUPPORTED", where: "layers 1 to 2 (full_attention+rope+mlp)" };

@@ -13,8 +13,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-changed-"));
@@ -37,7 +37,6 @@ beforeAll(() => {
       });
     }
   }
-  const { checkpoint, data } = foldling();
   writeFileSync(
     at("mine.mjs"),
     `import { kept } from "./constant.mjs";
@@ -45,12 +44,34 @@ beforeAll(() => {
   );
   writeFileSync(at("constant.mjs"), "export const kept = 0;\n");
   writeFileSync(
+    at("scaled.mjs"),
+    `const factor = 1.1;
+    const scaled = ({ data, ...rest }) => ({ data: data.map((value) => factor * value), ...rest });
+    export default { kind: "repair", id: "scaled", options: {}, async *fit(model, plan, folded) {
+      for (let index = 0; index < plan.groups.length; index++) {
+        const { tensors, ...block } = await folded(index);
+        const down = scaled(tensors.get("mlp.down"));
+        yield { index, block: { ...block, tensors: new Map([...tensors, ["mlp.down", down]]) } };
+      }
+    } };`,
+  );
+  writeFileSync(
+    at("as-long.mjs"),
+    `const wanted = 0.8;
+    export default {
+      kind: "similarity", id: "as-long", options: {},
+      traits: { symmetric: true, stochastic: false, range: [0, 1], invariantTo: ["rotation"] },
+      prepare: ({ data }) => Math.hypot(...data),
+      compare: (a, b) => 1 - Math.abs(wanted - Math.min(a, b) / Math.max(a, b)),
+    };`,
+  );
+  writeFileSync(
     at("grid.yaml"),
     JSON.stringify({
       ...{ model: checkpoint, calibration: `${join(data, "calibration.jsonl")}[0:8]` },
       ...{ evaluate: `${join(data, "validation.jsonl")}[0:2]`, layers: [15] },
-      ...{ measures: ["cosine", "linear-cka"], planners: ["best-adjacent-pair"] },
-      ...{ strategies: ["slerp", at("mine.mjs")], repairs: ["none", "channel-scale"] },
+      ...{ measures: ["cosine", at("as-long.mjs")], planners: ["best-adjacent-pair"] },
+      ...{ strategies: ["slerp", at("mine.mjs")], repairs: ["channel-scale", at("scaled.mjs")] },
     }),
   );
 });
@@ -112,16 +133,15 @@ it("changed code makes again what it makes, and nothing else", () => {
   expect(names).toHaveLength(8);
   let last = first.figures;
 
-  const ofStrategy = (id: string) => names.filter((name) => name.includes(` ${id} `));
-  /** Plans that the two measures come to. */
-  const plans = new Set([first.figures["cosine slerp null"], first.figures["linear-cka slerp null"]]).size;
+  const cellsOf = (id: string) => names.filter((name) => name.split(" ").includes(id));
 
-  /** Runs again: these cells are folded anew, no others, and their figures change. */
-  const again = (cells: readonly string[]) => {
+  /** Runs again: these cells are folded anew, no others, and their figures change; and of each kind in `more` one thing is made. */
+  const again = (cells: readonly string[], ...more: string[]) => {
     const { figures, kinds } = ablate("out/grid");
-    // What folds to the same weights is measured once.
-    const measured = new Set(cells.map((name) => figures[name])).size;
-    expect(kinds).toEqual({ "fold-facts": (plans * cells.length) / 2, "measure-text": measured });
+    expect(kinds).toEqual({
+      ...Object.fromEntries(more.map((kind) => [kind, 1])),
+      ...{ "fold-facts": cells.length, "measure-text": cells.length },
+    });
     expect(names.filter((name) => figures[name] !== last[name])).toEqual(cells);
     last = figures;
   };
@@ -132,27 +152,34 @@ it("changed code makes again what it makes, and nothing else", () => {
     "[Math.sin((1 - t) * angle) / sine,",
     "[Math.sin((1 - t) * angle) / sine * 1.1,",
   );
-  again(ofStrategy("slerp"));
+  again(cellsOf("slerp"));
 
   // One in a module that a plug-in by path imports.
   change("constant.mjs", "kept = 0", "kept = 1");
-  again(ofStrategy("mine"));
+  again(cellsOf("mine"));
 
-  // One in a repair.
+  // One in a repair of ours.
   change(
     "packages/merge/dist/repairs/channel-scale.js",
     "groupByGroup(options,",
     "groupByGroup({ ...options, ridge: [0.5] },",
   );
-  again(names.filter((name) => name.endsWith(" channel-scale")));
+  again(cellsOf("channel-scale"));
 
-  // One in a measure: its matrix is made again, its plan, and what another plan asks for; the other measure's cells stay.
+  // One in a repair by path.
+  change("scaled.mjs", "factor = 1.1", "factor = 1.2");
+  again(cellsOf("scaled"));
+
+  // One in a measure by path, which then chooses other layers.
+  change("as-long.mjs", "wanted = 0.8", "wanted = 0.7");
+  again(cellsOf("as-long"), "similarity", "plan");
+
+  // One in a measure of ours: its matrix is made again, its plan, and what another plan asks for; the other measure's cells stay.
   change("packages/similarity/dist/cosine.js", "(value) => value)", "(value) => value ** 3)");
   const { figures, kinds } = ablate("out/grid");
   expect(kinds).toMatchObject({ similarity: 1, plan: 1 });
   expect(kinds["fold-facts"] ?? 0).toBeLessThanOrEqual(4);
-  const others = names.filter((name) => name.startsWith("linear-cka"));
-  for (const name of others) expect([name, figures[name]]).toEqual([name, last[name]]);
+  for (const name of cellsOf("as-long")) expect([name, figures[name]]).toEqual([name, last[name]]);
 
   const fresh = ablate("out/fresh");
   expect(fresh.tasks.found).toBe(0);

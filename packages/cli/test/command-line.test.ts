@@ -2,12 +2,11 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
+import { checkpoint, data } from "@layerfold/foldling";
 import { graphBuilder } from "@layerfold/onnx";
 import { afterAll, describe, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
 
-const { checkpoint, data } = foldling();
 const calibration = join(data, "calibration.jsonl");
 const validation = join(data, "validation.jsonl");
 const questions = join(data, "questions-dev.jsonl");

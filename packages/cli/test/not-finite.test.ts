@@ -2,8 +2,8 @@ import { cpSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
+import { checkpoint } from "@layerfold/foldling";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json } from "./run-command.js";
 
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-not-finite-"));
@@ -14,7 +14,7 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 /** foldling with a NaN in one bfloat16 weight of layer 3. */
 beforeAll(async () => {
   const name = "model.layers.3.mlp.down_proj.weight";
-  cpSync(foldling().checkpoint, model, { recursive: true });
+  cpSync(checkpoint, model, { recursive: true });
   const file = await openSafetensors(join(model, "model.safetensors"));
   const tensors = [];
   for (const { name: each, dtype, shape } of file.tensors.values()) {

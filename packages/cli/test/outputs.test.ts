@@ -14,15 +14,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeSafetensors } from "@layerfold/checkpoint";
 import { dropPlan } from "@layerfold/core";
+import { checkpoint, data } from "@layerfold/foldling";
 import { writeTinyLlama } from "@layerfold/testkit";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
 
 let scratch: string;
 const at = (...path: string[]) => join(scratch, ...path);
 const textOf = (...path: string[]) => readFileSync(at(...path), "utf8");
-const { data } = foldling();
 
 beforeEach(async () => {
   scratch = mkdtempSync(join(tmpdir(), "layerfold-outputs-"));
@@ -140,7 +139,7 @@ describe("files", () => {
 });
 
 it("ablate writes over no report of others", async () => {
-  cpSync(foldling().checkpoint, at("foldling"), { recursive: true });
+  cpSync(checkpoint, at("foldling"), { recursive: true });
   const recipe = {
     model: "foldling",
     calibration: join(data, "calibration.jsonl"),

@@ -2,11 +2,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openCheckpoint, openSafetensors, writeSafetensors } from "@layerfold/checkpoint";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
 
-const { checkpoint, data } = foldling();
 const calibration = join(data, "calibration.jsonl");
 const validation = join(data, "validation.jsonl");
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-quantized-"));

@@ -15,14 +15,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { checkpoint, data } from "@layerfold/foldling";
 import { seededRng } from "@layerfold/linalg";
 import { mountedDisk } from "@layerfold/testkit";
 import { afterAll, describe, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
 import { startLayerfold } from "./start-layerfold.js";
 
-const { checkpoint, data } = foldling();
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-resume-"));
 const at = (name: string) => join(scratch, name);
 afterAll(() => rmSync(scratch, { recursive: true }));
