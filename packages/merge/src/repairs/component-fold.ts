@@ -1,7 +1,16 @@
-import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
+import {
+  type BlockView,
+  defineRepair,
+  groupName,
+  type ModelRunner,
+  type RunContext,
+  tensor,
+  z,
+} from "@layerfold/core";
 import {
   firstReason,
   float64,
+  selectRows,
   specOf,
   stackRows,
   sumOfVectors,
@@ -35,11 +44,13 @@ import {
   missingUpdate,
   ridgeFit,
 } from "./least-squares.js";
+import { sayStep } from "./long-fits.js";
 import {
   downOutput,
   feedForwardOf,
   joinNeurons,
   mlpOf,
+  type Neurons,
   selectNeurons,
   whyDownStays,
   whyNeuronsStay,
@@ -318,8 +329,12 @@ async function foldHeads(
   );
   const prior64 = float64(prior);
   const { equations: all, ridge } = await chooseRidge(equations, prior64, options, ctx);
+  const say = (step: string) => sayStep(groupName(group), step, features, ctx);
+  say(`factorisation of ${features} activations`);
+  const fit = await componentFit(all, prior64, ridge, ctx);
+  say(`choice of ${keyValueHeadCount} among ${headFeatures / queries} key/value groups`);
   const blocks = await chooseBlocks(
-    await componentFit(all, prior64, ridge, ctx),
+    fit,
     headFeatures / queries,
     queries,
     keyValueHeadCount,
@@ -331,6 +346,7 @@ async function foldHeads(
     ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(anchor).intermediateSize, ctx)).slice(kept.length)
     : Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
   const index = [...kept, ...rest];
+  say(`fit of ${index.length} activations`);
   const weights = await ridgeFit(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
   const rows = (from: number, to: number) =>
     tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
@@ -404,11 +420,33 @@ async function foldNeurons(
   const wide = withNeurons(plain, neurons);
   const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
   const output = { scale: downOutput(block).scale, bias };
-  const prior = float64(neurons.down);
+  const prior = neurons.down;
   const { equations: all, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
-  const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), 0, intermediateSize, ctx);
-  const down = await ridgeFit(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
-  return withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
+  // A Gram so wide that float64 is too much for it is not kept beside its inverse: the choice works in its memory, and what was chosen is
+  // fitted to the text anew, its own Gram in float64.
+  const overwrite = all.gram.dtype === "float32";
+  const [candidates] = prior.shape;
+  const say = (step: string) => sayStep(groupName(group), step, candidates, ctx);
+  say(`factorisation of ${candidates} neurons`);
+  const fit = await componentFit(all, prior, ridge, ctx, { overwrite });
+  say(`choice of ${intermediateSize} among ${candidates} neurons`);
+  const chosen = await chooseFeatures(fit, 0, intermediateSize, ctx);
+  const filled = (down: Neurons["down"]) =>
+    withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
+  if (!overwrite) return filled(await ridgeFit(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx));
+  ctx.report?.({
+    type: "diagnostic",
+    severity: "info",
+    code: "GRAM_SINGLE_PRECISION",
+    message: `${groupName(group)}: ${candidates} neurons are chosen from in float32, and fitted in float64`,
+  });
+  return refitDown(
+    model,
+    group,
+    filled(selectRows(prior, chosen)),
+    { ...options, gramPrecision: "auto", ridge: [ridge] },
+    ctx,
+  );
 }
 
 /** The features that are left when all but the first `fixed` go in rounds of equal shares, those of least saliency first. */

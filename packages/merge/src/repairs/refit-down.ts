@@ -1,7 +1,15 @@
-import { type BlockView, type Matrix, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
+import {
+  type BlockView,
+  groupName,
+  type Matrix,
+  type ModelRunner,
+  type RunContext,
+  tensor,
+} from "@layerfold/core";
 import { specOf, storedWeight, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { chooseRidge, type FitOptions, gatherEquations, missingUpdate, ridgeFit } from "./least-squares.js";
+import { sayStep } from "./long-fits.js";
 import { downOutput, feedForwardOf, streamWithoutMlp } from "./neurons.js";
 import { refitExperts } from "./refit-experts.js";
 
@@ -22,6 +30,8 @@ export async function refitDown(
   const prior = transposed(weightOf(block, "mlp.down"));
   const output = downOutput(block);
   const { equations, ridge } = await hiddenEquations(model, group, block, prior, output, options, ctx);
+  const features = prior.shape[0];
+  sayStep(groupName(group), `fit of ${features} neurons`, features, ctx);
   const weights = await ridgeFit(equations, prior, ridge, ctx);
   const refitted = tensor(weights.data, weights.shape);
   return withTensors(block, [["mlp.down", storedWeight(specOf(block), transposed(refitted))]]);
