@@ -74,14 +74,14 @@ function eachTile(matrix: SymmetricTiles, visit: (values: Floats, i: number, j: 
 /** A symmetric matrix whose values are a function of another's, symmetric in rows and columns. */
 export function symmetricMap(
   matrix: SymmetricTiles,
-  valueOf: (value: number, row: number, column: number) => number,
+  change: (value: number, row: number, column: number) => number,
 ): SymmetricTiles {
   const result = symmetricCopy(matrix);
   const { tile } = matrix;
   eachTile(result, (values, i, j) => {
     const width = tileRows(matrix, j);
     for (let k = 0; k < values.length; k++) {
-      values[k] = valueOf(values[k], i * tile + Math.floor(k / width), j * tile + (k % width));
+      values[k] = change(values[k], i * tile + Math.floor(k / width), j * tile + (k % width));
     }
   });
   return result;
