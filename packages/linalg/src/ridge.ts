@@ -25,7 +25,7 @@ export interface RidgeProblem {
 
 /** A ridge problem solved, and what it was solved with. */
 export interface RidgeSolution {
-  /** The Cholesky factor of AᵀA + λI. */
+  /** What {@link tiledCholesky} leaves of AᵀA + λI. */
   readonly lower: SymmetricTiles;
   /** [features, targets], of the problem's dtype */
   readonly weights: Matrix;

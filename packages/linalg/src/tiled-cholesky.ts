@@ -25,22 +25,16 @@ function write(matrix: Matrix, values: Floats): void {
   matrix.data.set(values, matrix.offset);
 }
 
-/** The inverse of the triangle on the diagonal, zeros above it. */
-async function diagonalInverse(lower: SymmetricTiles, i: number, ctx: RunContext): Promise<Float64Matrix> {
-  const inverse = widened(tileAt(lower, i, i));
-  await invertTriangle(inverse, ctx);
-  return inverse;
-}
-
 /**
- * Puts the Cholesky factor L in the place of a symmetric positive definite matrix A = L·Lᵀ, zeros above the diagonal.
+ * Puts the Cholesky factor L in the place of a symmetric positive definite matrix A = L·Lᵀ; but tiles on the diagonal are L's inverted,
+ * zeros above their diagonal, since solving and inverting need nothing else of them.
  * Cost: size³/3 operations in the engine.
  * @throws MATRIX_NOT_POSITIVE_DEFINITE naming the pivot; INTERRUPTED
  */
 export async function tiledCholesky(matrix: SymmetricTiles, ctx: RunContext): Promise<void> {
   const { engine } = ctx;
   for (let j = 0; j < tileCount(matrix); j++) {
-    let inverse: Float64Matrix | undefined;
+    let inverse: Float64Matrix;
     for (let i = j; i < tileCount(matrix); i++) {
       throwIfAborted(ctx.signal);
       const target = tileAt(matrix, i, j);
@@ -55,8 +49,9 @@ export async function tiledCholesky(matrix: SymmetricTiles, ctx: RunContext): Pr
       );
       if (i === j) {
         await factorInPlace(sums, j * matrix.tile, ctx);
+        await invertTriangle(sums, ctx);
+        inverse = sums;
         write(target, sums.data);
-        if (i + 1 < tileCount(matrix)) inverse = await diagonalInverse(matrix, j, ctx);
       } else {
         write(target, (await engine.matmul(sums, inverse!, { transposeB: true })).data);
       }
@@ -65,8 +60,9 @@ export async function tiledCholesky(matrix: SymmetricTiles, ctx: RunContext): Pr
 }
 
 /**
- * Puts the solution of (L·Lᵀ)·X = B in the place of B.
+ * Puts the solution of A·X = B in the place of B.
  * Cost: 2 · size² · columns operations in the engine.
+ * @param lower - what {@link tiledCholesky} leaves of A
  * @param rightSide - [size, columns] row-major, of the factor's dtype
  * @throws TENSOR_SHAPE; INTERRUPTED
  */
@@ -78,7 +74,7 @@ export async function tiledSolve(lower: SymmetricTiles, rightSide: Matrix, ctx: 
     throwIfAborted(ctx.signal);
     const sums = widened(rows(i));
     await sumProducts(sums.data, -1, products);
-    write(rows(i), (await engine.matmul(await diagonalInverse(lower, i, ctx), sums, { transposeA })).data);
+    write(rows(i), (await engine.matmul(widened(tileAt(lower, i, i)), sums, { transposeA })).data);
   };
   for (let i = 0; i < count; i++) {
     const before = Array.from({ length: i }, (_, k) => () => engine.matmul(tileAt(lower, i, k), rows(k)));
@@ -94,7 +90,7 @@ export async function tiledSolve(lower: SymmetricTiles, rightSide: Matrix, ctx: 
 }
 
 /**
- * Puts A⁻¹ in the place of the Cholesky factor of A.
+ * Puts A⁻¹ in the place of what {@link tiledCholesky} leaves of A.
  * Cost: 2/3 · size³ operations in the engine.
  * @throws INTERRUPTED
  */
@@ -104,7 +100,7 @@ export async function tiledInverse(lower: SymmetricTiles, ctx: RunContext): Prom
   const at = (i: number, j: number) => tileAt(lower, i, j);
   // V = L⁻¹: V_ij = −V_ii · Σ_{j ≤ k < i} L_ik·V_kj, rows from the top; tiles of a row from the left, since L_ij serves those before it.
   for (let i = 0; i < count; i++) {
-    const inverse = await diagonalInverse(lower, i, ctx);
+    const inverse = widened(at(i, i));
     for (let j = 0; j < i; j++) {
       throwIfAborted(ctx.signal);
       const sums = tensor(new Float64Array(at(i, j).data.length), at(i, j).shape) as Float64Matrix;
@@ -115,7 +111,6 @@ export async function tiledInverse(lower: SymmetricTiles, ctx: RunContext): Prom
       );
       write(at(i, j), (await engine.matmul(inverse, sums)).data);
     }
-    write(at(i, i), inverse.data);
   }
   // A⁻¹_ij = Σ_{k ≥ i} V_kiᵀ·V_kj, rows from the top, the diagonal last: nothing above row i is read again.
   for (let i = 0; i < count; i++) {
