@@ -10,7 +10,6 @@ import {
 import {
   firstReason,
   float64,
-  selectRows,
   specOf,
   stackRows,
   sumOfVectors,
@@ -98,7 +97,9 @@ const rounds = 4;
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
  *
  * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
- * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
+ * Memory: a few blocks and 8 · (n · width)² bytes, whatever the number of tokens. Beyond 16,384 neurons (`gramPrecision`) it is 2 · (n · width)²
+ * bytes: neurons are chosen in float32, in the Gram's own memory, and fitted in float64 to the text, which is run once more
+ * (`GRAM_SINGLE_PRECISION`). The plan's weights are not looked at.
  *
  * @throws REPAIR_UNSUPPORTED for families that normalise what a block adds, attention that normalises queries over all heads
  * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
@@ -213,7 +214,8 @@ export const componentFold = defineRepair({
                   : unrepaired;
                 return refineNeurons(model, group, fitted, options, ctx);
               }
-              const { layers, anchor } = await denseLayers(model, group);
+              // Each step reads the dense layers for itself, so that nobody holds them while the next works.
+              const anchor = await model.block(group.anchor);
               const { kind } = feedForwardOf(anchor);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };
@@ -221,8 +223,6 @@ export const componentFold = defineRepair({
                 ? await foldHeads(
                     model,
                     looked,
-                    layers,
-                    anchor,
                     { ...headOptions, pinned: await recallHeadsOf(group.layers) },
                     ctx,
                   )
@@ -232,7 +232,7 @@ export const componentFold = defineRepair({
               const filled = whole
                 ? block
                 : picksNeurons
-                  ? await foldNeurons(model, looked, layers, block, options, ctx)
+                  ? await foldNeurons(model, looked, block, options, ctx)
                   : await refitDown(
                       model,
                       looked,
@@ -275,11 +275,10 @@ interface HeadOptions extends FitOptions, InputMapOptions {
 async function foldHeads(
   model: ModelRunner,
   group: CalibratedGroup,
-  layers: readonly BlockView[],
-  anchor: BlockView,
   { neurons: choosesNeurons, heads, pinned, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
+  const { layers, anchor } = await denseLayers(model, group);
   const { headCount, keyValueHeadCount, headSize } = attentionOf(anchor);
   for (const layer of layers) checkSameAttention(anchor, layer);
   const candidates = await mapHeadInputs(model, group, anchor, layers, options, ctx);
@@ -405,48 +404,79 @@ async function chooseBlocks(
   return { chosen: alive, fit: current };
 }
 
+/** The neurons of all layers, standing in a block's place, and the sum of their down projections' biases. */
+async function neuronsOfLayers(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  block: BlockView,
+  options: InputMapOptions,
+  ctx: RunContext,
+): Promise<{ readonly neurons: Neurons; readonly bias: Float32Array | undefined }> {
+  const { layers } = await denseLayers(model, group);
+  return {
+    neurons: joinNeurons(await mapNeuronInputs(model, group, block, layers, options, ctx)),
+    bias: sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias"))),
+  };
+}
+
 /** Step 3: the block with the best neurons of all layers. */
 async function foldNeurons(
   model: ModelRunner,
   group: CalibratedGroup,
-  layers: readonly BlockView[],
   block: BlockView,
   options: FitOptions & InputMapOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  const { intermediateSize } = mlpOf(block);
-  const neurons = joinNeurons(await mapNeuronInputs(model, group, block, layers, options, ctx));
+  const { neurons, bias } = await neuronsOfLayers(model, group, block, options, ctx);
   const plain = readsPlainNorm(block);
-  const wide = withNeurons(plain, neurons);
-  const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
-  const output = { scale: downOutput(block).scale, bias };
+  const { chosen, down, ridge } = await chooseNeurons(model, group, plain, neurons, bias, options, ctx);
+  const some = selectNeurons(neurons, chosen);
+  const filled = withDownBias(withNeurons(plain, { ...some, down: down ?? some.down }), bias);
+  return down
+    ? filled
+    : refitDown(model, group, filled, { ...options, gramPrecision: "auto", ridge: [ridge] }, ctx);
+}
+
+/** Which neurons stay, and their down projection, [neurons, hidden], unless it must be fitted to the text anew. */
+async function chooseNeurons(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  block: BlockView,
+  neurons: Neurons,
+  bias: Float32Array | undefined,
+  options: FitOptions,
+  ctx: RunContext,
+): Promise<{ chosen: readonly number[]; down: Neurons["down"] | undefined; ridge: number }> {
+  const { intermediateSize } = mlpOf(block);
   const prior = neurons.down;
-  const { equations: all, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
-  // A Gram so wide that float64 is too much for it is not kept beside its inverse: the choice works in its memory, and what was chosen is
-  // fitted to the text anew, its own Gram in float64.
-  const overwrite = all.gram.dtype === "float32";
   const [candidates] = prior.shape;
-  const say = (step: string) => sayStep(groupName(group), step, candidates, ctx);
-  say(`factorisation of ${candidates} neurons`);
-  const fit = await componentFit(all, prior, ridge, ctx, { overwrite });
-  say(`choice of ${intermediateSize} among ${candidates} neurons`);
-  const chosen = await chooseFeatures(fit, 0, intermediateSize, ctx);
-  const filled = (down: Neurons["down"]) =>
-    withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
-  if (!overwrite) return filled(await ridgeFit(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx));
-  ctx.report?.({
-    type: "diagnostic",
-    severity: "info",
-    code: "GRAM_SINGLE_PRECISION",
-    message: `${groupName(group)}: ${candidates} neurons are chosen from in float32, and fitted in float64`,
-  });
-  return refitDown(
+  const { equations, ridge } = await hiddenEquations(
     model,
     group,
-    filled(selectRows(prior, chosen)),
-    { ...options, gramPrecision: "auto", ridge: [ridge] },
+    withNeurons(block, neurons),
+    prior,
+    { scale: downOutput(block).scale, bias },
+    options,
     ctx,
   );
+  // A Gram so wide that it is float32 is not kept beside its inverse: the choice works in its memory.
+  const overwrite = equations.gram.dtype === "float32";
+  const say = (step: string) => sayStep(groupName(group), step, candidates, ctx);
+  say(`factorisation of ${candidates} neurons`);
+  const fit = await componentFit(equations, prior, ridge, ctx, { overwrite });
+  say(`choice of ${intermediateSize} among ${candidates} neurons`);
+  const chosen = await chooseFeatures(fit, 0, intermediateSize, ctx);
+  if (overwrite) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "info",
+      code: "GRAM_SINGLE_PRECISION",
+      message: `${groupName(group)}: ${candidates} neurons are chosen from in float32, and fitted in float64`,
+    });
+    return { chosen, down: undefined, ridge };
+  }
+  const down = await ridgeFit(ofFeatures(equations, chosen), pickRows(prior, chosen), ridge, ctx);
+  return { chosen, down, ridge };
 }
 
 /** The features that are left when all but the first `fixed` go in rounds of equal shares, those of least saliency first. */
