@@ -16,6 +16,7 @@ import {
   vectorOf,
   withTensors,
 } from "./block-linear.js";
+import { chooseByRows, mostRows } from "./choose-by-rows.js";
 import { type CalibratedGroup, denseLayers, frontToBack } from "./front-to-back.js";
 import {
   attentionOf,
@@ -40,8 +41,11 @@ import {
   type FitOptions,
   fitOptions,
   gatherEquations,
+  gatherFewRows,
+  gramDtype,
   missingUpdate,
   ridgeFit,
+  warnOfFewTokens,
 } from "./least-squares.js";
 import { sayStep } from "./long-fits.js";
 import {
@@ -67,7 +71,7 @@ import {
 import { recallCosts, recallOptions } from "./recall.js";
 import { reconstruct, whyRefitStays } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
-import { hiddenEquations, refitDown } from "./refit-down.js";
+import { hiddenEquations, hiddenRows, refitDown } from "./refit-down.js";
 
 /** Neurons go in so many rounds, the saliencies being taken anew for each. */
 const rounds = 4;
@@ -450,18 +454,25 @@ async function chooseNeurons(
   const { intermediateSize } = mlpOf(block);
   const prior = neurons.down;
   const [candidates] = prior.shape;
-  const { equations, ridge } = await hiddenEquations(
-    model,
-    group,
-    withNeurons(block, neurons),
-    prior,
-    { scale: downOutput(block).scale, bias },
-    options,
-    ctx,
-  );
-  // A Gram so wide that it is float32 is not kept beside its inverse: the choice works in its memory.
-  const overwrite = equations.gram.dtype === "float32";
+  const wide = withNeurons(block, neurons);
+  const output = { scale: downOutput(block).scale, bias };
   const say = (step: string) => sayStep(groupName(group), step, candidates, ctx);
+  // A Gram so wide that it is float32 is not kept beside its inverse: the choice works in its memory.
+  const overwrite = gramDtype(candidates, options.gramPrecision) === "float32";
+  if (overwrite && options.ridge.length === 1) {
+    const [ridge] = options.ridge;
+    say(`activations of ${candidates} neurons`);
+    const observe = hiddenRows(model, group, wide, output);
+    const few = await gatherFewRows(group, mostRows(candidates), options, observe);
+    if (few) {
+      say(`choice of ${intermediateSize} among ${candidates} neurons by ${few.target.shape[0]} tokens`);
+      warnOfFewTokens(groupName(group), few.target.shape[0], candidates, ridge, ctx);
+      const sizes = roundSizes(candidates, intermediateSize);
+      const { chosen, weights } = await chooseByRows(few, prior, ridge, sizes, ctx);
+      return { chosen, down: weights, ridge };
+    }
+  }
+  const { equations, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
   say(`factorisation of ${candidates} neurons`);
   const fit = await componentFit(equations, prior, ridge, ctx, { overwrite });
   say(`choice of ${intermediateSize} among ${candidates} neurons`);
@@ -479,6 +490,13 @@ async function chooseNeurons(
   return { chosen, down, ridge };
 }
 
+/** How many features are left after each round of equal shares. */
+function roundSizes(start: number, count: number): number[] {
+  return Array.from({ length: rounds }, (_, r) =>
+    r + 1 === rounds ? count : Math.floor(start * (count / start) ** ((r + 1) / rounds)),
+  );
+}
+
 /** The features that are left when all but the first `fixed` go in rounds of equal shares, those of least saliency first. */
 async function chooseFeatures(
   fit: ComponentFit,
@@ -486,14 +504,12 @@ async function chooseFeatures(
   count: number,
   ctx: RunContext,
 ): Promise<readonly number[]> {
-  const start = fit.features.length - fixed;
   let current = fit;
-  for (let round = 1; round <= rounds; round++) {
-    const size = round === rounds ? count : Math.floor(start * (count / start) ** (round / rounds));
+  for (const size of roundSizes(fit.features.length - fixed, count)) {
     const saliency = featureSaliency(current).fill(Number.POSITIVE_INFINITY, 0, fixed);
     const order = descending(saliency);
     const gone = order.slice(fixed + size).sort((a, b) => a - b);
-    if (round === rounds) {
+    if (size === count) {
       const away = new Set(gone);
       return current.features.filter((_, i) => !away.has(i));
     }

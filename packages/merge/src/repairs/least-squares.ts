@@ -10,12 +10,14 @@ import {
 } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { stackRows } from "./block-linear.js";
+import type { FitRows } from "./choose-by-rows.js";
 import { type CalibratedGroup, eachToken, type GroupBatch } from "./front-to-back.js";
 import { sayStep } from "./long-fits.js";
 import {
   addRows,
   bestRidge,
   emptyEquations,
+  equationsDtype,
   gatherRows,
   type NormalEquations,
   rowsOfWorth,
@@ -86,12 +88,20 @@ export interface SplitEquations {
   readonly where: string;
 }
 
+/** What a Gram of so many features is kept in. */
+export function gramDtype(
+  features: number,
+  precision: FitOptions["gramPrecision"] = "auto",
+): "float64" | "float32" {
+  return precision === "auto" ? equationsDtype(features) : precision;
+}
+
 /** Two sets of equations, or one that is both where there is no ridge to choose. */
 export function emptySplit(
   { features, targets }: { readonly features: number; readonly targets: number },
   { ridge, gramPrecision = "auto" }: FitOptions,
 ): Pick<SplitEquations, "seen" | "heldOut"> {
-  const empty = () => emptyEquations(features, targets, gramPrecision === "auto" ? undefined : gramPrecision);
+  const empty = () => emptyEquations(features, targets, gramDtype(features, gramPrecision));
   const seen = empty();
   return { seen, heldOut: ridge.length > 1 ? empty() : seen };
 }
@@ -149,6 +159,50 @@ export async function gatherEquations(
   return { seen, heldOut, tokens, where: groupName(group) };
 }
 
+/** All rows that `gatherEquations` would take products of; undefined where the text has more tokens than `most`. */
+export async function gatherFewRows(
+  group: CalibratedGroup,
+  most: number,
+  { tokenWeighting }: FitOptions,
+  observe: Parameters<typeof gatherEquations>[3],
+): Promise<FitRows | undefined> {
+  let tokens = 0;
+  for await (const { target } of group.batches()) {
+    tokens += target.lengths.reduce((sum, length) => sum + length, 0);
+    if (tokens > most) return undefined;
+  }
+  const parts: FitRows[] = [];
+  for await (const batch of group.batches()) {
+    const { features, target } = await observe(batch);
+    const scales = tokenScales(batch.target, tokenWeighting);
+    parts.push({
+      features: gatherRows(features, batch.target.lengths, scales),
+      target: gatherRows([target], batch.target.lengths, scales),
+    });
+  }
+  return {
+    features: stackRows(parts.map(({ features }) => features)),
+    target: stackRows(parts.map(({ target }) => target)),
+  };
+}
+
+/** Reports fewer tokens than features (`GRAM_SINGULAR`). */
+export function warnOfFewTokens(
+  where: string,
+  tokens: number,
+  features: number,
+  ridge: number,
+  ctx: RunContext,
+): void {
+  if (tokens >= features) return;
+  ctx.report?.({
+    type: "diagnostic",
+    severity: "warning",
+    code: "GRAM_SINGULAR",
+    message: `${where}: ${tokens} calibration tokens for ${features} activations: the Gram is singular, and ridge ${ridge} decides`,
+  });
+}
+
 /**
  * The equations of all batches, and the ridge that the held-out ones choose, or the only one there is. Fewer tokens than features are reported
  * (`GRAM_SINGULAR`). Cost: one solution, O(features³), for every ridge where there are several.
@@ -162,15 +216,7 @@ export async function chooseRidge(
 ): Promise<{ equations: NormalEquations; ridge: number }> {
   const single = seen === heldOut;
   const ridge = single ? ridges[0] : await bestRidge(seen, heldOut, prior, ridges, ctx);
-  const features = seen.gram.size;
-  if (tokens < features) {
-    ctx.report?.({
-      type: "diagnostic",
-      severity: "warning",
-      code: "GRAM_SINGULAR",
-      message: `${where}: ${tokens} calibration tokens for ${features} activations: the Gram is singular, and ridge ${ridge} decides`,
-    });
-  }
+  warnOfFewTokens(where, tokens, seen.gram.size, ridge, ctx);
   return { equations: single ? seen : sumOf(seen, heldOut), ridge };
 }
 

@@ -53,23 +53,32 @@ export async function hiddenEquations(
   ctx: RunContext,
 ): ReturnType<typeof chooseRidge> {
   const [features, targets] = prior.shape;
-  const beside = streamWithoutMlp(block);
-  const equations = await gatherEquations(
-    group,
-    { features, targets },
+  const observe = hiddenRows(model, group, block, output);
+  return chooseRidge(
+    await gatherEquations(group, { features, targets }, options, observe, ctx),
+    prior,
     options,
-    async ({ input, target }) => {
-      const { taps } = await model.runBlock(group.anchor, input, {
-        replace: block,
-        taps: ["mlp.hidden", ...beside.taps],
-        tapsOnly: true,
-      });
-      return {
-        features: [taps.get("mlp.hidden")!],
-        target: missingUpdate(target, beside.stream(input, taps), output),
-      };
-    },
     ctx,
   );
-  return chooseRidge(equations, prior, options, ctx);
+}
+
+/** What `hiddenEquations` are made of, batch by batch. */
+export function hiddenRows(
+  model: ModelRunner,
+  group: Pick<CalibratedGroup, "anchor">,
+  block: BlockView,
+  output: ReturnType<typeof downOutput>,
+): Parameters<typeof gatherEquations>[3] {
+  const beside = streamWithoutMlp(block);
+  return async ({ input, target }) => {
+    const { taps } = await model.runBlock(group.anchor, input, {
+      replace: block,
+      taps: ["mlp.hidden", ...beside.taps],
+      tapsOnly: true,
+    });
+    return {
+      features: [taps.get("mlp.hidden")!],
+      target: missingUpdate(target, beside.stream(input, taps), output),
+    };
+  };
 }
