@@ -1,5 +1,5 @@
 // What it costs component-fold to choose neurons in float32, as it must where a float64 Gram is too wide: pairs of layers are folded with the
-// Gram in float64 and in float32, from the same text; perplexity beside the dense model's, and how many of the places they fill alike.
+// Gram in float64 and in float32, from the same text; perplexity beside the dense model's, and how many of the places they fill alike. Other layers stay as they are.
 // Usage: node benchmarks/gram-precision.mjs MODEL CALIBRATION EVALUATION [TOKENS [FIRST,FIRST… …]]   (after npm run setup)
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -9,11 +9,11 @@ import { fileURLToPath } from "node:url";
 import { openCheckpoint } from "../packages/checkpoint/dist/index.js";
 import { contiguousData, dropPlan } from "../packages/core/dist/index.js";
 
-const [model, calibration, evaluation, tokens = "16384", ...folds] = process.argv.slice(2);
+const [model, calibration, evaluation, tokens = "8192", ...folds] = process.argv.slice(2);
 const command = fileURLToPath(new URL("../packages/cli/bin/layerfold.js", import.meta.url));
 const layerfold = (...args) => JSON.parse(execFileSync("node", [command, ...args, "--quiet", "--json"]));
 const perplexityOf = (folder) =>
-  layerfold("eval", folder, "--perplexity", evaluation, "--max-tokens", "16384").perplexity;
+  layerfold("eval", folder, "--perplexity", evaluation, "--max-tokens", "8192").perplexity;
 
 /** The neurons of a block, told by their gates. */
 async function neuronsOf(folder, block) {
@@ -40,7 +40,7 @@ try {
     const folded = {};
     for (const precision of ["float64", "float32"]) {
       const out = join(scratch, precision);
-      const set = ["--set", `repair.gramPrecision=${precision}`];
+      const set = ["--set", `repair.gramPrecision=${precision}`, "--set", "repair.refitSingles=false"];
       const text = ["--calibration", calibration, "--calibration-tokens", tokens];
       layerfold(
         "merge",
