@@ -103,7 +103,8 @@ const rounds = 4;
  * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
  * Memory: a few blocks and 8 · (n · width)² bytes, whatever the number of tokens. Beyond 16,384 neurons (`gramPrecision`) it is 2 · (n · width)²
  * bytes: neurons are chosen in float32, in the Gram's own memory, and fitted in float64 to the text, which is run once more
- * (`GRAM_SINGLE_PRECISION`). The plan's weights are not looked at.
+ * (`GRAM_SINGLE_PRECISION`); or, from a quarter as many tokens and one ridge, by the tokens' products (`chooseByRows`). The plan's weights are
+ * not looked at.
  *
  * @throws REPAIR_UNSUPPORTED for families that normalise what a block adds, attention that normalises queries over all heads
  * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
