@@ -15,6 +15,7 @@ import {
   ridgeFit,
   specOf,
   storedWeight,
+  symmetricMap,
   transposed,
   weightOf,
   whyMlpStays,
@@ -83,10 +84,7 @@ function perNeuron(
     for (let at = j * hidden; at < (j + 1) * hidden; at++) targets[j] += cross.data[at] * values[at];
   }
   return {
-    gram: tensor(
-      gram.data.map((value, at) => value * products.data[at]),
-      [neurons, neurons],
-    ),
+    gram: symmetricMap(gram, (value, row, column) => value * products.data[row * neurons + column]),
     cross: tensor(targets, [neurons, 1]),
   };
 }

@@ -6,6 +6,7 @@ import { cholesky, choleskySolve, solveTriangular, symmetricInverse, triangularI
 import { portableEngine } from "./portable-engine.js";
 import { ridgeLeastSquares } from "./ridge.js";
 import { seededRng } from "./seeded-rng.js";
+import { symmetricFrom } from "./symmetric-tiles.js";
 
 const ctx = testContext(1, { engine: portableEngine() });
 // Around the base size of 64 and its multiples.
@@ -100,7 +101,7 @@ describe("ridgeLeastSquares", () => {
           const prior = randomMatrix(features, 2, rng);
           const gram = await ctx.engine.matmul(a, a, { transposeA: true });
           const cross = await ctx.engine.matmul(a, t, { transposeA: true });
-          const w = await ridgeLeastSquares({ gram, cross, ridge, prior }, ctx);
+          const w = await ridgeLeastSquares({ gram: symmetricFrom(gram), cross, ridge, prior }, ctx);
           let lambda = 0;
           for (let i = 0; i < features; i++) lambda += (ridge * gram.data[i * features + i]) / features;
           const image = await ctx.engine.matmul(gram, w);
@@ -120,6 +121,6 @@ describe("ridgeLeastSquares", () => {
     const targets = await ctx.engine.matmul(a, map);
     const gram = await ctx.engine.matmul(a, a, { transposeA: true });
     const cross = await ctx.engine.matmul(a, targets, { transposeA: true });
-    expectClose(await ridgeLeastSquares({ gram, cross, ridge: 0 }, ctx), map);
+    expectClose(await ridgeLeastSquares({ gram: symmetricFrom(gram), cross, ridge: 0 }, ctx), map);
   });
 });

@@ -84,9 +84,15 @@ export async function cholesky(
   const given = contiguousData(matrix);
   const data = options.overwrite ? given : new Float64Array(given);
   const lower = tensor(data, [size, size]);
-  await factor(lower, 0, ctx);
-  for (let i = 0; i < size; i++) data.fill(0, i * size + i + 1, (i + 1) * size);
+  await factorInPlace(lower, 0, ctx);
   return lower;
+}
+
+/** Puts the factor of a row-major matrix, which begins at row `start` of a whole, in its place. */
+export async function factorInPlace(matrix: Float64Matrix, start: number, ctx: RunContext): Promise<void> {
+  await factor(matrix, start, ctx);
+  const { data, shape } = matrix;
+  for (let i = 0; i < shape[0]; i++) data.fill(0, i * shape[0] + i + 1, (i + 1) * shape[0]);
 }
 
 /** Factors a diagonal block that begins at row `start` of the whole, in place. */
@@ -127,7 +133,7 @@ function factorBase({ data, shape, stride, offset }: Float64Matrix, start: numbe
 }
 
 /** Solves X·Lᵀ = R (or X·L = R with `plain`) in place; the rows of R are the right-hand sides. */
-async function solveRows(
+export async function solveRows(
   lower: Float64Matrix,
   rows: Float64Matrix,
   plain: boolean,
@@ -217,7 +223,7 @@ export async function triangularInverse(
 }
 
 /** Inverts a lower triangle in place; above its diagonal must be zeros. */
-async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<void> {
+export async function invertTriangle(lower: Float64Matrix, ctx: RunContext): Promise<void> {
   const size = lower.shape[0];
   if (size <= base) return copyInto(lower, baseInverse(lower).data);
   const h = half(size);

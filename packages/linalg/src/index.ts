@@ -12,7 +12,26 @@ export { type Neighbors, nearestNeighbors } from "./nearest-neighbors.js";
 export { portableEngine } from "./portable-engine.js";
 export { median, orderStatistic, quantile } from "./quantile.js";
 export { ascendingOrder, averageRanks, randomTieRanks } from "./ranks.js";
-export { type RidgeProblem, ridgeLeastSquares } from "./ridge.js";
+export { type RidgeProblem, type RidgeSolution, ridgeLeastSquares, ridgeSolution } from "./ridge.js";
 export { seededRng } from "./seeded-rng.js";
 export { squaredDistances, squaredDistancesTo } from "./squared-distances.js";
 export { type Eigenpairs, symmetricEigen } from "./symmetric-eigen.js";
+export {
+  addSymmetric,
+  type SymmetricTiles,
+  symmetricCopy,
+  symmetricDiagonal,
+  symmetricFrom,
+  symmetricMap,
+  symmetricPart,
+  symmetricPrincipal,
+  symmetricZeros,
+} from "./symmetric-tiles.js";
+export { symmetricWithout } from "./symmetric-without.js";
+export {
+  addSymmetricGram,
+  symmetricProduct,
+  tiledCholesky,
+  tiledInverse,
+  tiledSolve,
+} from "./tiled-cholesky.js";

@@ -6,14 +6,15 @@ import {
   type RunContext,
   tensor,
 } from "@layerfold/core";
-import { cholesky, choleskySolve } from "./cholesky.js";
+import { addToDiagonal, type SymmetricTiles, symmetricCopy, symmetricDiagonal } from "./symmetric-tiles.js";
+import { tiledCholesky, tiledSolve } from "./tiled-cholesky.js";
 
-/** The normal equations of a linear fit, accumulated in float64. */
+/** The normal equations of a linear fit. Gram and cross are of one dtype, in which the fit is solved. */
 export interface RidgeProblem {
   /** [features, features] AᵀA */
-  readonly gram: Matrix<Float64Array>;
-  /** [features, targets] AᵀT */
-  readonly cross: Matrix<Float64Array>;
+  readonly gram: SymmetricTiles;
+  /** [features, targets] AᵀT, row-major */
+  readonly cross: Matrix;
   /** Share of the Gram's mean diagonal: λ = ridge · tr(AᵀA) / features. At least 0. */
   readonly ridge: number;
   /** [features, targets] the solution that λ pulls towards; default zeros. */
@@ -22,37 +23,49 @@ export interface RidgeProblem {
   readonly overwrite?: boolean;
 }
 
+/** A ridge problem solved, and what it was solved with. */
+export interface RidgeSolution {
+  /** What {@link tiledCholesky} leaves of AᵀA + λI. */
+  readonly lower: SymmetricTiles;
+  /** [features, targets], of the problem's dtype */
+  readonly weights: Matrix;
+}
+
 /**
- * argmin over W of ‖A·W − T‖² + λ‖W − W₀‖², that is (AᵀA + λI)⁻¹ (AᵀT + λW₀), by Cholesky in float64.
+ * argmin over W of ‖A·W − T‖² + λ‖W − W₀‖², that is (AᵀA + λI)⁻¹ (AᵀT + λW₀), by Cholesky.
  *
- * @returns [features, targets]
+ * @returns [features, targets], of the problem's dtype
  * @throws MATRIX_NOT_POSITIVE_DEFINITE when the Gram is singular and the ridge too small. O(features³ + features²·targets).
  */
-export async function ridgeLeastSquares(
-  problem: RidgeProblem,
-  ctx: RunContext,
-): Promise<Matrix<Float64Array>> {
-  const size = problem.gram.shape[0];
-  const copied = (data: Float64Array) => (problem.overwrite ? data : new Float64Array(data));
-  const gram = copied(contiguousData(problem.gram));
-  let trace = 0;
-  for (let i = 0; i < size; i++) trace += gram[i * size + i];
-  const lambda = (problem.ridge * trace) / size;
-  for (let i = 0; i < size; i++) gram[i * size + i] += lambda;
-  const right = copied(contiguousData(problem.cross));
-  if (problem.prior) pull(right, problem.prior, lambda);
-  const lower = await cholesky(tensor(gram, [size, size]), ctx, { overwrite: true }).catch((error) => {
+export async function ridgeLeastSquares(problem: RidgeProblem, ctx: RunContext): Promise<Matrix> {
+  return (await ridgeSolution(problem, ctx)).weights;
+}
+
+/**
+ * The same, with the factor that it was solved with.
+ * @throws MATRIX_NOT_POSITIVE_DEFINITE when the Gram is singular and the ridge too small. O(features³ + features²·targets).
+ */
+export async function ridgeSolution(problem: RidgeProblem, ctx: RunContext): Promise<RidgeSolution> {
+  const { overwrite, ridge, prior } = problem;
+  const gram = overwrite ? problem.gram : symmetricCopy(problem.gram);
+  const given = contiguousData(problem.cross);
+  const right = tensor(overwrite ? given : given.slice(), problem.cross.shape) as Matrix;
+  const lambda = (ridge * symmetricDiagonal(gram).reduce((sum, value) => sum + value, 0)) / gram.size;
+  addToDiagonal(gram, lambda);
+  if (prior) pull(right.data, prior, lambda);
+  await tiledCholesky(gram, ctx).catch((error) => {
     if (!isLayerfoldError(error, "MATRIX_NOT_POSITIVE_DEFINITE")) throw error;
     throw new LayerfoldError(error.code, "the Gram is singular, and the ridge too small to help", {
-      wanted: `a ridge above ${problem.ridge}, or more samples`,
+      wanted: `a ridge above ${ridge}, or more samples`,
       cause: error,
     });
   });
-  return choleskySolve(lower, tensor(right, problem.cross.shape), ctx, { overwrite: true });
+  await tiledSolve(gram, right, ctx);
+  return { lower: gram, weights: right };
 }
 
 /** Of its own, so that a contiguous copy of the prior does not live on through the solution. */
-function pull(right: Float64Array, prior: Matrix, lambda: number): void {
+function pull(right: Matrix["data"], prior: Matrix, lambda: number): void {
   const data = contiguousData(prior);
   for (let i = 0; i < right.length; i++) right[i] += lambda * data[i];
 }

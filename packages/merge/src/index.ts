@@ -52,6 +52,7 @@ export {
 
 // What repairs of one's own are made of: the way through a plan, least-squares fits, and blocks taken apart and put together.
 
+export { type SymmetricTiles, symmetricMap } from "@layerfold/linalg";
 export { placedBlock } from "./attention-scale.js";
 export {
   type BareLinear,

@@ -59,43 +59,47 @@ const numbers = (matrix: Matrix) => rowsOf(matrix).map((row) => row.split(",").m
 describe("component-fold's last fit", () => {
   // argmin ‖A·W − T‖² + λ‖W − W₀‖², λ = ridge · mean diagonal of the chosen features' Gram: its gradient vanishes at that λ alone. 1e-3
   // is what float32 leaves of it; a tenth of λ would leave 0.9.
-  it("of the neurons is the ridge fit towards the chosen neurons' own projections", async () => {
-    await withModel(llama, async (checkpoint) => {
-      const model = await openRunner(checkpoint);
-      const ridge = 0.3;
-      const repair = componentFold({
-        heads: "none",
-        ridge: [ridge],
-        tokenWeighting: "none",
-        refitSingles: false,
-      });
-      const { block } = (await repairedBlocks(repair, model, middlePair))[1];
-      const candidates = joinNeurons([neuronsOf(await model.block(1)), neuronsOf(await model.block(2))]);
-      const own = neuronsOf(block);
-      const names = rowsOf(candidates.gate!);
-      const chosen = rowsOf(own.gate!).map((row) => names.indexOf(row));
-      expect(Math.min(...chosen)).toBeGreaterThanOrEqual(0);
-      const priors = numbers(candidates.down);
-
-      const [a, t]: number[][][] = [[], []];
-      for (const batch of batches) {
-        const { hidden: input } = await model.runBlock(0, await model.embed(batch));
-        const { hidden: target } = await model.runBlock(2, (await model.runBlock(1, input)).hidden);
-        const { taps } = await model.runBlock(1, input, {
-          replace: block,
-          taps: ["mlp.hidden", "residual.mid"],
+  it.each(["float64", "float32"] as const)(
+    "of the neurons, chosen in %s, is the ridge fit towards the chosen neurons' own projections",
+    async (gramPrecision) => {
+      await withModel(llama, async (checkpoint) => {
+        const model = await openRunner(checkpoint);
+        const ridge = 0.3;
+        const repair = componentFold({
+          heads: "none",
+          ridge: [ridge],
+          gramPrecision,
+          tokenWeighting: "none",
+          refitSingles: false,
         });
-        const rows = (data: Float32Array, width: number) =>
-          tokenRows(data, width, batch.lengths, batch.sequenceLength);
-        const mid = rows(taps.get("residual.mid")!.data, 32);
-        a.push(...rows(taps.get("mlp.hidden")!.data, 40));
-        t.push(...rows(target.states.data, 32).map((row, n) => row.map((x, c) => x - mid[n][c])));
-      }
-      const wanted = chosen.map((i) => priors[i]);
-      expect(imbalance(a, t, numbers(own.down), wanted, ridge)).toBeLessThan(1e-3);
-      await model.close();
-    });
-  });
+        const { block } = (await repairedBlocks(repair, model, middlePair))[1];
+        const candidates = joinNeurons([neuronsOf(await model.block(1)), neuronsOf(await model.block(2))]);
+        const own = neuronsOf(block);
+        const names = rowsOf(candidates.gate!);
+        const chosen = rowsOf(own.gate!).map((row) => names.indexOf(row));
+        expect(Math.min(...chosen)).toBeGreaterThanOrEqual(0);
+        const priors = numbers(candidates.down);
+
+        const [a, t]: number[][][] = [[], []];
+        for (const batch of batches) {
+          const { hidden: input } = await model.runBlock(0, await model.embed(batch));
+          const { hidden: target } = await model.runBlock(2, (await model.runBlock(1, input)).hidden);
+          const { taps } = await model.runBlock(1, input, {
+            replace: block,
+            taps: ["mlp.hidden", "residual.mid"],
+          });
+          const rows = (data: Float32Array, width: number) =>
+            tokenRows(data, width, batch.lengths, batch.sequenceLength);
+          const mid = rows(taps.get("residual.mid")!.data, 32);
+          a.push(...rows(taps.get("mlp.hidden")!.data, 40));
+          t.push(...rows(target.states.data, 32).map((row, n) => row.map((x, c) => x - mid[n][c])));
+        }
+        const wanted = chosen.map((i) => priors[i]);
+        expect(imbalance(a, t, numbers(own.down), wanted, ridge)).toBeLessThan(1e-3);
+        await model.close();
+      });
+    },
+  );
 
   it("of the heads is the ridge fit towards the chosen heads' own projections", async () => {
     await withModel(llama, async (checkpoint) => {
@@ -173,6 +177,32 @@ describe("component-fold's choice of neurons", () => {
       expect(gates(await model.block(2))[0]).toBe(shared);
       expect(gates(block).filter((gate) => gate === shared)).toHaveLength(1);
       await dense.close();
+    });
+  });
+});
+
+describe("component-fold in float32", () => {
+  it("chooses the neurons that float64 does, and says so", async () => {
+    await withModel(llama, async (checkpoint) => {
+      const model = await openRunner(checkpoint);
+      const fold = async (gramPrecision: "float32" | "float64") => {
+        const codes: string[] = [];
+        const repair = componentFold({ heads: "none", gramPrecision, refitSingles: false });
+        const blocks = await repairedBlocks(repair, model, middlePair, undefined, (event) => {
+          if (event.type === "diagnostic") codes.push(event.code);
+        });
+        const { block } = blocks[1];
+        return { gates: rowsOf(neuronsOf(block).gate!), down: neuronsOf(block).down.data, codes };
+      };
+      const [double, single] = [await fold("float64"), await fold("float32")];
+      expect(single.gates).toEqual(double.gates);
+      // Both fit what they chose in float64, from Grams of the same activations.
+      single.down.forEach((value, i) => {
+        expect(value).toBeCloseTo(double.down[i], 5);
+      });
+      expect(double.codes).not.toContain("GRAM_SINGLE_PRECISION");
+      expect(single.codes).toContain("GRAM_SINGLE_PRECISION");
+      await model.close();
     });
   });
 });

@@ -1,4 +1,12 @@
-import { type BlockView, defineRepair, type ModelRunner, type RunContext, tensor, z } from "@layerfold/core";
+import {
+  type BlockView,
+  defineRepair,
+  groupName,
+  type ModelRunner,
+  type RunContext,
+  tensor,
+  z,
+} from "@layerfold/core";
 import {
   firstReason,
   float64,
@@ -8,6 +16,7 @@ import {
   vectorOf,
   withTensors,
 } from "./block-linear.js";
+import { chooseByRows, mostRows } from "./choose-by-rows.js";
 import { type CalibratedGroup, denseLayers, frontToBack } from "./front-to-back.js";
 import {
   attentionOf,
@@ -32,14 +41,19 @@ import {
   type FitOptions,
   fitOptions,
   gatherEquations,
+  gatherFewRows,
+  gramDtype,
   missingUpdate,
   ridgeFit,
+  warnOfFewTokens,
 } from "./least-squares.js";
+import { sayStep } from "./long-fits.js";
 import {
   downOutput,
   feedForwardOf,
   joinNeurons,
   mlpOf,
+  type Neurons,
   selectNeurons,
   whyDownStays,
   whyNeuronsStay,
@@ -57,7 +71,7 @@ import {
 import { recallCosts, recallOptions } from "./recall.js";
 import { reconstruct, whyRefitStays } from "./reconstruct.js";
 import { learns, refineNeurons, refineOptions } from "./refine-neurons.js";
-import { hiddenEquations, refitDown } from "./refit-down.js";
+import { hiddenEquations, hiddenRows, refitDown } from "./refit-down.js";
 
 /** Neurons go in so many rounds, the saliencies being taken anew for each. */
 const rounds = 4;
@@ -87,7 +101,10 @@ const rounds = 4;
  * (arXiv 2510.15304). Heads stay as they are in a group that holds layer 0, whose stream is like no other.
  *
  * Cost per group of n layers: about n + 3 runs of a block and n of its attention, tokens · (n · width)² for the Gram, (n · width)³ for the inverse.
- * Memory: a few blocks and some (n · width)² float64 matrices, whatever the number of tokens. The plan's weights are not looked at.
+ * Memory: a few blocks and 8 · (n · width)² bytes, whatever the number of tokens. Beyond 16,384 neurons (`gramPrecision`) it is 2 · (n · width)²
+ * bytes: neurons are chosen in float32, in the Gram's own memory, and fitted in float64 to the text, which is run once more
+ * (`GRAM_SINGLE_PRECISION`); or, from a quarter as many tokens and one ridge, by the tokens' products (`chooseByRows`). The plan's weights are
+ * not looked at.
  *
  * @throws REPAIR_UNSUPPORTED for families that normalise what a block adds, attention that normalises queries over all heads
  * (there `heads: "none"` may do); CALIBRATION_EMPTY; MATRIX_NOT_POSITIVE_DEFINITE
@@ -202,7 +219,8 @@ export const componentFold = defineRepair({
                   : unrepaired;
                 return refineNeurons(model, group, fitted, options, ctx);
               }
-              const { layers, anchor } = await denseLayers(model, group);
+              // Each step reads the dense layers for itself, so that nobody holds them while the next works.
+              const anchor = await model.block(group.anchor);
               const { kind } = feedForwardOf(anchor);
               const heads = foldsHeads(group.layers);
               const headOptions = { ...options, ridge: options.headRidge };
@@ -210,8 +228,6 @@ export const componentFold = defineRepair({
                 ? await foldHeads(
                     model,
                     looked,
-                    layers,
-                    anchor,
                     { ...headOptions, pinned: await recallHeadsOf(group.layers) },
                     ctx,
                   )
@@ -221,7 +237,7 @@ export const componentFold = defineRepair({
               const filled = whole
                 ? block
                 : picksNeurons
-                  ? await foldNeurons(model, looked, layers, block, options, ctx)
+                  ? await foldNeurons(model, looked, block, options, ctx)
                   : await refitDown(
                       model,
                       looked,
@@ -264,11 +280,10 @@ interface HeadOptions extends FitOptions, InputMapOptions {
 async function foldHeads(
   model: ModelRunner,
   group: CalibratedGroup,
-  layers: readonly BlockView[],
-  anchor: BlockView,
   { neurons: choosesNeurons, heads, pinned, ...options }: HeadOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
+  const { layers, anchor } = await denseLayers(model, group);
   const { headCount, keyValueHeadCount, headSize } = attentionOf(anchor);
   for (const layer of layers) checkSameAttention(anchor, layer);
   const candidates = await mapHeadInputs(model, group, anchor, layers, options, ctx);
@@ -318,8 +333,12 @@ async function foldHeads(
   );
   const prior64 = float64(prior);
   const { equations: all, ridge } = await chooseRidge(equations, prior64, options, ctx);
+  const say = (step: string) => sayStep(groupName(group), step, features, ctx);
+  say(`factorisation of ${features} activations`);
+  const fit = await componentFit(all, prior64, ridge, ctx);
+  say(`choice of ${keyValueHeadCount} among ${headFeatures / queries} key/value groups`);
   const blocks = await chooseBlocks(
-    await componentFit(all, prior64, ridge, ctx),
+    fit,
     headFeatures / queries,
     queries,
     keyValueHeadCount,
@@ -331,6 +350,7 @@ async function foldHeads(
     ? (await chooseFeatures(blocks.fit, kept.length, mlpOf(anchor).intermediateSize, ctx)).slice(kept.length)
     : Array.from({ length: features - headFeatures }, (_, i) => headFeatures + i);
   const index = [...kept, ...rest];
+  say(`fit of ${index.length} activations`);
   const weights = await ridgeFit(ofFeatures(all, index), pickRows(prior64, index), ridge, ctx);
   const rows = (from: number, to: number) =>
     tensor(weights.data.slice(from * targets, to * targets), [to - from, targets]);
@@ -389,26 +409,93 @@ async function chooseBlocks(
   return { chosen: alive, fit: current };
 }
 
+/** The neurons of all layers, standing in a block's place, and the sum of their down projections' biases. */
+async function neuronsOfLayers(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  block: BlockView,
+  options: InputMapOptions,
+  ctx: RunContext,
+): Promise<{ readonly neurons: Neurons; readonly bias: Float32Array | undefined }> {
+  const { layers } = await denseLayers(model, group);
+  return {
+    neurons: joinNeurons(await mapNeuronInputs(model, group, block, layers, options, ctx)),
+    bias: sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias"))),
+  };
+}
+
 /** Step 3: the block with the best neurons of all layers. */
 async function foldNeurons(
   model: ModelRunner,
   group: CalibratedGroup,
-  layers: readonly BlockView[],
   block: BlockView,
   options: FitOptions & InputMapOptions,
   ctx: RunContext,
 ): Promise<BlockView> {
-  const { intermediateSize } = mlpOf(block);
-  const neurons = joinNeurons(await mapNeuronInputs(model, group, block, layers, options, ctx));
+  const { neurons, bias } = await neuronsOfLayers(model, group, block, options, ctx);
   const plain = readsPlainNorm(block);
-  const wide = withNeurons(plain, neurons);
-  const bias = sumOfVectors(layers.map((layer) => vectorOf(layer, "mlp.down.bias")));
+  const { chosen, down, ridge } = await chooseNeurons(model, group, plain, neurons, bias, options, ctx);
+  const some = selectNeurons(neurons, chosen);
+  const filled = withDownBias(withNeurons(plain, { ...some, down: down ?? some.down }), bias);
+  return down
+    ? filled
+    : refitDown(model, group, filled, { ...options, gramPrecision: "auto", ridge: [ridge] }, ctx);
+}
+
+/** Which neurons stay, and their down projection, [neurons, hidden], unless it must be fitted to the text anew. */
+async function chooseNeurons(
+  model: ModelRunner,
+  group: CalibratedGroup,
+  block: BlockView,
+  neurons: Neurons,
+  bias: Float32Array | undefined,
+  options: FitOptions,
+  ctx: RunContext,
+): Promise<{ chosen: readonly number[]; down: Neurons["down"] | undefined; ridge: number }> {
+  const { intermediateSize } = mlpOf(block);
+  const prior = neurons.down;
+  const [candidates] = prior.shape;
+  const wide = withNeurons(block, neurons);
   const output = { scale: downOutput(block).scale, bias };
-  const prior = float64(neurons.down);
-  const { equations: all, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
-  const chosen = await chooseFeatures(await componentFit(all, prior, ridge, ctx), 0, intermediateSize, ctx);
-  const down = await ridgeFit(ofFeatures(all, chosen), pickRows(prior, chosen), ridge, ctx);
-  return withDownBias(withNeurons(plain, { ...selectNeurons(neurons, chosen), down }), bias);
+  const say = (step: string) => sayStep(groupName(group), step, candidates, ctx);
+  // A Gram so wide that it is float32 is not kept beside its inverse: the choice works in its memory.
+  const overwrite = gramDtype(candidates, options.gramPrecision) === "float32";
+  if (overwrite && options.ridge.length === 1) {
+    const [ridge] = options.ridge;
+    say(`activations of ${candidates} neurons`);
+    const observe = hiddenRows(model, group, wide, output);
+    const few = await gatherFewRows(group, mostRows(candidates), options, observe);
+    if (few) {
+      say(`choice of ${intermediateSize} among ${candidates} neurons by ${few.target.shape[0]} tokens`);
+      warnOfFewTokens(groupName(group), few.target.shape[0], candidates, ridge, ctx);
+      const sizes = roundSizes(candidates, intermediateSize);
+      const { chosen, weights } = await chooseByRows(few, prior, ridge, sizes, ctx);
+      return { chosen, down: weights, ridge };
+    }
+  }
+  const { equations, ridge } = await hiddenEquations(model, group, wide, prior, output, options, ctx);
+  say(`factorisation of ${candidates} neurons`);
+  const fit = await componentFit(equations, prior, ridge, ctx, { overwrite });
+  say(`choice of ${intermediateSize} among ${candidates} neurons`);
+  const chosen = await chooseFeatures(fit, 0, intermediateSize, ctx);
+  if (overwrite) {
+    ctx.report?.({
+      type: "diagnostic",
+      severity: "info",
+      code: "GRAM_SINGLE_PRECISION",
+      message: `${groupName(group)}: ${candidates} neurons are chosen from in float32, and fitted in float64`,
+    });
+    return { chosen, down: undefined, ridge };
+  }
+  const down = await ridgeFit(ofFeatures(equations, chosen), pickRows(prior, chosen), ridge, ctx);
+  return { chosen, down, ridge };
+}
+
+/** How many features are left after each round of equal shares. */
+function roundSizes(start: number, count: number): number[] {
+  return Array.from({ length: rounds }, (_, r) =>
+    r + 1 === rounds ? count : Math.floor(start * (count / start) ** ((r + 1) / rounds)),
+  );
 }
 
 /** The features that are left when all but the first `fixed` go in rounds of equal shares, those of least saliency first. */
@@ -418,14 +505,12 @@ async function chooseFeatures(
   count: number,
   ctx: RunContext,
 ): Promise<readonly number[]> {
-  const start = fit.features.length - fixed;
   let current = fit;
-  for (let round = 1; round <= rounds; round++) {
-    const size = round === rounds ? count : Math.floor(start * (count / start) ** (round / rounds));
+  for (const size of roundSizes(fit.features.length - fixed, count)) {
     const saliency = featureSaliency(current).fill(Number.POSITIVE_INFINITY, 0, fixed);
     const order = descending(saliency);
     const gone = order.slice(fixed + size).sort((a, b) => a - b);
-    if (round === rounds) {
+    if (size === count) {
       const away = new Set(gone);
       return current.features.filter((_, i) => !away.has(i));
     }

@@ -7,6 +7,7 @@ import {
   tensor,
   z,
 } from "@layerfold/core";
+import { symmetricDiagonal } from "@layerfold/linalg";
 import {
   firstReason,
   float64,
@@ -216,9 +217,10 @@ async function cut(
 
 function sensitivity({ gram }: NormalEquations, outputs: Matrix<Float64Array>): Float64Array {
   const [features, targets] = outputs.shape;
+  const diagonal = symmetricDiagonal(gram);
   return Float64Array.from({ length: features }, (_, j) => {
     const row = outputs.data.subarray(j * targets, (j + 1) * targets);
-    return Math.sqrt(gram.data[j * features + j]) * Math.hypot(...row);
+    return Math.sqrt(diagonal[j]) * Math.hypot(...row);
   });
 }
 
@@ -228,10 +230,8 @@ async function leverage(
   ridge: number,
   ctx: RunContext,
 ): Promise<Float64Array> {
-  const features = prior.shape[0];
-  let trace = 0;
-  for (let j = 0; j < features; j++) trace += equations.gram.data[j * features + j];
+  const trace = symmetricDiagonal(equations.gram).reduce((sum, value) => sum + value, 0);
   const { inverse } = await componentFit(equations, prior, ridge, ctx);
-  const lambda = (ridge * trace) / features;
-  return Float64Array.from({ length: features }, (_, j) => 1 - lambda * inverse.data[j * features + j]);
+  const lambda = (ridge * trace) / prior.shape[0];
+  return symmetricDiagonal(inverse).map((value) => 1 - lambda * value);
 }

@@ -9,13 +9,18 @@ import {
   z,
 } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
+import { stackRows } from "./block-linear.js";
+import type { FitRows } from "./choose-by-rows.js";
 import { type CalibratedGroup, eachToken, type GroupBatch } from "./front-to-back.js";
+import { sayStep } from "./long-fits.js";
 import {
   addRows,
   bestRidge,
   emptyEquations,
+  equationsDtype,
   gatherRows,
   type NormalEquations,
+  rowsOfWorth,
   sumOf,
 } from "./normal-equations.js";
 
@@ -36,6 +41,12 @@ export const fitOptions = {
     .describe(
       "every so many-th calibration batch is held out to choose the ridge; used only where there are several",
     ),
+  gramPrecision: z
+    .enum(["auto", "float64", "float32"])
+    .default("auto")
+    .describe(
+      "in what the Gram is kept and solved; `auto` is float64 up to 16,384 activations (1 GiB), and float32 beyond",
+    ),
   tokenWeighting: z
     .enum(["none", "inverse-norm", "inverse-squared-norm"])
     .default("inverse-norm")
@@ -48,6 +59,8 @@ export const fitOptions = {
 export interface FitOptions {
   readonly ridge: readonly number[];
   readonly heldOutEvery: number;
+  /** Default `auto`. */
+  readonly gramPrecision?: "auto" | "float64" | "float32" | undefined;
   readonly tokenWeighting: "none" | "inverse-norm" | "inverse-squared-norm";
 }
 
@@ -75,13 +88,44 @@ export interface SplitEquations {
   readonly where: string;
 }
 
+/** What a Gram of so many features is kept in. */
+export function gramDtype(
+  features: number,
+  precision: FitOptions["gramPrecision"] = "auto",
+): "float64" | "float32" {
+  return precision === "auto" ? equationsDtype(features) : precision;
+}
+
 /** Two sets of equations, or one that is both where there is no ridge to choose. */
 export function emptySplit(
   { features, targets }: { readonly features: number; readonly targets: number },
-  { ridge }: FitOptions,
+  { ridge, gramPrecision = "auto" }: FitOptions,
 ): Pick<SplitEquations, "seen" | "heldOut"> {
-  const seen = emptyEquations(features, targets);
-  return { seen, heldOut: ridge.length > 1 ? emptyEquations(features, targets) : seen };
+  const empty = () => emptyEquations(features, targets, gramDtype(features, gramPrecision));
+  const seen = empty();
+  return { seen, heldOut: ridge.length > 1 ? empty() : seen };
+}
+
+/** Adds batches to equations, small ones of a wide model several at a time. */
+function rowCollector(equations: NormalEquations, ctx: RunContext) {
+  const worth = rowsOfWorth(equations.gram.size);
+  let pending: { features: Matrix<Float32Array>; target: Matrix<Float32Array> }[] = [];
+  const finish = async () => {
+    const [first] = pending;
+    if (!first) return;
+    const joined = (field: "features" | "target") =>
+      pending.length === 1 ? first[field] : stackRows(pending.map((rows) => rows[field]));
+    const [features, target] = [joined("features"), joined("target")];
+    pending = [];
+    await addRows(equations, features, target, ctx);
+  };
+  return {
+    finish,
+    async add(features: Matrix<Float32Array>, target: Matrix<Float32Array>) {
+      pending.push({ features, target });
+      if (pending.reduce((sum, { features: { shape } }) => sum + shape[0], 0) >= worth) await finish();
+    },
+  };
 }
 
 /**
@@ -97,20 +141,66 @@ export async function gatherEquations(
   ctx: RunContext,
 ): Promise<SplitEquations> {
   const { seen, heldOut } = emptySplit(sizes, options);
+  const [toSeen, toHeldOut] = [seen, heldOut].map((equations) => rowCollector(equations, ctx));
   let tokens = 0;
+  sayStep(groupName(group), `Gram of ${sizes.features} activations`, sizes.features, ctx);
   for await (const batch of group.batches()) {
     const { features, target } = await observe(batch);
     const { lengths } = batch.target;
     const scales = tokenScales(batch.target, options.tokenWeighting);
     tokens += scales.length;
-    await addRows(
-      batch.heldOut ? heldOut : seen,
+    await (batch.heldOut ? toHeldOut : toSeen).add(
       gatherRows(features, lengths, scales),
       gatherRows([target], lengths, scales),
-      ctx,
     );
   }
+  await toSeen.finish();
+  await toHeldOut.finish();
   return { seen, heldOut, tokens, where: groupName(group) };
+}
+
+/** All rows that `gatherEquations` would take products of; undefined where the text has more tokens than `most`. */
+export async function gatherFewRows(
+  group: CalibratedGroup,
+  most: number,
+  { tokenWeighting }: FitOptions,
+  observe: Parameters<typeof gatherEquations>[3],
+): Promise<FitRows | undefined> {
+  let tokens = 0;
+  for await (const { target } of group.batches()) {
+    tokens += target.lengths.reduce((sum, length) => sum + length, 0);
+    if (tokens > most) return undefined;
+  }
+  const parts: FitRows[] = [];
+  for await (const batch of group.batches()) {
+    const { features, target } = await observe(batch);
+    const scales = tokenScales(batch.target, tokenWeighting);
+    parts.push({
+      features: gatherRows(features, batch.target.lengths, scales),
+      target: gatherRows([target], batch.target.lengths, scales),
+    });
+  }
+  return {
+    features: stackRows(parts.map(({ features }) => features)),
+    target: stackRows(parts.map(({ target }) => target)),
+  };
+}
+
+/** Reports fewer tokens than features (`GRAM_SINGULAR`). */
+export function warnOfFewTokens(
+  where: string,
+  tokens: number,
+  features: number,
+  ridge: number,
+  ctx: RunContext,
+): void {
+  if (tokens >= features) return;
+  ctx.report?.({
+    type: "diagnostic",
+    severity: "warning",
+    code: "GRAM_SINGULAR",
+    message: `${where}: ${tokens} calibration tokens for ${features} activations: the Gram is singular, and ridge ${ridge} decides`,
+  });
 }
 
 /**
@@ -126,15 +216,7 @@ export async function chooseRidge(
 ): Promise<{ equations: NormalEquations; ridge: number }> {
   const single = seen === heldOut;
   const ridge = single ? ridges[0] : await bestRidge(seen, heldOut, prior, ridges, ctx);
-  const features = seen.gram.shape[0];
-  if (tokens < features) {
-    ctx.report?.({
-      type: "diagnostic",
-      severity: "warning",
-      code: "GRAM_SINGULAR",
-      message: `${where}: ${tokens} calibration tokens for ${features} activations: the Gram is singular, and ridge ${ridge} decides`,
-    });
-  }
+  warnOfFewTokens(where, tokens, seen.gram.size, ridge, ctx);
   return { equations: single ? seen : sumOf(seen, heldOut), ridge };
 }
 

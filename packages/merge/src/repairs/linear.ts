@@ -1,5 +1,6 @@
 import { type BlockView, defineRepair, type ModelRunner, type RunContext, z, zeros } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
+import { float64 } from "./block-linear.js";
 import { type CalibratedGroup, type GroupBatch, groupByGroup } from "./front-to-back.js";
 import { chooseRidge, type FitOptions, fitOptions, gatherEquations, missingUpdate } from "./least-squares.js";
 import { withMappedUpdate } from "./mapped-update.js";
@@ -93,7 +94,7 @@ async function fitMap(
   );
   const prior = zeros([size, size], "float64");
   const { equations: all, ridge } = await chooseRidge(equations, prior, options, ctx);
-  const leastSquares = await ridgeLeastSquares({ ...all, ridge }, ctx);
+  const leastSquares = float64(await ridgeLeastSquares({ ...all, ridge, overwrite: true }, ctx));
   if (options.objective === "least-squares") {
     return withMappedUpdate(block, "mlp.down", leastSquares, ctx);
   }

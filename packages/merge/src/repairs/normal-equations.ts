@@ -1,35 +1,62 @@
 import {
+  contiguousData,
   LayerfoldError,
   type Matrix,
   type RunContext,
   submatrix,
   type Tensor,
   tensor,
-  zeros,
 } from "@layerfold/core";
-import { addGram, ridgeLeastSquares, symmetricInverse } from "@layerfold/linalg";
+import {
+  addSymmetric,
+  addSymmetricGram,
+  ridgeLeastSquares,
+  ridgeSolution,
+  type SymmetricTiles,
+  symmetricDiagonal,
+  symmetricInverse,
+  symmetricPart,
+  symmetricPrincipal,
+  symmetricProduct,
+  symmetricWithout,
+  symmetricZeros,
+  tiledInverse,
+} from "@layerfold/linalg";
 
-type Float64Matrix = Matrix<Float64Array>;
-
-/** AᵀA and AᵀT of a least-squares fit A·W ≈ T, gathered over many batches in float64. */
+/** AᵀA and AᵀT of a least-squares fit A·W ≈ T, gathered over many batches. Both are of one dtype, in which the fit is solved. */
 export interface NormalEquations {
   /** [features, features] */
-  readonly gram: Float64Matrix;
+  readonly gram: SymmetricTiles;
   /** [features, targets] */
-  readonly cross: Float64Matrix;
+  readonly cross: Matrix;
 }
 
-/** Equations of no rows yet, all 0: 8 · features · (features + targets) bytes. */
-export function emptyEquations(features: number, targets: number): NormalEquations {
-  return { gram: zeros([features, features], "float64"), cross: zeros([features, targets], "float64") };
+/** A float64 Gram may take so many bytes, half of the square being kept: that of 16,384 features. */
+const doubleBytes = 2 ** 30;
+
+/** The dtype of the equations of so many features where none is asked for: float64 up to 16,384 features. */
+export function equationsDtype(features: number): SymmetricTiles["dtype"] {
+  return 4 * features ** 2 <= doubleBytes ? "float64" : "float32";
+}
+
+/** Equations of no rows yet, all 0: features · (features / 2 + targets) values. */
+export function emptyEquations(
+  features: number,
+  targets: number,
+  dtype: SymmetricTiles["dtype"] = equationsDtype(features),
+): NormalEquations {
+  const values = features * targets;
+  const cross = dtype === "float64" ? new Float64Array(values) : new Float32Array(values);
+  return { gram: symmetricZeros(features, dtype), cross: tensor(cross, [features, targets]) as Matrix };
 }
 
 /** Values of AᵀT that are made at a time: 32 MiB of float32, as the engine holds them twice. */
 const productValues = 2 ** 23;
 
 /**
- * Adds one batch, in place. A batch's products are made in its own precision and summed in float64.
- * Cost: rows · features · (features + targets) multiply-adds in the engine.
+ * Adds one batch, in place. A batch's products are made in its own precision and summed in the equations'.
+ * Cost: rows · features · (features + 2 · targets) operations in the engine, and features²/2 additions here, so that few rows at a time
+ * of many features are slow; see `rowsOfWorth`.
  * @param features - [rows, features]
  * @param target - [rows, targets] of the same dtype
  */
@@ -39,7 +66,7 @@ export async function addRows(
   target: Matrix,
   ctx: RunContext,
 ): Promise<void> {
-  await addGram(gram, features, ctx);
+  await addSymmetricGram(gram, features, ctx);
   const [size, targets] = cross.shape;
   const panel = Math.ceil(productValues / targets);
   for (let start = 0; start < size; start += panel) {
@@ -50,21 +77,16 @@ export async function addRows(
   }
 }
 
-/** Both sets of rows together. */
-export function sumOf(a: NormalEquations, b: NormalEquations): NormalEquations {
-  const add = (left: Float64Matrix, right: Float64Matrix) =>
-    tensor(
-      left.data.map((value, i) => value + right.data[i]),
-      left.shape,
-    );
-  return { gram: add(a.gram, b.gram), cross: add(a.cross, b.cross) };
+/** Rows from which on a Gram's product outweighs adding it; what batches of a wide model are gathered to. */
+export function rowsOfWorth(features: number): number {
+  return Math.ceil(features / 16);
 }
 
-/** Mean of the Gram's diagonal: what a ridge is measured in. */
-function meanDiagonal({ data, shape }: Float64Matrix): number {
-  let trace = 0;
-  for (let i = 0; i < shape[0]; i++) trace += data[i * shape[0] + i];
-  return trace / shape[0];
+/** Both sets of rows together, in the memory of the first. */
+export function sumOf(a: NormalEquations, b: NormalEquations): NormalEquations {
+  addSymmetric(a.gram, b.gram);
+  for (let i = 0; i < a.cross.data.length; i++) a.cross.data[i] += b.cross.data[i];
+  return a;
 }
 
 /**
@@ -72,33 +94,32 @@ function meanDiagonal({ data, shape }: Float64Matrix): number {
  */
 export interface ComponentFit {
   /** [features, features] (AᵀA + λI)⁻¹ */
-  readonly inverse: Float64Matrix;
+  readonly inverse: SymmetricTiles;
   /** [features, targets] */
-  readonly weights: Float64Matrix;
+  readonly weights: Matrix;
   /** Where the features stood in the first fit, ascending. */
   readonly features: readonly number[];
 }
 
-/** argmin ‖A·W − T‖² + λ‖W − prior‖², λ = ridge · mean diagonal of the Gram; prior [features, targets]. O(features³) in the engine. */
+/**
+ * argmin ‖A·W − T‖² + λ‖W − prior‖², λ = ridge · mean diagonal of the Gram; prior [features, targets]. O(features³) in the engine.
+ * @param options - `overwrite` lends the memory of the equations to the fit; they are then spoilt
+ */
 export async function componentFit(
   { gram, cross }: NormalEquations,
-  prior: Float64Matrix,
+  prior: Matrix,
   ridge: number,
   ctx: RunContext,
+  { overwrite = false }: { readonly overwrite?: boolean } = {},
 ): Promise<ComponentFit> {
-  const size = gram.shape[0];
-  const lambda = ridge * meanDiagonal(gram);
-  const damped = Float64Array.from(gram.data);
-  for (let i = 0; i < size; i++) damped[i * size + i] += lambda;
-  const right = cross.data.map((value, i) => value + lambda * prior.data[i]);
-  const inverse = await symmetricInverse(tensor(damped, [size, size]), ctx);
-  const weights = await ctx.engine.matmul(inverse, tensor(right, cross.shape) as Float64Matrix);
-  return { inverse, weights, features: Array.from({ length: size }, (_, i) => i) };
+  const { lower, weights } = await ridgeSolution({ gram, cross, ridge, prior, overwrite }, ctx);
+  await tiledInverse(lower, ctx);
+  return { inverse: lower, weights, features: Array.from({ length: gram.size }, (_, i) => i) };
 }
 
 /**
- * The fit without some of its features, from the fit with them (a block form of the optimal brain surgeon, Hassibi & Stork 1993):
- * with H the inverse, S what goes and R what stays, H' = H_RR − H_RS (H_SS)⁻¹ H_SR and W' = W_R − H_RS (H_SS)⁻¹ W_S.
+ * The fit without some of its features, from the fit with them (a block form of the optimal brain surgeon, Hassibi & Stork 1993); see
+ * `symmetricWithout`. The fit that was given is spoilt, since the new one lies in its memory.
  *
  * @param gone - positions in `fit.features`, ascending
  */
@@ -108,26 +129,20 @@ export async function withoutFeatures(
   ctx: RunContext,
 ): Promise<ComponentFit> {
   const away = new Set(gone);
-  const stay = features.flatMap((_, i) => (away.has(i) ? [] : [i]));
-  const across = pick(inverse, stay, gone);
-  const inner = await symmetricInverse(pick(inverse, gone, gone), ctx);
-  const gain = await ctx.engine.matmul(across, inner);
-  const update = await ctx.engine.matmul(gain, across, { transposeB: true });
-  const shift = await ctx.engine.matmul(gain, pickRows(weights, gone));
-  const rest = pick(inverse, stay, stay);
-  const restWeights = pickRows(weights, stay);
-  for (let i = 0; i < rest.data.length; i++) rest.data[i] -= update.data[i];
-  for (let i = 0; i < restWeights.data.length; i++) restWeights.data[i] -= shift.data[i];
-  return { inverse: rest, weights: restWeights, features: stay.map((i) => features[i]) };
+  return {
+    ...(await symmetricWithout(inverse, weights, gone, ctx)),
+    features: features.filter((_, i) => !away.has(i)),
+  };
 }
 
 /** [features] what taking each single feature away costs, in the unit of the squared error: ‖w_j‖² / H_jj. */
 export function featureSaliency({ inverse, weights, features }: ComponentFit): Float64Array {
   const targets = weights.shape[1];
+  const diagonal = symmetricDiagonal(inverse);
   return Float64Array.from(features, (_, j) => {
     let square = 0;
     for (let t = 0; t < targets; t++) square += weights.data[j * targets + t] ** 2;
-    return square / inverse.data[j * features.length + j];
+    return square / diagonal[j];
   });
 }
 
@@ -138,24 +153,15 @@ export async function blockSaliency(
   ctx: RunContext,
 ): Promise<number> {
   const rows = pickRows(weights, block);
-  const inner = await symmetricInverse(pick(inverse, block, block), ctx);
+  const inner = await symmetricInverse(symmetricPart(inverse, block, block), ctx);
   const product = await ctx.engine.matmul(inner, rows);
   return product.data.reduce((sum, value, i) => sum + value * rows.data[i], 0);
 }
 
-/** Rows and columns of a matrix, in the order given. */
-export function pick(
-  { data, shape }: Float64Matrix,
-  rows: readonly number[],
-  columns: readonly number[],
-): Float64Matrix {
-  const out = new Float64Array(rows.length * columns.length);
-  let to = 0;
-  for (const row of rows) for (const column of columns) out[to++] = data[row * shape[1] + column];
-  return tensor(out, [rows.length, columns.length]);
-}
-
-export function pickRows({ data, shape }: Float64Matrix, rows: readonly number[]): Float64Matrix {
+/** Rows of a matrix, in the order given, in float64. */
+export function pickRows(matrix: Matrix, rows: readonly number[]): Matrix<Float64Array> {
+  const { shape } = matrix;
+  const data = contiguousData(matrix);
   const width = shape[1];
   const out = new Float64Array(rows.length * width);
   rows.forEach((row, i) => {
@@ -166,7 +172,9 @@ export function pickRows({ data, shape }: Float64Matrix, rows: readonly number[]
 
 /** The equations of some features only. */
 export function ofFeatures({ gram, cross }: NormalEquations, features: readonly number[]): NormalEquations {
-  return { gram: pick(gram, features, features), cross: pickRows(cross, features) };
+  const rows = pickRows(cross, features);
+  const some = gram.dtype === "float64" ? rows : (tensor(Float32Array.from(rows.data), rows.shape) as Matrix);
+  return { gram: symmetricPrincipal(gram, features), cross: some };
 }
 
 /**
@@ -183,11 +191,10 @@ export async function bestRidge(
   let best = { ridge: ridges[0], error: Number.POSITIVE_INFINITY };
   for (const ridge of ridges) {
     const weights = await ridgeLeastSquares({ ...seen, ridge, prior }, ctx);
-    const product = await ctx.engine.matmul(unseen.gram, weights);
-    const error = weights.data.reduce(
-      (sum, w, i) => sum + w * (product.data[i] - 2 * unseen.cross.data[i]),
-      0,
-    );
+    const product = await symmetricProduct(unseen.gram, weights, ctx);
+    let error = 0;
+    for (let i = 0; i < weights.data.length; i++)
+      error += weights.data[i] * (product.data[i] - 2 * unseen.cross.data[i]);
     if (error < best.error) best = { ridge, error };
   }
   return best.ridge;

@@ -1,7 +1,15 @@
-import { type BlockView, type Matrix, type ModelRunner, type RunContext, tensor } from "@layerfold/core";
+import {
+  type BlockView,
+  groupName,
+  type Matrix,
+  type ModelRunner,
+  type RunContext,
+  tensor,
+} from "@layerfold/core";
 import { specOf, storedWeight, transposed, weightOf, withTensors } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { chooseRidge, type FitOptions, gatherEquations, missingUpdate, ridgeFit } from "./least-squares.js";
+import { sayStep } from "./long-fits.js";
 import { downOutput, feedForwardOf, streamWithoutMlp } from "./neurons.js";
 import { refitExperts } from "./refit-experts.js";
 
@@ -22,6 +30,8 @@ export async function refitDown(
   const prior = transposed(weightOf(block, "mlp.down"));
   const output = downOutput(block);
   const { equations, ridge } = await hiddenEquations(model, group, block, prior, output, options, ctx);
+  const features = prior.shape[0];
+  sayStep(groupName(group), `fit of ${features} neurons`, features, ctx);
   const weights = await ridgeFit(equations, prior, ridge, ctx);
   const refitted = tensor(weights.data, weights.shape);
   return withTensors(block, [["mlp.down", storedWeight(specOf(block), transposed(refitted))]]);
@@ -43,23 +53,32 @@ export async function hiddenEquations(
   ctx: RunContext,
 ): ReturnType<typeof chooseRidge> {
   const [features, targets] = prior.shape;
-  const beside = streamWithoutMlp(block);
-  const equations = await gatherEquations(
-    group,
-    { features, targets },
+  const observe = hiddenRows(model, group, block, output);
+  return chooseRidge(
+    await gatherEquations(group, { features, targets }, options, observe, ctx),
+    prior,
     options,
-    async ({ input, target }) => {
-      const { taps } = await model.runBlock(group.anchor, input, {
-        replace: block,
-        taps: ["mlp.hidden", ...beside.taps],
-        tapsOnly: true,
-      });
-      return {
-        features: [taps.get("mlp.hidden")!],
-        target: missingUpdate(target, beside.stream(input, taps), output),
-      };
-    },
     ctx,
   );
-  return chooseRidge(equations, prior, options, ctx);
+}
+
+/** What `hiddenEquations` are made of, batch by batch. */
+export function hiddenRows(
+  model: ModelRunner,
+  group: Pick<CalibratedGroup, "anchor">,
+  block: BlockView,
+  output: ReturnType<typeof downOutput>,
+): Parameters<typeof gatherEquations>[3] {
+  const beside = streamWithoutMlp(block);
+  return async ({ input, target }) => {
+    const { taps } = await model.runBlock(group.anchor, input, {
+      replace: block,
+      taps: ["mlp.hidden", ...beside.taps],
+      tapsOnly: true,
+    });
+    return {
+      features: [taps.get("mlp.hidden")!],
+      target: missingUpdate(target, beside.stream(input, taps), output),
+    };
+  };
 }

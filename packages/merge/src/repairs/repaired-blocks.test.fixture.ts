@@ -5,6 +5,7 @@ import {
   parsePlan,
   type Repair,
   type RepairedBlock,
+  type RunContext,
 } from "@layerfold/core";
 import { expect } from "vitest";
 import { ctx, opened, tokenBatches } from "../tiny-models.test.fixture.js";
@@ -25,9 +26,11 @@ export async function repairedBlocks(
   model: ModelRunner,
   plan: MergePlan,
   folded: (group: number) => Promise<BlockView> = (group) => model.block(plan.groups[group].layers[0]),
+  report?: RunContext["report"],
 ): Promise<RepairedBlock[]> {
   const blocks: RepairedBlock[] = [];
-  for await (const block of repair.fit(model, plan, folded, calibration, ctx)) blocks.push(block);
+  for await (const block of repair.fit(model, plan, folded, calibration, { ...ctx, report }))
+    blocks.push(block);
   expect(blocks.map(({ index }) => index)).toEqual(plan.groups.map((_, index) => index));
   return blocks;
 }

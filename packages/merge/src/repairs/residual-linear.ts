@@ -60,7 +60,7 @@ async function fitDelta(
   );
   const prior = tensor(new Float64Array(taps.length * size * size), [taps.length * size, size]);
   const { equations: all, ridge } = await chooseRidge(equations, prior, options, ctx);
-  const delta = await ridgeLeastSquares({ ...all, ridge }, ctx);
+  const delta = await ridgeLeastSquares({ ...all, ridge, overwrite: true }, ctx);
   let repaired = block;
   for (const [part, tap] of taps.entries()) {
     const map = identity(size);

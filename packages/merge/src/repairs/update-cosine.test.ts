@@ -3,6 +3,7 @@ import { tensor } from "@layerfold/core";
 import { ridgeLeastSquares } from "@layerfold/linalg";
 import { expect, it } from "vitest";
 import { ctx } from "../tiny-models.test.fixture.js";
+import { float64 } from "./block-linear.js";
 import type { CalibratedGroup } from "./front-to-back.js";
 import { addRows, emptyEquations } from "./normal-equations.js";
 import { raiseCosine } from "./update-cosine.js";
@@ -30,7 +31,7 @@ it("starts from numpy's least-squares map and rises to scipy's largest mean cosi
   const flat = (values: number[]) => tensor(Float64Array.from(values), [tokens, size]);
   const missing = golden.target.map((z: number, i: number) => z - golden.rest[i]);
   await addRows(equations, flat(golden.update), flat(missing), ctx);
-  const start = await ridgeLeastSquares({ ...equations, ridge }, ctx);
+  const start = float64(await ridgeLeastSquares({ ...equations, ridge }, ctx));
   start.data.forEach((value, i) => {
     expect(value).toBeCloseTo(golden.leastSquares[i], 5);
   });

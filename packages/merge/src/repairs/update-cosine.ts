@@ -65,14 +65,14 @@ export async function raiseCosine(
         ctx,
       );
     }
-    const there = await ridgeLeastSquares({ ...equations, ridge, prior: map }, ctx);
+    const there = await ridgeLeastSquares({ ...equations, ridge, prior: map, overwrite: true }, ctx);
     let share = 1;
     let gain = 0;
     for (let halving = 0; halving < halvings; halving++, share /= 2) {
       const from = map.data;
       const between = tensor(
-        there.data.map((x, i) => from[i] + share * (x - from[i])),
-        there.shape,
+        from.map((x, i) => x + share * (there.data[i] - x)),
+        map.shape,
       ) as Matrix<Float64Array>;
       const cosine = await judge(between);
       gain = cosine - reached;
