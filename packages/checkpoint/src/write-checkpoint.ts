@@ -34,7 +34,7 @@ export interface WrittenCheckpoint {
 }
 
 /**
- * Writes a Hugging Face checkpoint folder, one tensor in memory at a time, as `writeFolder` does: a folder of the target's name is always
+ * Writes a Hugging Face checkpoint folder, its tensors as `writeSafetensors` does, as `writeFolder` does: a folder of the target's name is always
  * complete, and what it replaces is ours.
  *
  * @throws TENSOR_MISSING, TENSOR_SHAPE or TENSOR_UNEXPECTED where tensors and config disagree; TENSOR_BYTES, INTERRUPTED; what
@@ -95,15 +95,29 @@ async function writeShards(
 ) {
   const total = tensors.reduce((sum, source) => sum + byteLengthOf(source), 0);
   let done = 0;
-  const counted = tensors.map((source) => ({
-    ...source,
-    bytes: async () => {
-      const bytes = await source.bytes();
-      done += bytes.byteLength;
-      ctx.report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
-      return bytes;
-    },
-  }));
+  const count = (bytes: number) => {
+    done += bytes;
+    ctx.report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
+  };
+  const counted = tensors.map((source): TensorSource => {
+    if ("fill" in source) {
+      return {
+        ...source,
+        async fill(target, start) {
+          await source.fill(target, start);
+          count(target.length);
+        },
+      };
+    }
+    return {
+      ...source,
+      async bytes() {
+        const bytes = await source.bytes();
+        count(bytes.byteLength);
+        return bytes;
+      },
+    };
+  });
   const shards = shardsOf(counted, maxShardBytes);
   if (shards.length === 1) {
     await writeSafetensors(join(directory, "model.safetensors"), shards[0], { format: "pt" }, ctx.signal);

@@ -67,6 +67,26 @@ it("catches a strategy that merges, but says that it drops", async () => {
   ]);
 });
 
+it("catches a strategy whose coefficients are not those of its merge", async () => {
+  const make = (coefficients: NonNullable<MergeStrategy["coefficients"]>) =>
+    defineStrategy({
+      id: "demo",
+      summary: "demo",
+      optionsSchema: z.strictObject({}),
+      create: () => ({ merge: mean(), coefficients }),
+    });
+  expect(await brokenLaws(strategyChecks(make((weights) => weights)))).toEqual([]);
+  const others = [
+    (weights: readonly number[]) => weights.toReversed(),
+    (weights: readonly number[], role: string) => (role === "norm.mlp" ? [1, 0, 0] : weights),
+  ];
+  for (const coefficients of others) {
+    expect(await brokenLaws(strategyChecks(make(coefficients)))).toEqual([
+      "merges as its coefficients say, if it gives them",
+    ]);
+  }
+});
+
 it("passes an honest mean", async () => {
   expect(await broken(mean())).toEqual([]);
 });
