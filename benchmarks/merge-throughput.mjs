@@ -1,0 +1,213 @@
+// Speed and memory of merging a checkpoint of Llama-3-8B's shape but of fewer layers (random bfloat16: 2.1 GB of embedding and head, 436 MB a
+// layer), beside `cp` of the very files that the merge writes, and beside mergekit. Pairs of layers become one, dropped or as their mean 3 : 1.
+// Every case runs in a process of its own; all read a warm page cache and are done when what they wrote is synced. The rounds take turns.
+// Needs 5 times the checkpoint in the temporary folder, and for the rivals a Python with mergekit.
+// Usage: node benchmarks/merge-throughput.mjs [--layers 8] [--rounds 3] [--python PATH]   (after npm run setup)
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const built = (name) => import(new URL(`../packages/${name}/dist/index.js`, import.meta.url));
+const script = fileURLToPath(import.meta.url);
+const rivals = fileURLToPath(new URL("../tools/merge_rivals.py", import.meta.url));
+
+const configOf = (layers) => ({
+  architectures: ["LlamaForCausalLM"],
+  model_type: "llama",
+  hidden_size: 4096,
+  intermediate_size: 14336,
+  num_attention_heads: 32,
+  num_key_value_heads: 8,
+  num_hidden_layers: layers,
+  vocab_size: 128256,
+  max_position_embeddings: 8192,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500000,
+  hidden_act: "silu",
+  tie_word_embeddings: false,
+  dtype: "bfloat16",
+});
+
+/** Four million normal draws, again and again from another start. */
+async function write(directory, layers) {
+  const { encodeFloats } = await built("core");
+  const { architectureOf, writeCheckpoint } = await built("checkpoint");
+  const { seededRng } = await built("linalg");
+  const config = configOf(layers);
+  const rng = seededRng(1);
+  const draws = Float32Array.from({ length: 2 ** 21 }, () => rng.normal() / 64);
+  const encoded = encodeFloats(draws, "bfloat16");
+  const pattern = new Uint8Array(2 * encoded.length);
+  pattern.set(encoded);
+  pattern.set(encoded, encoded.length);
+  const { globals, blocks } = architectureOf(config);
+  const wanted = [
+    ...globals,
+    ...blocks.flatMap(({ tensors, shapes }) => [...tensors].map(([role, name]) => [name, shapes.get(role)])),
+  ];
+  const tensors = wanted.map(([name, shape]) => {
+    const begin = 2 * rng.integer(draws.length);
+    const fill = (target) => target.set(pattern.subarray(begin, begin + target.length));
+    return { name, dtype: "bfloat16", shape, fill };
+  });
+  await writeCheckpoint(directory, { config, tensors });
+}
+
+const groupsOf = (layers) => Array.from({ length: layers / 2 }, (_, g) => ({ layers: [2 * g, 2 * g + 1] }));
+
+/** One case, in this process. */
+const cases = {
+  async drop(directory, out, layers) {
+    return merge(directory, out, layers, [1, 0]);
+  },
+  async mean(directory, out, layers) {
+    return merge(directory, out, layers, [0.75, 0.25]);
+  },
+  async decode(directory) {
+    const { openCheckpoint, storedReader } = await built("checkpoint");
+    const checkpoint = await openCheckpoint(directory);
+    const reader = storedReader();
+    const sizes = [...checkpoint.tensors.values()].map(({ byteLength }) => byteLength / 2);
+    // Of the largest tensor, the rows that fit.
+    const target = new Float32Array(Math.min(2 ** 26, Math.max(...sizes)));
+    const startedAt = performance.now();
+    for (const stored of checkpoint.tensors.values()) {
+      const count = stored.byteLength / 2;
+      for (let start = 0; start < count; start += target.length) {
+        await reader.floats(stored, target.subarray(0, Math.min(target.length, count - start)), start);
+      }
+    }
+    const seconds = (performance.now() - startedAt) / 1000;
+    await reader.close();
+    await checkpoint.close();
+    return seconds;
+  },
+  async block(directory) {
+    const { openCheckpoint } = await built("checkpoint");
+    const checkpoint = await openCheckpoint(directory);
+    const startedAt = performance.now();
+    for (const layer of checkpoint.architecture.blocks.keys()) await checkpoint.block(layer);
+    const seconds = (performance.now() - startedAt) / 1000;
+    await checkpoint.close();
+    return seconds;
+  },
+};
+
+async function merge(directory, out, layers, weights) {
+  const { parsePlan } = await built("core");
+  const { openCheckpoint } = await built("checkpoint");
+  const { portableEngine, seededRng } = await built("linalg");
+  const { foldCheckpoint, weighted } = await built("merge");
+  const checkpoint = await openCheckpoint(directory);
+  const groups = groupsOf(layers).map((group) => ({ ...group, weights }));
+  const plan = parsePlan({ version: 1, num_hidden_layers: layers, groups });
+  const startedAt = performance.now();
+  const ctx = { rng: seededRng(0), engine: portableEngine() };
+  await foldCheckpoint(checkpoint, plan, { strategy: weighted(), out }, ctx);
+  const seconds = (performance.now() - startedAt) / 1000;
+  await checkpoint.close();
+  return seconds;
+}
+
+const bytesIn = (folder) =>
+  readdirSync(folder).reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+
+function copyFolder(from, to) {
+  const startedAt = performance.now();
+  execFileSync("cp", ["-r", from, to]);
+  execFileSync(
+    "sync",
+    readdirSync(to).map((name) => join(to, name)),
+  );
+  return { seconds: (performance.now() - startedAt) / 1000 };
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+if (process.argv[2] === "--case") {
+  const [, , , name, directory, out, layers] = process.argv;
+  const seconds = await cases[name](directory, out, Number(layers));
+  console.log(JSON.stringify({ seconds, peak: process.resourceUsage().maxRSS * 1024 }));
+} else {
+  const { values } = parseArgs({
+    options: {
+      layers: { type: "string", default: "8" },
+      rounds: { type: "string", default: "3" },
+      python: { type: "string" },
+    },
+  });
+  const layers = Number(values.layers);
+  const { python } = values;
+  const scratch = mkdtempSync(join(tmpdir(), "layerfold-merge-"));
+  const dense = join(scratch, "dense");
+  const written = join(scratch, "written");
+  const out = join(scratch, "out");
+  const run = (command, args) => {
+    const { stdout, status } = spawnSync(command, args, {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    if (status !== 0) throw new Error(`${command} ${args.join(" ")}: exit ${status}`);
+    return JSON.parse(stdout.trim().split("\n").at(-1));
+  };
+  const ours = (name, to = out) => run(process.execPath, [script, "--case", name, dense, to, `${layers}`]);
+  const groups = JSON.stringify(groupsOf(layers).map((group) => group.layers));
+  const theirs = (task) => run(python, [rivals, task, dense, out, groups]);
+  try {
+    await write(dense, layers);
+    ours("drop", written);
+    const [read, made] = [bytesIn(dense), bytesIn(written)];
+    const rows = [
+      ["cp", made, () => copyFolder(written, out)],
+      ["drop", made, () => ours("drop")],
+      ["mean", made, () => ours("mean")],
+      ["decode into an array", read, () => ours("decode")],
+      ["checkpoint.block", 436_224_000 * layers, () => ours("block")],
+      ...(python
+        ? [
+            ["mergekit passthrough", made, () => theirs("passthrough")],
+            ["mergekit linear", made, () => theirs("linear")],
+            ["torch, to float32", read, () => theirs("decode")],
+          ]
+        : []),
+    ].map(([name, bytes, measure]) => ({ name, bytes, measure, results: [] }));
+    for (let round = 0; round < Number(values.rounds); round++) {
+      for (const { measure, results } of rows) {
+        rmSync(out, { recursive: true, force: true });
+        for (const folder of [dense, written]) {
+          spawnSync("sh", ["-c", `cat "${folder}"/*.safetensors > /dev/null`]);
+        }
+        results.push(measure());
+      }
+    }
+    const version = rows.flatMap(({ results }) => results[0].versions ?? []).at(-2) ?? "no rivals";
+    console.log(`node ${process.version}, ${cpus()[0].model}, ${cpus().length} cores, ${version}`);
+    console.log(
+      `${layers} layers, ${(read / 1e9).toFixed(2)} GB; a merge writes ${(made / 1e9).toFixed(2)} GB; page cache warm`,
+    );
+    const [{ results: copies }] = rows;
+    console.log(
+      "| | GB | s (of each round) | MB/s | speed ÷ cp's | peak RSS, MiB |\n| --- | --: | --: | --: | --: | --: |",
+    );
+    for (const { name, bytes, results } of rows) {
+      const seconds = median(results.map((result) => result.seconds));
+      // Against the copy of its own round: what else the machine does changes from round to round.
+      const ratio = median(results.map((result, i) => (copies[i].seconds / made) * (bytes / result.seconds)));
+      const peak = Math.max(...results.map((result) => result.peak ?? 0));
+      const cells = [
+        name,
+        (bytes / 1e9).toFixed(2),
+        `${seconds.toFixed(2)} (${results.map((result) => result.seconds.toFixed(2)).join(", ")})`,
+        (bytes / seconds / 1e6).toFixed(0),
+        `× ${ratio.toFixed(2)}`,
+        peak ? (peak / 2 ** 20).toFixed(0) : "–",
+      ];
+      console.log(`| ${cells.join(" | ")} |`);
+    }
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
