@@ -10,8 +10,10 @@ import {
   quoted,
   type Tensor,
   tensor,
+  throwIfAborted,
 } from "@layerfold/core";
 import {
+  cloneWholeFile,
   fileError,
   type Piece,
   pieceBytes,
@@ -251,6 +253,8 @@ export interface WholeTensor extends TensorHead {
 export interface PiecewiseTensor extends TensorHead {
   /** Fills `target` with the bytes from `start` on: of whole elements. */
   fill(target: Uint8Array, start: number): Awaitable<void>;
+  /** The stored tensor that has these very bytes: a file that another holds whole is shared with it where the disk can. */
+  readonly copyOf?: StoredTensor | undefined;
 }
 
 /** An error that names no place is about this tensor. */
@@ -309,7 +313,7 @@ function inWritingOrder<T extends Pick<TensorHead, "dtype" | "name">>(tensors: r
 
 /**
  * Writes a safetensors file as `writeWholeFile` does: a file of that name is always whole. In memory are one tensor that is made whole, or the
- * few pieces that `writePieces` works on. The header is
+ * few pieces that `writePieces` works on. What another file holds just so is shared with it where the disk can, and nothing is copied. The header is
  * padded so that the data starts at a multiple of 8.
  *
  * @param metadata - transformers before 5 refuse files without `format`
@@ -346,5 +350,35 @@ export async function writeSafetensors(
   const begin = new Uint8Array(8 + padded.length);
   new DataView(begin.buffer).setBigUint64(0, BigInt(padded.length), true);
   begin.set(padded, 8);
+  throwIfAborted(signal);
+  const twin = await twinOf(begin, sorted);
+  if (twin !== undefined && (await cloneWholeFile(twin, file))) return;
   await writeWholeFile(file, (handle) => writePieces(handle, piecesOf(begin, sorted, file), signal));
+}
+
+/** The file that already stands somewhere with this header and these tensors, and nothing else. */
+async function twinOf(header: Uint8Array, sources: readonly TensorSource[]): Promise<string | undefined> {
+  const [first] = sources;
+  const file = first && copyOf(first)?.file;
+  if (file === undefined) return undefined;
+  let end = header.length;
+  for (const source of sources) {
+    const stored = copyOf(source);
+    if (stored?.file !== file || stored.byteOffset !== end) return undefined;
+    end += byteLengthOf(source);
+  }
+  const handle = await open(file, "r").catch(() => undefined);
+  try {
+    if (!handle || (await handle.stat()).size !== end) return undefined;
+    const standing = new Uint8Array(header.length);
+    await readAt(handle, standing, 0, file);
+    return Buffer.compare(standing, header) === 0 ? file : undefined;
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** The stored tensor whose bytes a source merely copies. */
+export function copyOf(source: TensorSource): StoredTensor | undefined {
+  return "fill" in source ? source.copyOf : undefined;
 }

@@ -108,7 +108,8 @@ export function linearTensors(reader: StoredReader): LinearTensors {
     },
     copy(name, stored) {
       const { dtype, shape } = stored;
-      return { name, dtype, shape, fill: (target, start) => reader.bytes(stored, target, start) };
+      const fill = (target: Uint8Array, start: number) => reader.bytes(stored, target, start);
+      return { name, dtype, shape, copyOf: stored, fill };
     },
   };
 }
