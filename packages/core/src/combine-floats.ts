@@ -32,34 +32,47 @@ export function combineFloats(terms: readonly FloatTerm[], dtype: DType, target:
       got: `${got}`,
     });
   }
+  // To be looked at before anything is added: that takes the sums' place.
+  const looked = terms.filter(({ factor }) => factor === 0);
+  const added = terms.filter(({ factor }) => factor !== 0);
   for (let start = 0; start < count; start += tileSize) {
-    const length = Math.min(tileSize, count - start);
-    const part = (bytes: Uint8Array, size: number) => bytes.subarray(start * size, (start + length) * size);
-    const tiles = terms.map((term) => ({ ...term, bytes: part(term.bytes, bytesPerElement(term.dtype)) }));
-    if (!combineTile(tiles, dtype, part(target, bytesPerElement(dtype)), length)) return false;
+    if (!combineTile(looked, added, dtype, target, start, Math.min(tileSize, count - start))) return false;
   }
   return true;
 }
 
-function combineTile(terms: readonly FloatTerm[], dtype: DType, target: Uint8Array, count: number): boolean {
-  const { floats, floatBytes, sums, ...kernels } = floatKernels();
-  const added = terms.filter(({ factor }) => factor !== 0);
-  // To be looked at before anything is added: that takes the sums' place.
-  for (const { bytes, dtype: stored, factor } of terms) {
-    if (factor !== 0) continue;
-    loadTile(bytes, stored);
+/** `count` values from `start` on. */
+function combineTile(
+  looked: readonly FloatTerm[],
+  added: readonly FloatTerm[],
+  dtype: DType,
+  target: Uint8Array,
+  start: number,
+  count: number,
+): boolean {
+  const kernels = floatKernels();
+  for (const { bytes, dtype: stored } of looked) {
+    loadTile(part(bytes, stored, start, count), stored);
     if (kernels.largest(count) >= infinity) return false;
   }
-  if (added.length === 0) sums.fill(0);
-  for (const [index, { bytes, dtype: stored, factor }] of added.entries()) {
-    loadTile(bytes, stored);
-    const add = index === 0 ? kernels.scale : kernels.accumulate;
-    if (add(count, factor) >= infinity) return false;
+  if (added.length === 0) kernels.sums.fill(0);
+  for (let i = 0; i < added.length; i++) {
+    const { bytes, dtype: stored, factor } = added[i];
+    loadTile(part(bytes, stored, start, count), stored);
+    const largest = i === 0 ? kernels.scale(count, factor) : kernels.accumulate(count, factor);
+    if (largest >= infinity) return false;
   }
   kernels.round(count);
-  if (dtype === "bfloat16" || dtype === "float16") return storeHalves(target, dtype);
+  const made = part(target, dtype, start, count);
+  if (dtype === "bfloat16" || dtype === "float16") return storeHalves(made, dtype);
   if (kernels.largest(count) >= infinity) return false;
-  if (dtype === "float64") target.set(new Uint8Array(Float64Array.from(floats.subarray(0, count)).buffer));
-  else target.set(floatBytes.subarray(0, target.byteLength));
+  if (dtype === "float64")
+    made.set(new Uint8Array(Float64Array.from(kernels.floats.subarray(0, count)).buffer));
+  else made.set(kernels.floatBytes.subarray(0, made.byteLength));
   return true;
+}
+
+function part(bytes: Uint8Array, dtype: DType, start: number, count: number): Uint8Array {
+  const size = bytesPerElement(dtype);
+  return bytes.subarray(start * size, (start + count) * size);
 }

@@ -1,6 +1,6 @@
 import { LayerfoldError } from "./error.js";
 import { floatKernels, tileSize } from "./float-kernels.js";
-import { loadTile, storeHalves } from "./float-tiles.js";
+import { clearBehind, loadTile, storeHalves } from "./float-tiles.js";
 
 /** Element types that checkpoints hold, by their full names. */
 export type DType =
@@ -169,7 +169,7 @@ function encodeHalves(values: Float32Array | Float64Array, dtype: "bfloat16" | "
   for (let start = 0; start < values.length; start += tileSize) {
     const part = values.subarray(start, start + tileSize);
     floats.set(part);
-    floats.fill(0, part.length, Math.ceil(part.length / 8) * 8);
+    clearBehind(part.length);
     if (storeHalves(bytes.subarray(2 * start, 2 * (start + part.length)), dtype)) continue;
     for (const [i, value] of part.entries()) {
       const bits = (out[start + i] = toBits(value));

@@ -8,23 +8,23 @@ import { floatKernels } from "./float-kernels.js";
  * @throws DTYPE_UNSUPPORTED
  */
 export function loadTile(source: Uint8Array, dtype: DType): void {
-  const { floats, floatBytes, halfBytes, ...kernels } = floatKernels();
+  const kernels = floatKernels();
   let count: number;
   switch (dtype) {
     case "float32":
-      floatBytes.set(source);
+      kernels.floatBytes.set(source);
       count = source.byteLength / 4;
       break;
     case "float64": {
       // A typed array needs an aligned start, which positions in a file do not promise.
       const values = new Float64Array(source.slice().buffer);
-      floats.set(values);
+      kernels.floats.set(values);
       count = values.length;
       break;
     }
     case "bfloat16":
     case "float16":
-      halfBytes.set(source);
+      kernels.halfBytes.set(source);
       count = source.byteLength / 2;
       if (dtype === "bfloat16") kernels.decodeBfloat16(count);
       else kernels.decodeFloat16(count);
@@ -35,7 +35,12 @@ export function loadTile(source: Uint8Array, dtype: DType): void {
         got: dtype,
       });
   }
-  floats.fill(0, count, Math.ceil(count / 8) * 8);
+  clearBehind(count);
+}
+
+/** Zeros behind a tile's floats, where kernels look on. */
+export function clearBehind(count: number): void {
+  if (count % 8 !== 0) floatKernels().floats.fill(0, count, Math.ceil(count / 8) * 8);
 }
 
 /**
@@ -44,10 +49,10 @@ export function loadTile(source: Uint8Array, dtype: DType): void {
  * @returns whether none is larger than the largest of that type; where one is, what was written for NaN is unspecified
  */
 export function storeHalves(target: Uint8Array, dtype: "bfloat16" | "float16"): boolean {
-  const { halfBytes, ...kernels } = floatKernels();
+  const kernels = floatKernels();
   const count = target.byteLength / 2;
   const largest = dtype === "bfloat16" ? kernels.encodeBfloat16(count) : kernels.encodeFloat16(count);
-  target.set(halfBytes.subarray(0, target.byteLength));
+  target.set(kernels.halfBytes.subarray(0, target.byteLength));
   return largest <= largestBits[dtype];
 }
 
