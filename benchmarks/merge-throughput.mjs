@@ -231,12 +231,13 @@ if (process.argv[2] === "--case") {
         : []),
     ].map(([name, bytes, measure]) => ({ name, bytes, measure, results: [] }));
     for (let round = 0; round < Number(values.rounds); round++) {
-      for (const { measure, results } of rows) {
+      for (const { name, measure, results } of rows) {
         rmSync(out, { recursive: true, force: true });
         for (const folder of [dense, written]) {
           spawnSync("sh", ["-c", `cat "${folder}"/*.safetensors > /dev/null`]);
         }
         results.push(measure());
+        console.error(`${name}: ${results.at(-1).seconds.toFixed(2)} s`);
       }
     }
     const version = rows.flatMap(({ results }) => results[0].versions ?? []).at(-2) ?? "no rivals";
