@@ -8,6 +8,11 @@ export interface MergeStrategy extends Plugin {
   /** Whether it merges nothing, but keeps one of the blocks as it is: then what is to be merged all the same needs another. */
   readonly drops?: boolean;
   /**
+   * Whether every tensor that `merge` gives hangs on the blocks' tensors of that role alone: then blocks that hold one tensor each may be
+   * handed over, and no more is in memory.
+   */
+  readonly tensorwise?: boolean;
+  /**
    * Where every tensor that `merge` gives is Σ_j c_j·θ_j of the blocks' tensors of that role: the c, one per block. Products are summed in
    * float64 in the blocks' order, those of c = 0 left out, and rounded once to float32. A driver may then form the sums itself, piece by piece,
    * and hold no block in memory. Absent where `merge` does anything else.

@@ -36,7 +36,7 @@ import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
 import { checkRepair, layerFacts } from "./check-repair.js";
 import { checkPlan } from "./compatible-layers.js";
-import { foldedBlocks } from "./folded-blocks.js";
+import { foldedBlocks, foldGroup } from "./folded-blocks.js";
 import { linearTensors, linearTerms } from "./linear-tensors.js";
 import { planShares } from "./plan-shares.js";
 import { rolesOf } from "./repairs/scaled-updates.js";
@@ -77,7 +77,7 @@ export interface FoldedCheckpoint extends WrittenCheckpoint {
 
 /**
  * Applies a plan to a checkpoint and writes the folded one. Weights stream: without a repair a few pieces of tensors are in memory where the
- * strategy gives its coefficients, else one group's layers; with one what the repair holds. Tensors that are kept are copied as bytes; merged
+ * strategy gives its coefficients, a group's tensors of one role where it is tensorwise, else a group's layers; with one what the repair holds. Tensors that are kept are copied as bytes; merged
  * ones are written in the element type of the group's first layer. The config is re-indexed, tokenizer and licence are carried over.
  *
  * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE; CONFIG_CANNOT_EXPRESS where the config cannot say which layers are left;
@@ -111,6 +111,10 @@ export async function foldCheckpoint(
     const stored = (name: string) => checkpoint.tensors.get(name)!;
     const tensors: TensorSource[] = globalNames(checkpoint).map((name) => copy(name, stored(name)));
     const blockOf = remembered(folded);
+    const blockWith = (index: number, role: Role) =>
+      request.strategy.tensorwise && !groups[index].without
+        ? foldGroup(groups[index], request.strategy, ctx, withRole(checkpoint, role))
+        : blockOf(index);
     groups.forEach((group, index) => {
       const rename = (name: string) => renamedTensor(family, name, index)!;
       if (repaired) {
@@ -137,7 +141,7 @@ export async function foldCheckpoint(
         const terms = linearTerms(checkpoint, group, request.strategy);
         for (const [role, name] of architecture.blocks[places[index]].tensors) {
           const { dtype, shape } = stored(name);
-          const values = async () => checkedValues(await blockOf(index), role, shape, dtype);
+          const values = async () => checkedValues(await blockWith(index, role), role, shape, dtype);
           const bytes = placed.bytes(index, role, { dtype, shape }, values);
           const summed = changed.has(name) ? undefined : terms?.get(role);
           tensors.push(
@@ -265,6 +269,17 @@ function globalNames({ architecture, config, family, tensors }: Checkpoint): str
 function layerNames({ architecture, config, family, tensors }: Checkpoint, layer: number): string[] {
   if (config.quantization_config == null) return [...architecture.blocks[layer].tensors.values()];
   return [...tensors.keys()].filter((name) => layerOf(family, name) === layer);
+}
+
+/** A checkpoint's blocks, each with its tensor of one role alone. */
+function withRole({ architecture, read }: Checkpoint, role: Role): Pick<ModelRunner, "block"> {
+  return {
+    async block(layer) {
+      const spec = architecture.blocks[layer];
+      const tensors = new Map([[role, await read(spec.tensors.get(role)!)]]);
+      return { layer, type: spec.type, spec, tensors };
+    },
+  };
 }
 
 /** The last block that was asked for stays, so that its tensors come out of one merge. */

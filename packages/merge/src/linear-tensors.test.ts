@@ -18,8 +18,13 @@ import { describe, expect, it } from "vitest";
 import { foldCheckpoint } from "./fold-checkpoint.js";
 import { foldedBlocks } from "./folded-blocks.js";
 import { linearTerms } from "./linear-tensors.js";
+import { breadcrumbs } from "./strategies/breadcrumbs.js";
+import { dare } from "./strategies/dare.js";
 import { differenceSum } from "./strategies/difference-sum.js";
 import { drop } from "./strategies/drop.js";
+import { slerp } from "./strategies/slerp.js";
+import { taskArithmetic } from "./strategies/task-arithmetic.js";
+import { ties } from "./strategies/ties.js";
 import { weighted } from "./strategies/weighted.js";
 import { ctx, families, llama, withModel } from "./tiny-models.test.fixture.js";
 
@@ -43,7 +48,11 @@ function withoutBlocks(checkpoint: Checkpoint): Checkpoint {
 }
 
 /** Merges through `merge` alone. */
-const whole = (strategy: MergeStrategy): MergeStrategy => ({ ...strategy, coefficients: undefined });
+const whole = (strategy: MergeStrategy): MergeStrategy => ({
+  ...strategy,
+  coefficients: undefined,
+  tensorwise: false,
+});
 
 async function folded(checkpoint: Checkpoint, plan: MergePlan, strategy: MergeStrategy, out: string) {
   await foldCheckpoint(checkpoint, plan, { strategy, out, force: true }, ctx);
@@ -112,6 +121,31 @@ describe("a fold piece by piece", () => {
         expect(got.equals(wanted)).toBe(true);
       },
       "float16",
+    );
+  });
+
+  it.each([
+    ["dare", dare()],
+    ["ties", ties()],
+    ["slerp", slerp()],
+    ["breadcrumbs", breadcrumbs()],
+    ["task-arithmetic", taskArithmetic()],
+    ["difference-sum", differenceSum()],
+    ["weighted, first norms", { ...weighted({ norms: "keep" }), coefficients: undefined }],
+  ])("%s: the same bytes, from blocks that are never whole", async (_, strategy) => {
+    await withModel(
+      families.gpt2,
+      async (checkpoint, folder) => {
+        const wanted = await folded(checkpoint, plans["two and two"], whole(strategy), join(folder, "other"));
+        const got = await folded(
+          withoutBlocks(checkpoint),
+          plans["two and two"],
+          strategy,
+          join(folder, "out"),
+        );
+        expect(got.equals(wanted)).toBe(true);
+      },
+      "bfloat16",
     );
   });
 

@@ -20,6 +20,7 @@ export const differenceSum = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ reading, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise((values) => {
       const [first, ...later] = values;
       if (reading === "telescoping") return values[values.length - 1];

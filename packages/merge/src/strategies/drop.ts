@@ -21,6 +21,7 @@ export const drop = defineStrategy({
       keep === "first" ? 0 : weights.indexOf(Math.max(...weights));
     return {
       drops: true,
+      tensorwise: true,
       merge: (blocks, weights) => blocks[kept(weights)],
       coefficients: (weights) => onlyBlock(kept(weights), weights.length),
     };

@@ -29,6 +29,7 @@ export const weighted = defineStrategy({
       return weights;
     };
     return {
+      tensorwise: norms !== "fold",
       merge: (blocks, planWeights, ctx) => mean(blocks, checked(planWeights), ctx),
       coefficients: linearly(checked, norms),
     };
