@@ -173,20 +173,29 @@ const bytesIn = (folder) =>
 
 function copyFolder(from, to) {
   const startedAt = performance.now();
-  execFileSync("cp", ["-r", from, to]);
-  execFileSync(
-    "sync",
-    readdirSync(to).map((name) => join(to, name)),
-  );
-  return { seconds: (performance.now() - startedAt) / 1000 };
+  const times = execFileSync("sh", ["-c", `cp -r "${from}" "${to}" && sync "${to}"/* && times`], {
+    encoding: "utf8",
+  });
+  const seconds = (performance.now() - startedAt) / 1000;
+  // The last line: user and system time of what the shell ran, "0m0.1s 0m2.3s".
+  const parts = times
+    .trim()
+    .split("\n")
+    .at(-1)
+    .matchAll(/(\d+)m([\d.]+)s/g);
+  const cpu = [...parts].reduce((sum, [, minutes, rest]) => sum + 60 * minutes + Number(rest), 0);
+  return { seconds, cpu };
 }
 
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 if (process.argv[2] === "--case") {
   const [, , , name, directory, out, layers] = process.argv;
+  const before = process.cpuUsage();
   const seconds = await cases[name](directory, out, Number(layers));
-  console.log(JSON.stringify({ seconds, peak: process.resourceUsage().maxRSS * 1024 }));
+  const { user, system } = process.cpuUsage(before);
+  const peak = process.resourceUsage().maxRSS * 1024;
+  console.log(JSON.stringify({ seconds, cpu: (user + system) / 1e6, peak }));
 } else {
   const { values } = parseArgs({
     options: {
@@ -237,17 +246,19 @@ if (process.argv[2] === "--case") {
           spawnSync("sh", ["-c", `cat "${folder}"/*.safetensors > /dev/null`]);
         }
         results.push(measure());
-        console.error(`${name}: ${results.at(-1).seconds.toFixed(2)} s`);
+        console.error(
+          `${name}: ${results.at(-1).seconds.toFixed(2)} s, ${results.at(-1).cpu.toFixed(1)} s of CPU`,
+        );
       }
     }
-    const version = rows.flatMap(({ results }) => results[0].versions ?? []).at(-2) ?? "no rivals";
+    const version = rows.find(({ name }) => name === "mergekit linear")?.results[0].versions ?? "no rivals";
     console.log(`node ${process.version}, ${cpus()[0].model}, ${cpus().length} cores, ${version}`);
     console.log(
       `${layers} layers, ${(read / 1e9).toFixed(2)} GB; a merge writes ${(made / 1e9).toFixed(2)} GB; page cache warm`,
     );
     const [{ results: copies }] = rows;
     console.log(
-      "| | GB | s (of each round) | MB/s | speed ÷ cp's | peak RSS, MiB |\n| --- | --: | --: | --: | --: | --: |",
+      "| | GB | s (of each round) | MB/s | speed ÷ cp's | CPU s | peak RSS, MiB |\n| --- | --: | --: | --: | --: | --: | --: |",
     );
     for (const { name, bytes, results } of rows) {
       const seconds = median(results.map((result) => result.seconds));
@@ -260,6 +271,7 @@ if (process.argv[2] === "--case") {
         `${seconds.toFixed(2)} (${results.map((result) => result.seconds.toFixed(2)).join(", ")})`,
         (bytes / seconds / 1e6).toFixed(0),
         `× ${ratio.toFixed(2)}`,
+        median(results.map((result) => result.cpu)).toFixed(1),
         peak ? (peak / 2 ** 20).toFixed(0) : "–",
       ];
       console.log(`| ${cells.join(" | ")} |`);

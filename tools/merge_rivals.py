@@ -38,7 +38,7 @@ def merge(out, groups):
         slices = [{"sources": [source(a, weight=0.75), source(b, again, weight=0.25)]} for a, b in groups]
     config = MergeConfiguration.model_validate({**method, "slices": slices})
     start = time.perf_counter()
-    run_merge(config, out, MergeOptions(quiet=True, lazy_unpickle=True, write_model_card=False))
+    run_merge(config, out, MergeOptions(quiet=True, lazy_unpickle=True, write_model_card=False, copy_tokenizer=False))
     for file in Path(out).iterdir():
         with open(file, "rb") as opened:
             os.fsync(opened.fileno())
@@ -57,11 +57,13 @@ def decode():
     return time.perf_counter() - start
 
 
+before = time.process_time()
 seconds = decode() if task == "decode" else merge(sys.argv[3], json.loads(sys.argv[4]))
+cpu = time.process_time() - before
 versions = f"Python {sys.version.split()[0]}, torch {torch.__version__}"
 if task != "decode":
     from importlib.metadata import version
 
     versions += f", mergekit {version('mergekit')}"
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps({"seconds": seconds, "peak": peak, "versions": versions}))
+print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak, "versions": versions}))
