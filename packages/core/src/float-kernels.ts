@@ -18,7 +18,7 @@ const pages = (16 * tileSize) / 65_536;
 
 /**
  * Conversion and addition of whole tiles: WebAssembly, since its SIMD instructions take 4 values at a time, and JavaScript's loops one (a mean of
- * two bfloat16 arrays is 3 times as fast). Each works on the first `count` values of its stages and on up to 7 behind them.
+ * two bfloat16 arrays is 4 times as fast). Each works on the first `count` values of its stages and on up to 7 behind them.
  */
 export interface FloatKernels {
   /** The stages' memory, as bytes, [tileSize] float32, [tileSize] halves or bfloat16, and [tileSize] float64. */

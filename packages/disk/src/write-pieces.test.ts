@@ -137,7 +137,7 @@ describe("writePieces", () => {
   });
 
   it("says that the disk is full, and leaves nothing", async (context) => {
-    const disk = mountedDisk("size=6m");
+    const disk = mountedDisk("size=1536k");
     if (!disk) return context.skip();
     try {
       const full = writeWholeFile(join(disk.folder, "file"), (handle) =>
@@ -151,7 +151,7 @@ describe("writePieces", () => {
   });
 
   it("writes large files to the end, though the disk is told to write early", async () => {
-    const count = 70;
+    const count = 140;
     const file = join(folder, "large");
     const handle = await open(file, "w+");
     await writePieces(handle, each(Array.from({ length: count }, (_, i) => filled(pieceBytes, i))));
