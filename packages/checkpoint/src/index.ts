@@ -15,9 +15,17 @@ export { hubSettings, pullModel } from "./pull-model.js";
 export { quantizedModules } from "./quantization-method.js";
 export { type Question, readQuestions } from "./questions.js";
 export { randomTensors } from "./random-tensors.js";
-export { openSafetensors, type SafetensorsFile, type TensorSource, writeSafetensors } from "./safetensors.js";
+export {
+  openSafetensors,
+  type PiecewiseTensor,
+  type SafetensorsFile,
+  type TensorSource,
+  type WholeTensor,
+  writeSafetensors,
+} from "./safetensors.js";
 export { sealValue, unsealValue } from "./sealed-value.js";
 export { serializeConfig } from "./serialize-config.js";
+export { type StoredReader, storedReader } from "./stored-reader.js";
 export { readTextFile, type TextFileOptions, textExtension } from "./text-file.js";
 export { withinTime } from "./time-limit.js";
 export {

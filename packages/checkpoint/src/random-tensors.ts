@@ -2,13 +2,13 @@ import { type DType, elementCount, encodeFloats, type Rng } from "@layerfold/cor
 import { wantedTensors } from "./check-tensors.js";
 import { architectureOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
-import type { TensorSource } from "./safetensors.js";
+import type { WholeTensor } from "./safetensors.js";
 
 /**
  * All tensors of an untrained model: for tests and benchmarks on shapes that are not at hand. Matrices are normal with variance
  * 1 / columns, vectors with variance 0.01 about 1 for weights and about 0 for biases. Made one at a time, when asked.
  */
-export function randomTensors(config: ModelConfig, rng: Rng, dtype: DType = "bfloat16"): TensorSource[] {
+export function randomTensors(config: ModelConfig, rng: Rng, dtype: DType = "bfloat16"): WholeTensor[] {
   return [...wantedTensors(architectureOf(config))].map(([name, shape]) => ({
     name,
     dtype,

@@ -3,7 +3,6 @@ import {
   type Awaitable,
   bytesPerElement,
   type DType,
-  decodeFloats,
   elementCount,
   errorWithin,
   isLayerfoldError,
@@ -13,10 +12,19 @@ import {
   tensor,
   throwIfAborted,
 } from "@layerfold/core";
-import { fileError, readFully, requireRegularFile, writeWholeFile } from "@layerfold/disk";
+import {
+  cloneWholeFile,
+  fileError,
+  type Piece,
+  pieceBytes,
+  requireRegularFile,
+  writePieces,
+  writeWholeFile,
+} from "@layerfold/disk";
 import type { StoredTensor } from "./checkpoint.js";
 import { duplicateKey } from "./duplicate-key.js";
 import { lfsPointerBytes, refuseLfsPointer } from "./lfs-pointer.js";
+import { readAt, readStored, readStoredFloats } from "./stored-reader.js";
 
 // The reference reader's own bound.
 const headerLimit = 100_000_000;
@@ -87,9 +95,8 @@ function reader(
     return stored;
   };
   async function readBytes(name: string, start = 0, length = find(name).byteLength - start) {
-    const { byteOffset } = find(name);
     const bytes = new Uint8Array(length);
-    await readAt(handle, bytes, byteOffset + start, file);
+    await readStored(handle, find(name), bytes, start);
     return bytes;
   }
   return {
@@ -98,22 +105,13 @@ function reader(
     tensors,
     readBytes,
     async read(name) {
-      const { dtype, shape } = find(name);
-      return tensor(decodeFloats(await readBytes(name), dtype), shape);
+      const stored = find(name);
+      const values = new Float32Array(elementCount(stored.shape));
+      await readStoredFloats(handle, stored, values);
+      return tensor(values, stored.shape);
     },
     close: () => handle.close(),
   };
-}
-
-function readAt(handle: FileHandle, bytes: Uint8Array, position: number, file: string): Promise<void> {
-  return readFully(handle, bytes, position, (end) => {
-    const wanted = `${position + bytes.length} bytes`;
-    return new LayerfoldError("SAFETENSORS_TRUNCATED", "the file ends too early", {
-      wanted,
-      got: `${end}`,
-      where: file,
-    });
-  });
 }
 
 async function readHeader(handle: FileHandle, file: string) {
@@ -237,38 +235,85 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A tensor to be written; its bytes are asked for once, when its turn comes. */
-export interface TensorSource {
+/** A tensor to be written: all at once, or piece by piece. Values are row-major and little-endian, exactly as many as the shape asks for. */
+export type TensorSource = WholeTensor | PiecewiseTensor;
+
+interface TensorHead {
   readonly name: string;
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Row-major little-endian values, exactly as many as the shape asks for. */
+}
+
+/** Its bytes are asked for once, when its turn comes; no two such tensors are in memory. */
+export interface WholeTensor extends TensorHead {
   bytes(): Awaitable<Uint8Array>;
 }
 
-/** The bytes of a tensor; an error that names no place is about this one. */
-async function bytesOf(source: TensorSource): Promise<Uint8Array> {
+/** Several pieces are asked for at a time, each once; memory does not depend on the tensor's size. */
+export interface PiecewiseTensor extends TensorHead {
+  /** Fills `target` with the bytes from `start` on: of whole elements. */
+  fill(target: Uint8Array, start: number): Awaitable<void>;
+  /** The stored tensor that has these very bytes: a file that another holds whole is shared with it where the disk can. */
+  readonly copyOf?: StoredTensor | undefined;
+}
+
+/** An error that names no place is about this tensor. */
+async function named<T>(source: TensorHead, make: () => Awaitable<T>): Promise<T> {
   try {
-    return await source.bytes();
+    return await make();
   } catch (error) {
     throw isLayerfoldError(error) && error.where === undefined ? errorWithin(error, source.name) : error;
   }
 }
 
+/** Header and tensors one behind the other. */
+async function* piecesOf(
+  header: Uint8Array,
+  sources: readonly TensorSource[],
+  file: string,
+): AsyncGenerator<Piece | Uint8Array> {
+  yield header;
+  for (const source of sources) {
+    const length = byteLengthOf(source);
+    if (!("fill" in source)) {
+      yield await wholeBytes(source, file);
+      continue;
+    }
+    for (let start = 0; start < length; start += pieceBytes) {
+      yield {
+        length: Math.min(pieceBytes, length - start),
+        fill: (target: Uint8Array) => named(source, () => source.fill(target, start)),
+      };
+    }
+  }
+}
+
+/** @throws TENSOR_BYTES */
+async function wholeBytes(source: WholeTensor, file: string): Promise<Uint8Array> {
+  const bytes = await named(source, () => source.bytes());
+  if (bytes.byteLength === byteLengthOf(source)) return bytes;
+  throw new LayerfoldError("TENSOR_BYTES", "a tensor's bytes do not fit its shape", {
+    wanted: `${byteLengthOf(source)} bytes for ${source.dtype} [${source.shape.join(", ")}]`,
+    got: `${bytes.byteLength}`,
+    where: `${file}, tensor ${source.name}`,
+  });
+}
+
 /** Size in bytes of a tensor that is to be written. */
-export function byteLengthOf({ dtype, shape }: Pick<TensorSource, "dtype" | "shape">): number {
+export function byteLengthOf({ dtype, shape }: Pick<TensorHead, "dtype" | "shape">): number {
   return elementCount(shape) * bytesPerElement(dtype);
 }
 
 /** In the reference writer's order: widest elements first, then by name; so every tensor lies aligned to its element. */
-function inWritingOrder<T extends Pick<TensorSource, "dtype" | "name">>(tensors: readonly T[]): T[] {
+function inWritingOrder<T extends Pick<TensorHead, "dtype" | "name">>(tensors: readonly T[]): T[] {
   return [...tensors].sort(
     (a, b) => dtypeOrder.indexOf(a.dtype) - dtypeOrder.indexOf(b.dtype) || (a.name < b.name ? -1 : 1),
   );
 }
 
 /**
- * Writes a safetensors file, one tensor in memory at a time, as `writeWholeFile` does: a file of that name is always whole. The header is
+ * Writes a safetensors file as `writeWholeFile` does: a file of that name is always whole. In memory are one tensor that is made whole, or the
+ * few pieces that `writePieces` works on. What another file holds just so is shared with it where the disk can, and nothing is copied. The header is
  * padded so that the data starts at a multiple of 8.
  *
  * @param metadata - transformers before 5 refuse files without `format`
@@ -302,23 +347,38 @@ export async function writeSafetensors(
       where: file,
     });
   }
-  const length = new Uint8Array(8);
-  new DataView(length.buffer).setBigUint64(0, BigInt(padded.length), true);
+  const begin = new Uint8Array(8 + padded.length);
+  new DataView(begin.buffer).setBigUint64(0, BigInt(padded.length), true);
+  begin.set(padded, 8);
+  throwIfAborted(signal);
+  const twin = await twinOf(begin, sorted);
+  if (twin !== undefined && (await cloneWholeFile(twin, file))) return;
+  await writeWholeFile(file, (handle) => writePieces(handle, piecesOf(begin, sorted, file), signal));
+}
 
-  await writeWholeFile(file, async (handle) => {
-    await handle.writeFile(length);
-    await handle.writeFile(padded);
-    for (const source of sorted) {
-      throwIfAborted(signal);
-      const bytes = await bytesOf(source);
-      if (bytes.byteLength !== byteLengthOf(source)) {
-        throw new LayerfoldError("TENSOR_BYTES", "a tensor's bytes do not fit its shape", {
-          wanted: `${byteLengthOf(source)} bytes for ${source.dtype} [${source.shape.join(", ")}]`,
-          got: `${bytes.byteLength}`,
-          where: `${file}, tensor ${source.name}`,
-        });
-      }
-      await handle.writeFile(bytes);
-    }
-  });
+/** The file that already stands somewhere with this header and these tensors, and nothing else. */
+async function twinOf(header: Uint8Array, sources: readonly TensorSource[]): Promise<string | undefined> {
+  const [first] = sources;
+  const file = first && copyOf(first)?.file;
+  if (file === undefined) return undefined;
+  let end = header.length;
+  for (const source of sources) {
+    const stored = copyOf(source);
+    if (stored?.file !== file || stored.byteOffset !== end) return undefined;
+    end += byteLengthOf(source);
+  }
+  const handle = await open(file, "r").catch(() => undefined);
+  try {
+    if (!handle || (await handle.stat()).size !== end) return undefined;
+    const standing = new Uint8Array(header.length);
+    await readAt(handle, standing, 0, file);
+    return Buffer.compare(standing, header) === 0 ? file : undefined;
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** The stored tensor whose bytes a source merely copies. */
+export function copyOf(source: TensorSource): StoredTensor | undefined {
+  return "fill" in source ? source.copyOf : undefined;
 }

@@ -7,7 +7,7 @@ import { checkLayerCount, checkTensors } from "./check-tensors.js";
 import type { Checkpoint } from "./checkpoint.js";
 import { architectureOf, familyOf } from "./families.js";
 import type { ModelConfig } from "./family.js";
-import { byteLengthOf, type TensorSource, writeSafetensors } from "./safetensors.js";
+import { byteLengthOf, copyOf, type TensorSource, writeSafetensors } from "./safetensors.js";
 import { serializeConfig } from "./serialize-config.js";
 import { readTextFile } from "./text-file.js";
 
@@ -17,7 +17,7 @@ export interface CheckpointContent {
   readonly tensors: readonly TensorSource[];
   /** Tokenizer, chat template, generation config and licence are copied from here. */
   readonly carryFrom?: Checkpoint | undefined;
-  /** Largest shard in bytes; default 5 GB. A tensor is never split. */
+  /** Largest shard in bytes; default 5 GB. A tensor is never split. Files of `carryFrom` that are copied whole stay files. */
   readonly maxShardBytes?: number | undefined;
   /** Replace a folder that is not empty, if it is one that we wrote. */
   readonly force?: boolean | undefined;
@@ -34,7 +34,7 @@ export interface WrittenCheckpoint {
 }
 
 /**
- * Writes a Hugging Face checkpoint folder, one tensor in memory at a time, as `writeFolder` does: a folder of the target's name is always
+ * Writes a Hugging Face checkpoint folder, its tensors as `writeSafetensors` does, as `writeFolder` does: a folder of the target's name is always
  * complete, and what it replaces is ours.
  *
  * @throws TENSOR_MISSING, TENSOR_SHAPE or TENSOR_UNEXPECTED where tensors and config disagree; TENSOR_BYTES, INTERRUPTED; what
@@ -52,14 +52,14 @@ export async function writeCheckpoint(
     const original = carryFrom && (await readTextFile(join(carryFrom.directory, "config.json")));
     await writeFile(join(folder, "config.json"), serializeConfig(config, original));
     for (const [name, data] of Object.entries(extraFiles)) await writeFile(join(folder, name), data);
-    await writeShards(folder, tensors, content.maxShardBytes ?? 5e9, ctx);
+    await writeShards(folder, tensors, carryFrom, content.maxShardBytes ?? 5e9, ctx);
     throwIfAborted(ctx.signal);
   });
   const target = resolve(directory);
   return {
     directory: target,
     files: (await readdir(target)).filter((name) => name !== madeFilesName).sort(),
-    tensorBytes: tensors.reduce((sum, source) => sum + byteLengthOf(source), 0),
+    tensorBytes: bytesOf(tensors),
     parameterCount: tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0),
   };
 }
@@ -90,48 +90,103 @@ export async function carryFiles(from: string, to: string) {
 async function writeShards(
   directory: string,
   tensors: readonly TensorSource[],
+  carryFrom: Checkpoint | undefined,
   maxShardBytes: number,
   ctx: Pick<RunContext, "signal" | "report">,
 ) {
-  const total = tensors.reduce((sum, source) => sum + byteLengthOf(source), 0);
+  const total = bytesOf(tensors);
   let done = 0;
-  const counted = tensors.map((source) => ({
-    ...source,
-    bytes: async () => {
-      const bytes = await source.bytes();
-      done += bytes.byteLength;
-      ctx.report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
-      return bytes;
-    },
-  }));
-  const shards = shardsOf(counted, maxShardBytes);
-  if (shards.length === 1) {
-    await writeSafetensors(join(directory, "model.safetensors"), shards[0], { format: "pt" }, ctx.signal);
-    return;
-  }
+  const count = (bytes: number) => {
+    done += bytes;
+    ctx.report?.({ type: "progress", stage: "write", done, total, unit: "bytes" });
+  };
+  const counted = tensors.map((source): TensorSource => {
+    if ("fill" in source) {
+      return {
+        ...source,
+        async fill(target, start) {
+          await source.fill(target, start);
+          count(target.length);
+        },
+      };
+    }
+    return {
+      ...source,
+      async bytes() {
+        const bytes = await source.bytes();
+        count(bytes.byteLength);
+        return bytes;
+      },
+    };
+  });
+  const shards = shardsOf(counted, carryFrom, maxShardBytes);
+  let behind = 0;
+  const write = async (name: string, shard: readonly TensorSource[]) => {
+    await writeSafetensors(join(directory, name), shard, { format: "pt" }, ctx.signal);
+    behind += bytesOf(shard);
+    // Of a file that is shared with another no tensor was asked for.
+    if (done < behind) count(behind - done);
+  };
+  if (shards.length === 1) return write("model.safetensors", shards[0]);
   const weightMap: Record<string, string> = {};
   const number = (n: number) => String(n).padStart(5, "0");
   for (const [index, shard] of shards.entries()) {
     const name = `model-${number(index + 1)}-of-${number(shards.length)}.safetensors`;
-    await writeSafetensors(join(directory, name), shard, { format: "pt" }, ctx.signal);
+    await write(name, shard);
     for (const source of shard) weightMap[source.name] = name;
   }
   const index = { metadata: { total_size: total }, weight_map: weightMap };
   await writeFile(join(directory, "model.safetensors.index.json"), `${JSON.stringify(index, null, 2)}\n`);
 }
 
-/** Tensors in the given order, so that a layer stays together. */
-function shardsOf(tensors: readonly TensorSource[], maxShardBytes: number): TensorSource[][] {
-  const shards: TensorSource[][] = [[]];
+/** Tensors in the given order, so that a layer stays together; but those that are a whole file of another checkpoint stay that file. */
+function shardsOf(
+  tensors: readonly TensorSource[],
+  carryFrom: Checkpoint | undefined,
+  maxShardBytes: number,
+): (readonly TensorSource[])[] {
+  const kept = wholeFiles(tensors, carryFrom, maxShardBytes);
+  const shards: (readonly TensorSource[])[] = [];
+  let shard: TensorSource[] | undefined;
   let bytes = 0;
   for (const source of tensors) {
+    const whole = kept.get(copyOf(source)?.file ?? "");
+    if (whole) {
+      if (whole[0] === source) shards.push(whole);
+      continue;
+    }
     const size = byteLengthOf(source);
-    if (bytes > 0 && bytes + size > maxShardBytes) {
-      shards.push([]);
+    if (!shard || (bytes > 0 && bytes + size > maxShardBytes)) {
+      shards.push((shard = []));
       bytes = 0;
     }
-    shards.at(-1)!.push(source);
+    shard.push(source);
     bytes += size;
   }
-  return shards;
+  return shards.length > 0 ? shards : [[]];
+}
+
+/** By file, the tensors of those files of a checkpoint of which every tensor is copied, under its own name. */
+function wholeFiles(
+  tensors: readonly TensorSource[],
+  carryFrom: Checkpoint | undefined,
+  maxShardBytes: number,
+): ReadonlyMap<string, readonly TensorSource[]> {
+  const copied = new Map<string, TensorSource[]>();
+  for (const source of tensors) {
+    const stored = copyOf(source);
+    if (stored?.name !== source.name) continue;
+    copied.set(stored.file, [...(copied.get(stored.file) ?? []), source]);
+  }
+  const counts = new Map<string, number>();
+  for (const { file } of carryFrom?.tensors.values() ?? []) counts.set(file, (counts.get(file) ?? 0) + 1);
+  return new Map(
+    [...copied].filter(
+      ([file, sources]) => sources.length === counts.get(file) && bytesOf(sources) <= maxShardBytes,
+    ),
+  );
+}
+
+function bytesOf(sources: readonly TensorSource[]): number {
+  return sources.reduce((sum, source) => sum + byteLengthOf(source), 0);
 }

@@ -1,12 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { checkpoint, data } from "@layerfold/foldling";
 import { afterAll, expect, it } from "vitest";
-import { foldling } from "../src/foldling.js";
 import { json, layerfold } from "./run-command.js";
 import { startLayerfold } from "./start-layerfold.js";
 
-const { checkpoint, data } = foldling();
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-devices-"));
 afterAll(() => rmSync(scratch, { recursive: true }));
 

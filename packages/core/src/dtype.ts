@@ -1,4 +1,6 @@
 import { LayerfoldError } from "./error.js";
+import { floatKernels, tileSize } from "./float-kernels.js";
+import { clearBehind, loadTile, storeHalves } from "./float-tiles.js";
 
 /** Element types that checkpoints hold, by their full names. */
 export type DType =
@@ -84,8 +86,6 @@ export function fromFloat16Bits(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-let halfTable: Float32Array | undefined;
-
 /**
  * Decodes little-endian floating-point bytes to float32.
  *
@@ -94,45 +94,37 @@ let halfTable: Float32Array | undefined;
  * @returns a new array of `source.byteLength / bytesPerElement(dtype)` values
  * @throws DTYPE_UNSUPPORTED for any other dtype
  */
-export function decodeFloats(source: Uint8Array, dtype: DType): Float32Array {
-  const out = new Float32Array(source.byteLength / bytesPerElement(dtype));
-  decodeFloatsInto(source, dtype, out);
-  return out;
+export function decodeFloats(source: Uint8Array, dtype: DType): Float32Array<ArrayBuffer> {
+  const target = new Float32Array(source.byteLength / bytesPerElement(dtype));
+  decodeFloatsInto(source, dtype, target);
+  return target;
 }
 
 /**
- * The same into an array that is there.
- * @param out - as many values as the bytes hold
+ * As `decodeFloats`, into an array that is there: for whoever reads piece by piece.
+ *
+ * @param target - [source.byteLength / bytesPerElement(dtype)]
+ * @throws DTYPE_UNSUPPORTED; TENSOR_SHAPE where the target has another length
  */
-export function decodeFloatsInto(source: Uint8Array, dtype: DType, out: Float32Array): void {
-  const count = out.length;
-  // Typed-array views need an aligned start, which positional reads do not promise.
-  const aligned = source.byteOffset % bytesPerElement(dtype) === 0 ? source : new Uint8Array(source);
-  const { buffer, byteOffset } = aligned;
-  switch (dtype) {
-    case "float32":
-      out.set(new Float32Array(buffer, byteOffset, count));
-      return;
-    case "float64":
-      out.set(new Float64Array(buffer, byteOffset, count));
-      return;
-    case "bfloat16": {
-      const bits = new Uint16Array(buffer, byteOffset, count);
-      const words = new Uint32Array(out.buffer, out.byteOffset, count);
-      for (let i = 0; i < count; i++) words[i] = bits[i] << 16;
-      return;
-    }
-    case "float16": {
-      halfTable ??= Float32Array.from({ length: 65536 }, (_, b) => fromFloat16Bits(b));
-      const bits = new Uint16Array(buffer, byteOffset, count);
-      for (let i = 0; i < count; i++) out[i] = halfTable[bits[i]];
-      return;
-    }
-    default:
-      throw new LayerfoldError("DTYPE_UNSUPPORTED", "cannot read this element type as numbers", {
-        wanted: "float64, float32, float16 or bfloat16",
-        got: dtype,
-      });
+export function decodeFloatsInto(source: Uint8Array, dtype: DType, target: Float32Array): void {
+  const size = bytesPerElement(dtype);
+  const count = source.byteLength / size;
+  if (target.length !== count) {
+    throw new LayerfoldError("TENSOR_SHAPE", "the array does not fit the bytes that are to be decoded", {
+      wanted: `${count} values`,
+      got: `${target.length}`,
+    });
+  }
+  if (dtype === "float32") {
+    new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(source);
+    return;
+  }
+  const { floats } = floatKernels();
+  // Of no bytes at all it is the type that may be refused.
+  for (let start = 0; start === 0 || start < count; start += tileSize) {
+    const length = Math.min(tileSize, count - start);
+    loadTile(source.subarray(start * size, (start + length) * size), dtype);
+    target.set(floats.subarray(0, length), start);
   }
 }
 
@@ -145,49 +137,46 @@ export function decodeFloatsInto(source: Uint8Array, dtype: DType, out: Float32A
  * @throws DTYPE_UNSUPPORTED for any other dtype, FLOAT_OVERFLOW where a finite number would become infinite, naming its index
  */
 export function encodeFloats(values: Float32Array | Float64Array, dtype: DType): Uint8Array {
-  const view = (array: Float32Array | Float64Array | Uint16Array) =>
+  const view = (array: Float32Array | Float64Array) =>
     new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
   switch (dtype) {
     case "float32": {
       if (values instanceof Float32Array) return view(values);
       const out = Float32Array.from(values);
-      for (let i = 0; i < out.length; i++) {
-        if (!Number.isFinite(out[i]) && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
-      }
+      const lost = out.findIndex((x, i) => !Number.isFinite(x) && Number.isFinite(values[i]));
+      if (lost >= 0) throw overflow(values[lost], lost, dtype);
       return view(out);
     }
     case "float64":
       return view(values instanceof Float64Array ? values : Float64Array.from(values));
-    case "bfloat16": {
-      const out = new Uint16Array(values.length);
-      if (values instanceof Float32Array) {
-        const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-        for (let i = 0; i < out.length; i++) {
-          const b = bits[i];
-          out[i] = (b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
-        }
-      } else {
-        for (let i = 0; i < out.length; i++) out[i] = toBfloat16Bits(values[i]);
-      }
-      for (let i = 0; i < out.length; i++) {
-        if ((out[i] & 0x7fff) === 0x7f80 && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
-      }
-      return view(out);
-    }
-    case "float16": {
-      const out = new Uint16Array(values.length);
-      for (let i = 0; i < out.length; i++) {
-        out[i] = toFloat16Bits(values[i]);
-        if ((out[i] & 0x7fff) === 0x7c00 && Number.isFinite(values[i])) throw overflow(values[i], i, dtype);
-      }
-      return view(out);
-    }
+    case "bfloat16":
+    case "float16":
+      return encodeHalves(values, dtype);
     default:
       throw new LayerfoldError("DTYPE_UNSUPPORTED", "cannot write numbers as this element type", {
         wanted: "float64, float32, float16 or bfloat16",
         got: dtype,
       });
   }
+}
+
+function encodeHalves(values: Float32Array | Float64Array, dtype: "bfloat16" | "float16"): Uint8Array {
+  const out = new Uint16Array(values.length);
+  const bytes = new Uint8Array(out.buffer);
+  const { floats } = floatKernels();
+  const toBits = dtype === "bfloat16" ? toBfloat16Bits : toFloat16Bits;
+  const infinite = dtype === "bfloat16" ? 0x7f80 : 0x7c00;
+  for (let start = 0; start < values.length; start += tileSize) {
+    const part = values.subarray(start, start + tileSize);
+    floats.set(part);
+    clearBehind(part.length);
+    if (storeHalves(bytes.subarray(2 * start, 2 * (start + part.length)), dtype)) continue;
+    for (const [i, value] of part.entries()) {
+      const bits = (out[start + i] = toBits(value));
+      if ((bits & 0x7fff) === infinite && Number.isFinite(value)) throw overflow(value, start + i, dtype);
+    }
+  }
+  return bytes;
 }
 
 function overflow(value: number, index: number, dtype: DType): LayerfoldError {

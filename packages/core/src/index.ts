@@ -11,6 +11,7 @@ export type {
   RotarySpec,
 } from "./architecture.js";
 export { type Hidden, type TokenBatch, tokenBatch } from "./batch.js";
+export { combineFloats, type FloatTerm } from "./combine-floats.js";
 export type {
   Awaitable,
   Diagnostic,

@@ -17,4 +17,12 @@ export { readFully } from "./read-fully.js";
 export { isWithin, makeFolder, realPath } from "./real-path.js";
 export { requireRegularFile } from "./regular-file.js";
 export { errorOfPath, isTemporaryName, scratchFolder, sweepLeftovers, temporaryBeside } from "./temporary.js";
-export { type FileContent, syncFile, syncFolder, syncTree, writeWholeFile } from "./write-file.js";
+export {
+  cloneWholeFile,
+  type FileContent,
+  syncFile,
+  syncFolder,
+  syncTree,
+  writeWholeFile,
+} from "./write-file.js";
+export { type Piece, pieceBytes, writePieces } from "./write-pieces.js";

@@ -1,4 +1,4 @@
-import { type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
+import { chmod, constants, copyFile, type FileHandle, open, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileError } from "./file-error.js";
 import { makeFolder, realPath } from "./real-path.js";
@@ -15,26 +15,63 @@ export type FileContent = string | Uint8Array | ((file: FileHandle) => Promise<v
  * @throws what `content` throws, and `fileError`'s codes
  */
 export async function writeWholeFile(file: string, content: FileContent): Promise<void> {
+  await putWholeFile(file, async (temporary) => {
+    const handle = await open(temporary, "wx");
+    try {
+      if (typeof content === "function") await content(handle);
+      else await handle.writeFile(content);
+      await handle.sync();
+      await handle.close();
+    } catch (error) {
+      await handle.close().catch(() => {});
+      throw error;
+    }
+    return true;
+  });
+}
+
+/**
+ * As `writeWholeFile`, a file that shares another's bytes on the disk, as btrfs, XFS and APFS can: nothing is copied, however large it is.
+ *
+ * @returns whether it could; where not, nothing was done
+ * @throws `fileError`'s codes
+ */
+export async function cloneWholeFile(from: string, file: string): Promise<boolean> {
+  return putWholeFile(file, async (temporary) => {
+    // Made first, for the rights of a new file: a clone has those of what it was made from.
+    const handle = await open(temporary, "wx");
+    const { mode } = await handle.stat().finally(() => handle.close());
+    try {
+      await copyFile(from, temporary, constants.COPYFILE_FICLONE_FORCE);
+    } catch {
+      return false;
+    }
+    await chmod(temporary, mode);
+    await syncFile(temporary);
+    return true;
+  });
+}
+
+/** @param make - makes the file under a temporary name, all of it on the disk; false where it did not */
+async function putWholeFile(file: string, make: (temporary: string) => Promise<boolean>): Promise<boolean> {
   try {
     const target = await realPath(file);
     const folder = dirname(target);
     await makeFolder(folder);
     await sweepOnce(folder);
     const temporary = temporaryBeside(target);
-    let handle: FileHandle | undefined;
+    let made = false;
     try {
-      handle = await open(temporary, "wx");
-      if (typeof content === "function") await content(handle);
-      else await handle.writeFile(content);
-      await handle.sync();
-      await handle.close();
-      await rename(temporary, target);
+      made = await make(temporary);
+      if (made) await rename(temporary, target);
     } catch (error) {
-      await handle?.close().catch(() => {});
-      await rm(temporary, { force: true }).catch(() => {});
+      made = false;
       throw error;
+    } finally {
+      if (!made) await rm(temporary, { force: true }).catch(() => {});
     }
-    await syncFolder(folder);
+    if (made) await syncFolder(folder);
+    return made;
   } catch (error) {
     throw fileError(error, file);
   }

@@ -7,6 +7,7 @@ import {
   layerOf,
   type ModelConfig,
   renamedTensor,
+  storedReader,
   type TensorSource,
   type WrittenCheckpoint,
   writeCheckpoint,
@@ -35,7 +36,8 @@ import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
 import { checkRepair, layerFacts } from "./check-repair.js";
 import { checkPlan } from "./compatible-layers.js";
-import { foldedBlocks } from "./folded-blocks.js";
+import { foldedBlocks, foldGroup } from "./folded-blocks.js";
+import { linearTensors, linearTerms } from "./linear-tensors.js";
 import { planShares } from "./plan-shares.js";
 import { rolesOf } from "./repairs/scaled-updates.js";
 
@@ -74,9 +76,9 @@ export interface FoldedCheckpoint extends WrittenCheckpoint {
 }
 
 /**
- * Applies a plan to a checkpoint and writes the folded one. Weights stream: without a repair one group's layers are in memory at a
- * time, and with one what the repair holds. Tensors that are kept are copied as bytes; merged ones are written in the element type of
- * the group's first layer. The config is re-indexed, tokenizer and licence are carried over.
+ * Applies a plan to a checkpoint and writes the folded one. Weights stream: without a repair a few pieces of tensors are in memory where the
+ * strategy gives its coefficients, a group's tensors of one role where it is tensorwise, else a group's layers; with one what the repair holds. Tensors that are kept are copied as bytes; merged
+ * ones are written in the element type of the group's first layer. The config is re-indexed, tokenizer and licence are carried over.
  *
  * @throws PLAN_INVALID, PLAN_MISMATCH, LAYERS_INCOMPATIBLE; CONFIG_CANNOT_EXPRESS where the config cannot say which layers are left;
  * REPAIR_INCOMPLETE when a repair needs a runner and calibration and has none, or leaves a block out; TENSOR_NOT_FINITE when a merged
@@ -99,13 +101,20 @@ export async function foldCheckpoint(
 
   // On the disk that the checkpoint goes to: repaired blocks come front to back, and are written in another order.
   const scratch = request.repair && (request.unfinished ?? (await scratchFolder("repair", dirname(target))));
+  const reader = storedReader();
   try {
     const folded = foldedBlocks(checkpoint, plan, request.strategy, ctx, request.runner);
     const repaired = scratch
       ? await spillRepaired(checkpoint, plan, request, folded, placed, scratch, ctx)
       : undefined;
-    const tensors: TensorSource[] = globalNames(checkpoint).map((name) => copied(checkpoint, name, name));
+    const { sum, copy } = linearTensors(reader);
+    const stored = (name: string) => checkpoint.tensors.get(name)!;
+    const tensors: TensorSource[] = globalNames(checkpoint).map((name) => copy(name, stored(name)));
     const blockOf = remembered(folded);
+    const blockWith = (index: number, role: Role) =>
+      request.strategy.tensorwise && !groups[index].without
+        ? foldGroup(groups[index], request.strategy, ctx, withRole(checkpoint, role))
+        : blockOf(index);
     groups.forEach((group, index) => {
       const rename = (name: string) => renamedTensor(family, name, index)!;
       if (repaired) {
@@ -113,17 +122,31 @@ export async function foldCheckpoint(
       } else if (keptLayer(group) !== undefined) {
         const changed = placed.changed(index);
         for (const name of layerNames(checkpoint, places[index])) {
-          const source = copied(checkpoint, name, rename(name));
           const role = changed.get(name);
-          const values = role && (async () => contiguousData(await checkpoint.read(name)));
-          tensors.push(values ? { ...source, bytes: placed.bytes(index, role, source, values) } : source);
+          const { dtype, shape } = stored(name);
+          const values = async () => contiguousData(await checkpoint.read(name));
+          tensors.push(
+            role
+              ? {
+                  name: rename(name),
+                  dtype,
+                  shape,
+                  bytes: placed.bytes(index, role, { dtype, shape }, values),
+                }
+              : copy(rename(name), stored(name)),
+          );
         }
       } else {
+        const changed = placed.changed(index);
+        const terms = linearTerms(checkpoint, group, request.strategy);
         for (const [role, name] of architecture.blocks[places[index]].tensors) {
-          const { dtype, shape } = checkpoint.tensors.get(name)!;
-          const values = async () => checkedValues(await blockOf(index), role, shape, dtype);
+          const { dtype, shape } = stored(name);
+          const values = async () => checkedValues(await blockWith(index, role), role, shape, dtype);
           const bytes = placed.bytes(index, role, { dtype, shape }, values);
-          tensors.push({ name: rename(name), dtype, shape, bytes });
+          const summed = changed.has(name) ? undefined : terms?.get(role);
+          tensors.push(
+            summed ? sum(rename(name), summed, bytes) : { name: rename(name), dtype, shape, bytes },
+          );
         }
       }
     });
@@ -145,6 +168,7 @@ export async function foldCheckpoint(
       errors: repaired?.errors ?? [],
     };
   } finally {
+    await reader.close();
     if (scratch && scratch !== request.unfinished) await rm(scratch, { recursive: true, force: true });
   }
 }
@@ -247,9 +271,15 @@ function layerNames({ architecture, config, family, tensors }: Checkpoint, layer
   return [...tensors.keys()].filter((name) => layerOf(family, name) === layer);
 }
 
-function copied(checkpoint: Checkpoint, from: string, to: string): TensorSource {
-  const { dtype, shape } = checkpoint.tensors.get(from)!;
-  return { name: to, dtype, shape, bytes: () => checkpoint.readBytes(from) };
+/** A checkpoint's blocks, each with its tensor of one role alone. */
+function withRole({ architecture, read }: Checkpoint, role: Role): Pick<ModelRunner, "block"> {
+  return {
+    async block(layer) {
+      const spec = architecture.blocks[layer];
+      const tensors = new Map([[role, await read(spec.tensors.get(role)!)]]);
+      return { layer, type: spec.type, spec, tensors };
+    },
+  };
 }
 
 /** The last block that was asked for stays, so that its tensors come out of one merge. */

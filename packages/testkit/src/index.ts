@@ -2,7 +2,7 @@ export type { ConformanceCheck } from "./conformance.js";
 export { type EmbeddingCheckOptions, embeddingChecks } from "./embedding-checks.js";
 export { type EvaluationTaskCheckOptions, evaluationTaskChecks } from "./evaluation-task-checks.js";
 export { readGolden } from "./golden.js";
-export { mountedDisk } from "./mounted-disk.js";
+export { mountedCloningDisk, mountedDisk } from "./mounted-disk.js";
 export { type PlannerCheckOptions, plannerChecks } from "./planner-checks.js";
 export { type QuantizerCheckOptions, quantizerChecks } from "./quantizer-checks.js";
 export { randomMatrix } from "./random-matrix.js";

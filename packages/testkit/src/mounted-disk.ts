@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -21,6 +21,33 @@ export function mountedDisk(options: string): { readonly folder: string; unmount
     unmount() {
       execFileSync("umount", [folder]);
       rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/**
+ * A disk of 128 MiB of its own whose files can share their bytes (btrfs, in a file); undefined where none can be made: without btrfs-progs, or
+ * the right to mount.
+ */
+export function mountedCloningDisk(): ReturnType<typeof mountedDisk> {
+  const scratch = mkdtempSync(join(tmpdir(), "layerfold-btrfs-"));
+  const [image, folder] = [join(scratch, "image"), mkdtempSync(join(scratch, "mounted-"))];
+  const remove = () => rmSync(scratch, { recursive: true });
+  try {
+    writeFileSync(image, "");
+    truncateSync(image, 2 ** 27);
+    execFileSync("mkfs.btrfs", ["-q", image], { stdio: "ignore" });
+    execFileSync("mount", ["-o", "loop", image, folder], { stdio: "ignore" });
+  } catch {
+    remove();
+    console.warn("no disk of btrfs can be mounted here: its test is skipped");
+    return undefined;
+  }
+  return {
+    folder,
+    unmount() {
+      execFileSync("umount", [folder]);
+      remove();
     },
   };
 }

@@ -67,6 +67,46 @@ it("catches a strategy that merges, but says that it drops", async () => {
   ]);
 });
 
+it("catches a strategy whose coefficients are not those of its merge", async () => {
+  const make = (coefficients: NonNullable<MergeStrategy["coefficients"]>) =>
+    defineStrategy({
+      id: "demo",
+      summary: "demo",
+      optionsSchema: z.strictObject({}),
+      create: () => ({ merge: mean(), coefficients }),
+    });
+  expect(await brokenLaws(strategyChecks(make((weights) => weights)))).toEqual([]);
+  const others = [
+    (weights: readonly number[]) => weights.toReversed(),
+    (weights: readonly number[], role: string) => (role === "norm.mlp" ? [1, 0, 0] : weights),
+  ];
+  for (const coefficients of others) {
+    expect(await brokenLaws(strategyChecks(make(coefficients)))).toEqual([
+      "merges as its coefficients say, if it gives them",
+    ]);
+  }
+});
+
+it("catches a strategy that mixes roles, but says that it is tensorwise", async () => {
+  const make = (merge: Merge) =>
+    defineStrategy({
+      id: "demo",
+      summary: "demo",
+      optionsSchema: z.strictObject({}),
+      create: () => ({ tensorwise: true, merge }),
+    });
+  expect(await brokenLaws(strategyChecks(make(mean())))).toEqual([]);
+  const mixed: Merge = async (blocks, weights, ctx) => {
+    const merged = await mean()(blocks, weights, ctx);
+    const down = merged.tensors.get("mlp.down");
+    if (down) down.data[0] += 1e-3 * (merged.tensors.get("mlp.up")?.data[0] ?? 0);
+    return merged;
+  };
+  expect(await brokenLaws(strategyChecks(make(mixed), { tolerance: 0.1 }))).toEqual([
+    "merges each tensor by itself if it says that it is tensorwise",
+  ]);
+});
+
 it("passes an honest mean", async () => {
   expect(await broken(mean())).toEqual([]);
 });

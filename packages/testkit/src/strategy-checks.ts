@@ -30,7 +30,7 @@ export interface StrategyCheckOptions {
 
 /**
  * The laws of a merge strategy: a block that can stand for those that it was made of, inputs untouched, strides heeded, the same seed the same
- * block, equal layers merged into what does as they do, blocks of different shapes refused or one of them kept as it is, and (where promised)
+ * block, each tensor by itself and the sums that its coefficients give (where it says so), equal layers merged into what does as they do, blocks of different shapes refused or one of them kept as it is, and (where promised)
  * weights of one 1 and 0 elsewhere giving that block.
  *
  * Blocks are those of `tinyLlama`; "does as they do" compares what they make of a stream, not their tensors.
@@ -124,6 +124,41 @@ export function strategyChecks(
         const again = valuesOf(await merge(blocks, alike(3), 5));
         for (const [role, values] of valuesOf(await merge(blocks, alike(3), 5))) {
           ensure(equalValues(again.get(role)!, values), `${id}: the same seed gave two ${role}`);
+        }
+      },
+    },
+    {
+      name: "merges each tensor by itself if it says that it is tensorwise",
+      async run() {
+        if (!make().tensorwise) return;
+        const blocks = await blocksOf();
+        const weights = [0.5, 0.3, 0.2];
+        for (const [role, values] of valuesOf(await merge(blocks, weights))) {
+          const alone = blocks.map((block) => ({
+            ...block,
+            tensors: new Map([[role, block.tensors.get(role)!]]),
+          }));
+          const got = valuesOf(await merge(alone, weights)).get(role);
+          ensure(got !== undefined && equalValues(got, values), `${id}: ${role} by itself becomes another`);
+        }
+      },
+    },
+    {
+      name: "merges as its coefficients say, if it gives them",
+      async run() {
+        const { coefficients } = make();
+        if (!coefficients) return;
+        const blocks = await blocksOf();
+        const weights = [0.5, 0.3, 0.2];
+        for (const [role, values] of valuesOf(await merge(blocks, weights))) {
+          const factors = coefficients(weights, role);
+          const parts = blocks.flatMap((block, i) =>
+            factors[i] === 0 ? [] : [{ factor: factors[i], data: contiguousData(block.tensors.get(role)!) }],
+          );
+          const sums = values.map((_, i) =>
+            parts.reduce((sum, { factor, data }) => sum + factor * data[i], 0),
+          );
+          ensure(equalValues(values, sums), `${id}: ${role} is not the sum that its coefficients give`);
         }
       },
     },

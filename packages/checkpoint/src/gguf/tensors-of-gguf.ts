@@ -1,6 +1,6 @@
 import type { Architecture, AttentionSpec, BlockSpec, NormSpec, Role } from "@layerfold/core";
 import { type DType, elementCount, encodeFloats, LayerfoldError } from "@layerfold/core";
-import type { TensorSource } from "../safetensors.js";
+import type { WholeTensor } from "../safetensors.js";
 import type { GgufArchitecture } from "./gguf-architecture.js";
 import type { GgufFile } from "./read-gguf.js";
 import { type GgufPlace, ggufPlace } from "./tensor-names.js";
@@ -20,7 +20,7 @@ interface Turn {
 }
 
 /** A tensor to write, and the tensor of the file that it is made of. */
-export interface GgufTensorSource extends TensorSource {
+export interface GgufTensorSource extends WholeTensor {
   readonly from: string;
 }
 

@@ -31,6 +31,17 @@ export function whyUpdatesStay(
     : undefined;
 }
 
+/** Of a block whose halves fall silent, the roles that become zeros; undefined where norms behind the halves change in other ways. */
+export function silencedRoles(
+  spec: BlockSpec,
+  parts: readonly BlockPart[],
+): ((role: Role) => boolean) | undefined {
+  const outputs = { attention: mixerOutputs, mlp: feedForwardOutputs };
+  const norms = { attention: spec.mixerPostNorm, mlp: spec.feedForwardPostNorm };
+  if (whyUpdatesStay(spec, parts) !== undefined || parts.some((part) => norms[part])) return undefined;
+  return (role) => parts.some((part) => outputs[part].test(role));
+}
+
 function updatesStay(reason: string): string {
   return `the block's updates cannot be scaled: ${reason}`;
 }

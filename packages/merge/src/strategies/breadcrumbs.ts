@@ -22,6 +22,7 @@ export const breadcrumbs = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ smallest, largest, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise((values, weights) => {
       const merged = Float64Array.from(values[0]);
       differencesFromFirst(values).forEach((difference, k) => {

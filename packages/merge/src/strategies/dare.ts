@@ -23,6 +23,7 @@ export const dare = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ dropRate, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: (blocks, weights, ctx) => {
       const rng = ctx.rng.fork(`dare ${blocks[0].layer}`);
       return tensorwise((values, _weights, role) => {

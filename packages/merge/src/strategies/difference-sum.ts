@@ -1,5 +1,5 @@
 import { defineStrategy, z } from "@layerfold/core";
-import { normPolicy, tensorwise } from "./tensorwise.js";
+import { linearly, normPolicy, onlyBlock, tensorwise } from "./tensorwise.js";
 
 /**
  * θ_l + Σ_k (θ_{l+k} − θ_l): the reserving-differences-while-seeking-common merge of LaCo (arXiv 2402.11187, eq. 2). The released code
@@ -20,10 +20,13 @@ export const differenceSum = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ reading, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise((values) => {
       const [first, ...later] = values;
       if (reading === "telescoping") return values[values.length - 1];
       return first.map((x, i) => later.reduce((sum, value) => sum + (value[i] - x), x));
     }, norms),
+    coefficients:
+      reading === "telescoping" ? linearly(({ length }) => onlyBlock(length - 1, length), norms) : undefined,
   }),
 });

@@ -1,4 +1,5 @@
 import { defineStrategy, z } from "@layerfold/core";
+import { onlyBlock } from "./tensorwise.js";
 
 /**
  * Keeps the layer of largest weight as it is, the first of equals, and throws the others away: the control of every merge. `keep: "first"`
@@ -15,8 +16,14 @@ export const drop = defineStrategy({
         "the layer that is kept: that of the largest weight (the first of equals), or the first whatever the weights",
       ),
   }),
-  create: ({ keep }) => ({
-    drops: true,
-    merge: (blocks, weights) => blocks[keep === "first" ? 0 : weights.indexOf(Math.max(...weights))],
-  }),
+  create: ({ keep }) => {
+    const kept = (weights: readonly number[]) =>
+      keep === "first" ? 0 : weights.indexOf(Math.max(...weights));
+    return {
+      drops: true,
+      tensorwise: true,
+      merge: (blocks, weights) => blocks[kept(weights)],
+      coefficients: (weights) => onlyBlock(kept(weights), weights.length),
+    };
+  },
 });

@@ -16,6 +16,7 @@ export const slerp = defineStrategy({
   summary: "spherical interpolation of the layers' tensors",
   optionsSchema: z.strictObject({ norms: normPolicy }),
   create: ({ norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise((values, weights) => {
       let merged = values[0];
       let weight = weights[0];

@@ -20,6 +20,7 @@ export const taskArithmetic = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ scale, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise(([first, ...later]) => {
       return first.map((x, i) => x + scale * later.reduce((sum, value) => sum + (value[i] - x), 0));
     }, norms),

@@ -65,6 +65,24 @@ export function tensorwise(formula: TensorFormula, norms: NormPolicy = "average"
   };
 }
 
+/**
+ * A strategy's `coefficients`, where `tensorwise` lifts a formula that is a linear combination.
+ * @param combination - one coefficient per block, from the plan's weights
+ */
+export function linearly(
+  combination: (weights: readonly number[]) => readonly number[],
+  norms: NormPolicy,
+): MergeStrategy["coefficients"] {
+  if (norms === "fold") return undefined;
+  return (weights, role) =>
+    norms === "keep" && isNormRole(role) ? onlyBlock(0, weights.length) : combination(weights);
+}
+
+/** The coefficients that leave one of several blocks as it is. */
+export function onlyBlock(kept: number, count: number): number[] {
+  return Array.from({ length: count }, (_, block) => (block === kept ? 1 : 0));
+}
+
 /** Whether a role is a parameter of a normalisation. */
 export function isNormRole(role: Role): boolean {
   return /^norm\.|_norm(\.bias)?$/.test(role);

@@ -23,6 +23,7 @@ export const ties = defineStrategy({
     norms: normPolicy,
   }),
   create: ({ density, scale, norms }) => ({
+    tensorwise: norms !== "fold",
     merge: tensorwise((values) => {
       const trimmed = differencesFromFirst(values).map((difference) => {
         const bound = magnitudeBound(difference, 1 - density);

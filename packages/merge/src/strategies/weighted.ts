@@ -1,5 +1,5 @@
 import { defineStrategy, LayerfoldError, z } from "@layerfold/core";
-import { normPolicy, tensorwise, weightedSum } from "./tensorwise.js";
+import { linearly, normPolicy, tensorwise, weightedSum } from "./tensorwise.js";
 
 /**
  * The weighted mean of a group's tensors, θ̃ = Σ_j w_j·θ_j: MKA's merge (arXiv 2406.16330, eq. 10) with weights that the planner took from
@@ -23,12 +23,15 @@ export const weighted = defineStrategy({
   }),
   create: ({ weighting, ratio, norms }) => {
     const mean = tensorwise(weightedSum, norms);
+    const checked = (planWeights: readonly number[]) => {
+      const weights = weighting === "plan" ? planWeights : fixedWeights(planWeights.length, ratio);
+      checkWeights(weights);
+      return weights;
+    };
     return {
-      merge(blocks, planWeights, ctx) {
-        const weights = weighting === "plan" ? planWeights : fixedWeights(blocks.length, ratio);
-        checkWeights(weights);
-        return mean(blocks, weights, ctx);
-      },
+      tensorwise: norms !== "fold",
+      merge: (blocks, planWeights, ctx) => mean(blocks, checked(planWeights), ctx),
+      coefficients: linearly(checked, norms),
     };
   },
 });
