@@ -2,7 +2,7 @@
 // compressed, each in a process of its own, beside the machine's own rate of float32 products measured in the same run. Where the whole
 // model fits too, both ways of running stand side by side and are compared.
 // Usage: node benchmarks/streaming.mjs [--shape llama-3-8b|1.17b] [--layers N] [--folder F] [--memory 8GiB] [--limit 3GiB]
-//          [capture perplexity compress …, each alone or as NAME=whole, NAME=blocks, NAME=limited]
+//          [capture perplexity drop mean compress …, each alone or as NAME=whole, NAME=blocks, NAME=limited]
 //   (after npm run setup; llama-3-8b takes 16 GB in the folder, and a compress as much again). What is limited runs in a control group with
 //   --limit bytes of memory, the files that it reads included, and no swap: Linux, as root.
 import { spawnSync } from "node:child_process";
@@ -133,6 +133,38 @@ const cases = {
   },
 };
 
+/** A fold of every third pair of layers, and how long `cp` takes for the same bytes; both until they are on the disk. */
+async function merge(directory, run, out, strategy) {
+  const { foldCheckpoint } = await built("merge");
+  const { openCheckpoint } = await built("checkpoint");
+  const checkpoint = await openCheckpoint(directory);
+  const count = config.num_hidden_layers;
+  const groups = [];
+  for (let layer = 0; layer < count; layer++) {
+    if (layer % 3 === 0 && layer + 1 < count)
+      groups.push({ layers: [layer, ++layer], weights: strategy.weights });
+    else groups.push({ layers: [layer] });
+  }
+  const plan = { version: 1, num_hidden_layers: count, groups };
+  const start = performance.now();
+  const { tensorBytes } = await foldCheckpoint(checkpoint, plan, { strategy: strategy.made, out }, run.ctx);
+  const seconds = (performance.now() - start) / 1000;
+  const peak = process.resourceUsage().maxRSS * 1024;
+  const copying = performance.now();
+  spawnSync("sh", ["-c", `cp -r "${out}" "${out}-copy" && sync -f "${out}-copy"/*`], { stdio: "inherit" });
+  const copySeconds = (performance.now() - copying) / 1000;
+  rmSync(`${out}-copy`, { recursive: true });
+  return { seconds, bytes: tensorBytes, copySeconds, peak };
+}
+cases.drop = async (...args) => {
+  const { drop } = await built("merge");
+  return merge(...args, { made: drop(), weights: [1, 0] });
+};
+cases.mean = async (...args) => {
+  const { weighted } = await built("merge");
+  return merge(...args, { made: weighted(), weights: [0.75, 0.25] });
+};
+
 if (options.case) {
   const { createRun } = await built("pipeline");
   const { memory, execution } = options;
@@ -142,7 +174,7 @@ if (options.case) {
     report: (event) => event.type !== "progress" && console.error(`  ${event.message}`),
   });
   const found = await cases[options.case](options.folder, run, positionals[0]);
-  console.log(JSON.stringify({ ...found, peak: process.resourceUsage().maxRSS * 1024 }));
+  console.log(JSON.stringify({ peak: process.resourceUsage().maxRSS * 1024, ...found }));
   process.exit(0);
 }
 
@@ -194,18 +226,22 @@ try {
   console.log(
     `weights read and decoded alone: ${read.seconds.toFixed(1)} s, ${(read.bytes / read.seconds / 1e9).toFixed(2)} GB/s, ${(read.seconds / config.num_hidden_layers).toFixed(2)} s a block`,
   );
-  const wanted = positionals.length > 0 ? positionals : ["capture", "perplexity", "compress"];
+  const wanted = positionals.length > 0 ? positionals : ["capture", "perplexity", "drop", "mean", "compress"];
   for (const name of wanted) {
     const [, only, way] = /^([a-z]+)(?:=(whole|blocks|limited))?$/.exec(name);
     const found = measure(only, way);
     if (!found) continue;
-    const { seconds, flops, peak, execution, figure, figures } = found;
+    const { seconds, flops, peak, execution, figure, figures, bytes, copySeconds } = found;
     const parts = [
       `${name}${execution ? ` (${execution})` : ""}: peak ${(peak / gib).toFixed(2)} GiB, ${seconds.toFixed(0)} s`,
     ];
     if (flops)
       parts.push(
         `${(flops / seconds / 1e9).toFixed(0)} GFLOP/s = ${((100 * flops) / seconds / rate).toFixed(0)} % of the products' rate`,
+      );
+    if (copySeconds)
+      parts.push(
+        `${(bytes / seconds / 1e6).toFixed(0)} MB/s = ${(copySeconds / seconds).toFixed(2)} × cp of the same bytes`,
       );
     if (figure !== undefined) parts.push(`figure ${figure.toPrecision(9)}`);
     if (figures) parts.push(`perplexities ${figures.map((x) => x.toPrecision(9)).join(", ")}`);

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -60,7 +61,11 @@ describe.skipIf(!softwareGpu())("on WebGPU, in software", () => {
   beforeAll(softwareGpu);
 
   // Plain, with norms of queries and keys, windows and scaled embeddings, a softcap, learned positions, experts.
-  const models = ["llama", "qwen3", "gemma3_text", "gemma2", "gpt2", "mixtral"];
+  // LAYERFOLD_FAMILIES=all: all that have kernels for it, which takes minutes.
+  const models =
+    process.env.LAYERFOLD_FAMILIES === "all"
+      ? readdirSync(`${root}architectures`).filter((name) => name !== "jamba")
+      : ["llama", "qwen3", "gemma3_text", "gemma2", "gpt2", "mixtral"];
   it.each([...models.map((name) => `architectures/${name}`), "variants/gemma2-head-24"])(
     "%s gives the CPU's streams and logits",
     async (model) => {

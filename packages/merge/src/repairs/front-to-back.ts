@@ -127,10 +127,8 @@ export async function* frontToBack(
       const known = await finished?.(index);
       const withUpdates = !known && needsUpdates(layers);
       const [source, target] = [dense[index % 2], dense[1 - (index % 2)]];
-      for (let b = 0; b < count; b++) {
-        throwIfAborted(ctx.signal);
-        await runDense(model, layers, source, target, withUpdates ? updates : undefined, b);
-      }
+      const passed = { before: source, behind: target, ...(withUpdates && { updates }) };
+      await runDense(model, layers, passed, ctx);
       const group: CalibratedGroup = {
         index,
         layers,
@@ -209,28 +207,31 @@ async function sameOutput(model: ModelRunner, group: CalibratedGroup, block: Blo
   return false;
 }
 
-/** Takes the dense stream of one batch from before the group's layers to behind them, and lays down the sum of their attention updates where asked. */
+/**
+ * Takes the dense stream from before the group's layers to behind them, and lays down the sum of their attention updates where asked. All
+ * batches go through one layer before the next, so that each layer's weights are read once.
+ */
 async function runDense(
   model: ModelRunner,
   layers: readonly number[],
-  before: HiddenStore,
-  behind: HiddenStore,
-  updates: HiddenStore | undefined,
-  batch: number,
+  { before, behind, updates }: Readonly<Record<"before" | "behind", HiddenStore>> & { updates?: HiddenStore },
+  ctx: RunContext,
 ) {
   const taps: Tap[] = updates ? ["attention.update"] : [];
-  let hidden = await before.get(batch);
-  let sum: Hidden | undefined;
-  for (const layer of layers) {
-    const out = await model.runBlock(layer, hidden, { taps });
-    hidden = out.hidden;
-    if (!updates) continue;
-    const states = out.taps.get("attention.update")!;
-    if (!sum) sum = { states, lengths: hidden.lengths };
-    else for (let i = 0; i < states.data.length; i++) sum.states.data[i] += states.data[i];
+  for (const [i, layer] of layers.entries()) {
+    for (let b = 0; b < before.batchCount; b++) {
+      throwIfAborted(ctx.signal);
+      const out = await model.runBlock(layer, await (i === 0 ? before : behind).get(b), { taps });
+      await behind.put(b, out.hidden);
+      if (!updates) continue;
+      const states = out.taps.get("attention.update")!;
+      if (i > 0) {
+        const { data } = (await updates.get(b)).states;
+        for (let j = 0; j < data.length; j++) states.data[j] += data[j];
+      }
+      await updates.put(b, { states, lengths: out.hidden.lengths });
+    }
   }
-  await behind.put(batch, hidden);
-  if (updates && sum) await updates.put(batch, sum);
 }
 
 /** Calls `visit` with the start of every real token's values in a batch's row-major states, and its running number. */
