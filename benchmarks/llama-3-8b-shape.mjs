@@ -1,9 +1,9 @@
 // Peak memory of folding a model of Llama-3-8B's shape: two layers (hidden 4096, 32 heads on 8 key/value heads, intermediate 14336)
-// of random bfloat16 weights become one, merely dropped, and with repairs on 2,048 random tokens; component-fold with its heads, which stay
+// of random bfloat16 weights become one, merely dropped, and with repairs on 2,048 random tokens (or `--tokens`); component-fold with its heads, which stay
 // as they are in a group that holds layer 0, so that there a third layer stands before the two. What a repair says it is at is timed,
 // beside the machine's rate of float32 products in the same process. Every case runs in a process of its own. The vocabulary is cut to
 // 4,096, since embeddings are not what is measured. A checkpoint takes 1.4 GB, a folded one 1 GB, in the temporary folder.
-// Usage: node benchmarks/llama-3-8b-shape.mjs [drop|reconstruct|component-fold|linear|… …]   (after npm run setup)
+// Usage: node benchmarks/llama-3-8b-shape.mjs [drop|reconstruct|component-fold|linear|… …] [--tokens=N]   (after npm run setup)
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,6 +13,9 @@ import { fileURLToPath } from "node:url";
 const built = (name) => import(new URL(`../packages/${name}/dist/index.js`, import.meta.url));
 const script = fileURLToPath(import.meta.url);
 const gib = 2 ** 30;
+// Beyond 7,168 tokens component-fold chooses neurons by their own Gram, below by the tokens'.
+const flag = process.argv.find((argument) => argument.startsWith("--tokens="));
+const tokens = Number(flag?.slice(flag.indexOf("=") + 1) ?? 2048);
 
 const config = {
   architectures: ["LlamaForCausalLM"],
@@ -63,7 +66,14 @@ async function write(directory) {
   await writeCheckpoint(directory, { config, tensors });
 }
 
-/** Operations a second of the better of two float32 products of 4,096 rows and columns. */
+const seconds = () => performance.now() / 1000;
+/** Of all threads. On a machine that others use too, what a step takes of it tells more than how long it waits. */
+const processorSeconds = () => {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+};
+
+/** Operations of a float32 product of 4,096 rows and columns a processor second, the better of two. */
 async function rateOf(engine) {
   const { tensor } = await built("core");
   const size = 4096;
@@ -73,23 +83,26 @@ async function rateOf(engine) {
   );
   let best = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 2; i++) {
-    const startedAt = performance.now();
+    const startedAt = processorSeconds();
     await engine.matmul(matrix, matrix);
-    best = Math.min(best, performance.now() - startedAt);
+    best = Math.min(best, processorSeconds() - startedAt);
   }
-  return (2 * size ** 3) / (best / 1000);
+  return (2 * size ** 3) / best;
 }
 
 /** An engine that counts operations, and times what a repair says it is at beside the machine's rate right before. */
 function timed(engine) {
   let step;
   const stop = () => {
-    if (!step?.machine) return;
-    const seconds = (performance.now() - step.startedAt) / 1000;
-    const rate = step.operations / seconds;
+    if (!step) return;
+    const { message, machine, operations, startedAt, processorAt } = step;
+    const processor = processorSeconds() - processorAt;
+    const rate = machine
+      ? `, ${(operations / processor / 1e9).toFixed(0)} GFLOP a processor second, ` +
+        `${(operations / processor / machine).toFixed(2)} of float32 products' ${(machine / 1e9).toFixed(0)}`
+      : "";
     console.log(
-      `  ${step.message}: ${seconds.toFixed(1)} s, ${(rate / 1e9).toFixed(0)} GFLOP/s, ` +
-        `${(rate / step.machine).toFixed(2)} of float32 products' ${(step.machine / 1e9).toFixed(0)}`,
+      `  ${message}: ${(seconds() - startedAt).toFixed(1)} s, ${processor.toFixed(1)} processor seconds${rate}`,
     );
     step = undefined;
   };
@@ -99,17 +112,23 @@ function timed(engine) {
       if (event.type === "progress" && event.stage === "repair") stop();
       if (event.type !== "status") return;
       stop();
-      step = { message: event.message, startedAt: performance.now(), operations: 0 };
+      step = {
+        message: event.message,
+        startedAt: seconds(),
+        processorAt: processorSeconds(),
+        operations: 0,
+      };
     },
     engine: {
       ...engine,
       async matmul(a, b, options) {
         if (step && step.machine === undefined) {
           const current = step;
-          const asked = performance.now();
+          const [asked, processorAsked] = [seconds(), processorSeconds()];
           current.machine = 0;
           current.machine = await rateOf(engine);
-          current.startedAt += performance.now() - asked;
+          current.startedAt += seconds() - asked;
+          current.processorAt += processorSeconds() - processorAsked;
         }
         if (step) step.operations += 2 * a.shape[0] * a.shape[1] * b.shape[options?.transposeB ? 0 : 1];
         return engine.matmul(a, b, options);
@@ -128,7 +147,7 @@ async function fold(directory, out, name) {
   const checkpoint = await openCheckpoint(directory);
   const runner = await openRunner(checkpoint);
   const rng = seededRng(2);
-  const batches = Array.from({ length: 8 }, () =>
+  const batches = Array.from({ length: tokens / 256 }, () =>
     tokenBatch([Int32Array.from({ length: 256 }, () => rng.integer(config.vocab_size))]),
   );
   const factory = Object.values(merge).find((value) => value?.kind === "repair" && value.id === name);
@@ -163,7 +182,8 @@ if (process.argv[2] === "--case") {
         .join(""),
   );
 } else {
-  const cases = process.argv.length > 2 ? process.argv.slice(2) : ["drop", "reconstruct", "component-fold"];
+  const named = process.argv.slice(2).filter((argument) => argument !== flag);
+  const cases = named.length > 0 ? named : ["drop", "reconstruct", "component-fold"];
   const scratch = mkdtempSync(join(tmpdir(), "layerfold-8b-"));
   try {
     await write(join(scratch, "dense"));
@@ -171,7 +191,7 @@ if (process.argv[2] === "--case") {
       const out = join(scratch, name);
       const { status, signal } = spawnSync(
         process.execPath,
-        [script, "--case", join(scratch, "dense"), out, name],
+        [script, "--case", join(scratch, "dense"), out, name, ...(flag ? [flag] : [])],
         {
           stdio: "inherit",
         },
