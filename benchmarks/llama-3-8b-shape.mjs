@@ -1,205 +1,252 @@
-// Peak memory of folding a model of Llama-3-8B's shape: two layers (hidden 4096, 32 heads on 8 key/value heads, intermediate 14336)
-// of random bfloat16 weights become one, merely dropped, and with repairs on 2,048 random tokens (or `--tokens`); component-fold with its heads, which stay
-// as they are in a group that holds layer 0, so that there a third layer stands before the two. What a repair says it is at is timed,
-// beside the machine's rate of float32 products in the same process. Every case runs in a process of its own. The vocabulary is cut to
-// 4,096, since embeddings are not what is measured. A checkpoint takes 1.4 GB, a folded one 1 GB, in the temporary folder.
-// Usage: node benchmarks/llama-3-8b-shape.mjs [drop|reconstruct|component-fold|linear|… …] [--tokens=N]   (after npm run setup)
+// Memory and time of running models that are larger than memory: a random checkpoint of a well-known shape is captured, scored and
+// compressed, each in a process of its own, beside the machine's own rate of float32 products measured in the same run. Where the whole
+// model fits too, both ways of running stand side by side and are compared.
+// Usage: node benchmarks/llama-3-8b-shape.mjs [--shape llama-3-8b|1.17b] [--layers N] [--folder F] [--memory 8GiB] [--limit 3GiB]
+//          [capture perplexity drop mean compress …, each alone or as NAME=whole, NAME=blocks, NAME=limited]
+//   (after npm run setup; llama-3-8b takes 16 GB in the folder, and a compress as much again). What is limited runs in a control group with
+//   --limit bytes of memory, the files that it reads included, and no swap: Linux, as root.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { built, shapes, writeRandom } from "./random-checkpoint.mjs";
 
-const built = (name) => import(new URL(`../packages/${name}/dist/index.js`, import.meta.url));
 const script = fileURLToPath(import.meta.url);
+const data = fileURLToPath(new URL("../models/foldling/data/", import.meta.url));
 const gib = 2 ** 30;
-// Beyond 7,168 tokens component-fold chooses neurons by their own Gram, below by the tokens'.
-const flag = process.argv.find((argument) => argument.startsWith("--tokens="));
-const tokens = Number(flag?.slice(flag.indexOf("=") + 1) ?? 2048);
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    shape: { type: "string", default: "llama-3-8b" },
+    layers: { type: "string" },
+    folder: { type: "string" },
+    memory: { type: "string" },
+    limit: { type: "string", default: "3GiB" },
+    execution: { type: "string" },
+    case: { type: "string" },
+  },
+});
+const shape = shapes[options.shape];
+const config = { ...shape, num_hidden_layers: Number(options.layers ?? shape.num_hidden_layers) };
 
-const config = {
-  architectures: ["LlamaForCausalLM"],
-  model_type: "llama",
-  hidden_size: 4096,
-  intermediate_size: 14336,
-  num_attention_heads: 32,
-  num_key_value_heads: 8,
-  num_hidden_layers: 3,
-  vocab_size: 4096,
-  max_position_embeddings: 8192,
-  rms_norm_eps: 1e-5,
-  rope_theta: 500000,
-  hidden_act: "silu",
-  tie_word_embeddings: false,
-  dtype: "bfloat16",
-};
+/** Multiply-adds of a token's way through the blocks, and through the head. */
+const { hidden_size: hidden, num_attention_heads: heads, num_key_value_heads: kvHeads } = config;
+const blockWeights = hidden * hidden * (2 + (2 * kvHeads) / heads) + 3 * hidden * config.intermediate_size;
+const headWeights = hidden * config.vocab_size;
 
-/** A million normal draws, again and again from another start, so that 1.5 billion weights take seconds. */
-async function write(directory) {
-  const { encodeFloats, elementCount } = await built("core");
-  const { architectureOf, writeCheckpoint } = await built("checkpoint");
+/** Windows of random token ids. */
+async function windows(count, length) {
   const { seededRng } = await built("linalg");
-  const rng = seededRng(1);
-  const draws = Float32Array.from({ length: 2 ** 20 + 1 }, () => rng.normal() / 64);
-  const { globals, blocks } = architectureOf(config);
-  const wanted = [
-    ...globals,
-    ...blocks.flatMap(({ tensors, shapes }) => [...tensors].map(([role, name]) => [name, shapes.get(role)])),
-  ];
-  const tensors = wanted.map(([name, shape]) => ({
-    name,
-    dtype: "bfloat16",
-    shape,
-    bytes: () => {
-      const norm = shape.length === 1;
-      const pattern = encodeFloats(norm ? draws.map((x) => 1 + x) : draws, "bfloat16");
-      const bytes = new Uint8Array(2 * elementCount(shape));
-      for (let at = -2 * rng.integer(draws.length); at < bytes.length; at += pattern.length) {
-        bytes.set(
-          pattern.subarray(Math.max(0, -at), Math.min(pattern.length, bytes.length - at)),
-          Math.max(0, at),
-        );
-      }
-      return bytes;
-    },
-  }));
-  await writeCheckpoint(directory, { config, tensors });
+  const rng = seededRng(3);
+  return Array.from({ length: count }, () =>
+    Int32Array.from({ length }, () => rng.integer(config.vocab_size)),
+  );
 }
 
-const seconds = () => performance.now() / 1000;
-/** Of all threads. On a machine that others use too, what a step takes of it tells more than how long it waits. */
-const processorSeconds = () => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
-};
-
-/** Operations of a float32 product of 4,096 rows and columns a processor second, the better of two. */
-async function rateOf(engine) {
-  const { tensor } = await built("core");
-  const size = 4096;
-  const matrix = tensor(
-    Float32Array.from({ length: size * size }, (_, i) => (i % 13) - 6),
-    [size, size],
-  );
-  let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 2; i++) {
-    const startedAt = processorSeconds();
-    await engine.matmul(matrix, matrix);
-    best = Math.min(best, processorSeconds() - startedAt);
-  }
-  return (2 * size ** 3) / best;
-}
-
-/** An engine that counts operations, and times what a repair says it is at beside the machine's rate right before. */
-function timed(engine) {
-  let step;
-  const stop = () => {
-    if (!step) return;
-    const { message, machine, operations, startedAt, processorAt } = step;
-    const processor = processorSeconds() - processorAt;
-    const rate = machine
-      ? `, ${(operations / processor / 1e9).toFixed(0)} GFLOP a processor second, ` +
-        `${(operations / processor / machine).toFixed(2)} of float32 products' ${(machine / 1e9).toFixed(0)}`
-      : "";
-    console.log(
-      `  ${message}: ${(seconds() - startedAt).toFixed(1)} s, ${processor.toFixed(1)} processor seconds${rate}`,
-    );
-    step = undefined;
-  };
-  return {
-    report(event) {
-      if (event.type === "diagnostic") console.log(`  ${event.code}: ${event.message}`);
-      if (event.type === "progress" && event.stage === "repair") stop();
-      if (event.type !== "status") return;
-      stop();
-      step = {
-        message: event.message,
-        startedAt: seconds(),
-        processorAt: processorSeconds(),
-        operations: 0,
-      };
-    },
-    engine: {
-      ...engine,
-      async matmul(a, b, options) {
-        if (step && step.machine === undefined) {
-          const current = step;
-          const [asked, processorAsked] = [seconds(), processorSeconds()];
-          current.machine = 0;
-          current.machine = await rateOf(engine);
-          current.startedAt += seconds() - asked;
-          current.processorAt += processorSeconds() - processorAsked;
-        }
-        if (step) step.operations += 2 * a.shape[0] * a.shape[1] * b.shape[options?.transposeB ? 0 : 1];
-        return engine.matmul(a, b, options);
-      },
-    },
-  };
-}
-
-async function fold(directory, out, name) {
-  const { tokenBatch, dropPlan } = await built("core");
-  const { openCheckpoint } = await built("checkpoint");
-  const { openRunner } = await built("graph");
-  const { seededRng } = await built("linalg");
-  const { onnxEngine } = await built("onnx");
-  const merge = await built("merge");
-  const checkpoint = await openCheckpoint(directory);
-  const runner = await openRunner(checkpoint);
-  const rng = seededRng(2);
-  const batches = Array.from({ length: tokens / 256 }, () =>
-    tokenBatch([Int32Array.from({ length: 256 }, () => rng.integer(config.vocab_size))]),
-  );
-  const factory = Object.values(merge).find((value) => value?.kind === "repair" && value.id === name);
-  const result = await merge.foldCheckpoint(
-    checkpoint,
-    dropPlan(3, [0, 1]),
-    {
-      strategy: merge.drop(),
-      repair: factory?.(),
-      runner,
-      calibration: async function* () {
-        yield* batches;
-      },
-      out,
-    },
-    { rng: seededRng(0), ...timed(onnxEngine()) },
-  );
-  await runner.close();
-  await checkpoint.close();
-  return result.errors;
-}
-
-if (process.argv[2] === "--case") {
-  const [, , , directory, out, name] = process.argv;
-  const startedAt = performance.now();
-  const errors = await fold(directory, out, name);
-  const peak = process.resourceUsage().maxRSS * 1024;
-  console.log(
-    `${name}: peak ${(peak / gib).toFixed(2)} GiB, ${((performance.now() - startedAt) / 1000).toFixed(0)} s` +
-      errors
-        .map(({ before, after }) => `, error ${before.toPrecision(4)} → ${after.toPrecision(4)}`)
-        .join(""),
-  );
-} else {
-  const named = process.argv.slice(2).filter((argument) => argument !== flag);
-  const cases = named.length > 0 ? named : ["drop", "reconstruct", "component-fold"];
-  const scratch = mkdtempSync(join(tmpdir(), "layerfold-8b-"));
-  try {
-    await write(join(scratch, "dense"));
-    for (const name of cases) {
-      const out = join(scratch, name);
-      const { status, signal } = spawnSync(
-        process.execPath,
-        [script, "--case", join(scratch, "dense"), out, name, ...(flag ? [flag] : [])],
-        {
-          stdio: "inherit",
-        },
-      );
-      if (status !== 0) console.log(`${name}: failed (${signal ?? `exit ${status}`})`);
-      rmSync(out, { recursive: true, force: true });
+/** Seconds, float operations and figures of each case; the checkpoint is opened in it. */
+const cases = {
+  async gemm() {
+    const { onnxEngine } = await built("onnx");
+    const { tensor } = await built("core");
+    const engine = onnxEngine();
+    const a = tensor(new Float32Array(2048 * 4096).fill(0.5), [2048, 4096]);
+    const b = tensor(new Float32Array(4096 * 4096).fill(0.5), [4096, 4096]);
+    let best = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < 6; i++) {
+      const start = performance.now();
+      await engine.matmul(a, b, { transposeB: true });
+      best = Math.min(best, (performance.now() - start) / 1000);
     }
-  } finally {
-    rmSync(scratch, { recursive: true, force: true });
+    return { seconds: best, flops: 2 * 2048 * 4096 * 4096 };
+  },
+  /** Every block's weights read and decoded, and nothing else. */
+  async read(directory) {
+    const { openCheckpoint, floatReader } = await built("checkpoint");
+    const checkpoint = await openCheckpoint(directory);
+    const reader = floatReader();
+    const start = performance.now();
+    let bytes = 0;
+    for (const { tensors } of checkpoint.architecture.blocks) {
+      const stored = [...tensors.values()].map((name) => checkpoint.tensors.get(name));
+      const values = await reader.read(stored.map((tensor) => ({ tensor })));
+      for (const { byteLength } of stored) bytes += byteLength;
+      reader.recycle(values);
+    }
+    const seconds = (performance.now() - start) / 1000;
+    await reader.close();
+    await checkpoint.close();
+    return { seconds, bytes };
+  },
+  async capture(directory, run) {
+    const { withExecution } = await built("pipeline");
+    const { tokenBatch } = await built("core");
+    const { openCheckpoint } = await built("checkpoint");
+    const { openDecoder } = await built("graph");
+    const { captureActivations } = await built("capture");
+    const checkpoint = await openCheckpoint(directory);
+    const { execution } = withExecution(run, checkpoint);
+    const rows = await windows(57, 128);
+    const batches = [rows.slice(0, 32), rows.slice(32)].map((part) => tokenBatch(part));
+    const start = performance.now();
+    const decoder = await openDecoder(checkpoint, { execution });
+    const { layers, statistics } = await captureActivations(decoder, batches, { pooling: "last" }, run.ctx);
+    const seconds = (performance.now() - start) / 1000;
+    const figure = layers.at(-1).data.reduce((sum, x) => sum + Math.abs(x), 0) + statistics.norm.at(-1);
+    return { seconds, flops: 2 * 57 * 128 * blockWeights * config.num_hidden_layers, execution, figure };
+  },
+  async perplexity(directory, run) {
+    const { withExecution } = await built("pipeline");
+    const { openCheckpoint } = await built("checkpoint");
+    const { openDecoder } = await built("graph");
+    const { perplexity } = await built("evaluate");
+    const checkpoint = await openCheckpoint(directory);
+    const { execution } = withExecution(run, checkpoint);
+    const sequences = (await windows(8, 512)).map((ids) => ({ ids, scoredFrom: 1 }));
+    const start = performance.now();
+    const decoder = await openDecoder(checkpoint, { execution });
+    const found = await perplexity(decoder, sequences, {}, run.ctx);
+    const seconds = (performance.now() - start) / 1000;
+    const flops = 2 * 8 * 512 * (blockWeights * config.num_hidden_layers + headWeights);
+    return { seconds, flops, execution, figure: found.negativeLogLikelihood / found.tokens };
+  },
+  async compress(directory, run, out) {
+    const { compress } = await built("pipeline");
+    const start = performance.now();
+    const { rows } = await compress(
+      {
+        model: directory,
+        layers: [Math.round((18 / 32) * config.num_hidden_layers)],
+        method: "mka",
+        calibration: `${data}calibration.jsonl`,
+        calibrationTokens: 57 * 128,
+        window: 128,
+        evaluate: [`${data}validation.jsonl[0:8]`],
+        out,
+      },
+      run,
+    );
+    const seconds = (performance.now() - start) / 1000;
+    const figures = rows.map(({ perplexity }) => perplexity);
+    return { seconds, figures };
+  },
+};
+
+/** A fold of every third pair of layers, and how long `cp` takes for the same bytes; both until they are on the disk. */
+async function merge(directory, run, out, strategy) {
+  const { foldCheckpoint } = await built("merge");
+  const { openCheckpoint } = await built("checkpoint");
+  const checkpoint = await openCheckpoint(directory);
+  const count = config.num_hidden_layers;
+  const groups = [];
+  for (let layer = 0; layer < count; layer++) {
+    if (layer % 3 === 0 && layer + 1 < count)
+      groups.push({ layers: [layer, ++layer], weights: strategy.weights });
+    else groups.push({ layers: [layer] });
   }
+  const plan = { version: 1, num_hidden_layers: count, groups };
+  const start = performance.now();
+  const { tensorBytes } = await foldCheckpoint(checkpoint, plan, { strategy: strategy.made, out }, run.ctx);
+  const seconds = (performance.now() - start) / 1000;
+  const peak = process.resourceUsage().maxRSS * 1024;
+  const copying = performance.now();
+  spawnSync("sh", ["-c", `cp -r "${out}" "${out}-copy" && sync -f "${out}-copy"/*`], { stdio: "inherit" });
+  const copySeconds = (performance.now() - copying) / 1000;
+  rmSync(`${out}-copy`, { recursive: true });
+  return { seconds, bytes: tensorBytes, copySeconds, peak };
+}
+cases.drop = async (...args) => {
+  const { drop } = await built("merge");
+  return merge(...args, { made: drop(), weights: [1, 0] });
+};
+cases.mean = async (...args) => {
+  const { weighted } = await built("merge");
+  return merge(...args, { made: weighted(), weights: [0.75, 0.25] });
+};
+
+if (options.case) {
+  const { createRun } = await built("pipeline");
+  const { memory, execution } = options;
+  const run = createRun({
+    ...(memory && { memory }),
+    ...(execution && { execution }),
+    report: (event) => event.type !== "progress" && console.error(`  ${event.message}`),
+  });
+  const found = await cases[options.case](options.folder, run, positionals[0]);
+  console.log(JSON.stringify({ peak: process.resourceUsage().maxRSS * 1024, ...found }));
+  process.exit(0);
+}
+
+const scratch = options.folder ?? mkdtempSync(join(tmpdir(), "layerfold-streaming-"));
+const directory = join(scratch, `${options.shape}-${config.num_hidden_layers}`);
+function measure(name, way) {
+  const out = join(scratch, `out-${name}`);
+  const execution = way === "limited" ? undefined : way;
+  const [command, before] = way === "limited" ? inGroup() : [process.execPath, []];
+  const { stdout, status, signal } = spawnSync(
+    command,
+    [
+      ...before,
+      ...[script, "--case", name, "--shape", options.shape, "--layers", `${config.num_hidden_layers}`],
+      ...["--folder", directory],
+      ...(options.memory ? ["--memory", options.memory] : []),
+      ...(execution ? ["--execution", execution] : []),
+      out,
+    ],
+    { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" },
+  );
+  rmSync(out, { recursive: true, force: true });
+  if (status !== 0) {
+    console.log(`${name}: failed (${signal ?? `exit ${status}`})`);
+    return undefined;
+  }
+  return JSON.parse(stdout);
+}
+
+/** A command that puts itself into a new control group, and becomes Node. */
+function inGroup() {
+  const bytes = Number.parseFloat(options.limit) * (/g/i.test(options.limit) ? gib : gib / 1024);
+  const legacy = existsSync("/sys/fs/cgroup/memory");
+  const folder = `/sys/fs/cgroup/${legacy ? "memory/" : ""}layerfold-${process.pid}`;
+  const [limit, tasks] = legacy ? ["memory.limit_in_bytes", "tasks"] : ["memory.max", "cgroup.procs"];
+  if (!existsSync(folder)) mkdirSync(folder);
+  writeFileSync(join(folder, limit), `${bytes}`);
+  return ["/bin/sh", ["-c", `echo $$ > ${folder}/${tasks} && exec "$0" "$@"`, process.execPath]];
+}
+
+try {
+  await writeRandom(directory, config);
+  const gemm = measure("gemm");
+  const rate = gemm.flops / gemm.seconds;
+  console.log(
+    `${options.shape}, ${config.num_hidden_layers} layers; float32 products: ${(rate / 1e9).toFixed(0)} GFLOP/s`,
+  );
+  const read = measure("read");
+  console.log(
+    `weights read and decoded alone: ${read.seconds.toFixed(1)} s, ${(read.bytes / read.seconds / 1e9).toFixed(2)} GB/s, ${(read.seconds / config.num_hidden_layers).toFixed(2)} s a block`,
+  );
+  const wanted = positionals.length > 0 ? positionals : ["capture", "perplexity", "drop", "mean", "compress"];
+  for (const name of wanted) {
+    const [, only, way] = /^([a-z]+)(?:=(whole|blocks|limited))?$/.exec(name);
+    const found = measure(only, way);
+    if (!found) continue;
+    const { seconds, flops, peak, execution, figure, figures, bytes, copySeconds } = found;
+    const parts = [
+      `${name}${execution ? ` (${execution})` : ""}: peak ${(peak / gib).toFixed(2)} GiB, ${seconds.toFixed(0)} s`,
+    ];
+    if (flops)
+      parts.push(
+        `${(flops / seconds / 1e9).toFixed(0)} GFLOP/s = ${((100 * flops) / seconds / rate).toFixed(0)} % of the products' rate`,
+      );
+    if (copySeconds)
+      parts.push(
+        `${(bytes / seconds / 1e6).toFixed(0)} MB/s = ${(copySeconds / seconds).toFixed(2)} × cp of the same bytes`,
+      );
+    if (figure !== undefined) parts.push(`figure ${figure.toPrecision(9)}`);
+    if (figures) parts.push(`perplexities ${figures.map((x) => x.toPrecision(9)).join(", ")}`);
+    console.log(parts.join(", "));
+  }
+} finally {
+  if (!options.folder) rmSync(scratch, { recursive: true, force: true });
 }

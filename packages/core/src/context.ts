@@ -48,6 +48,8 @@ export type ReportEvent = ProgressEvent | Diagnostic | StatusEvent;
 export interface RunContext {
   readonly rng: Rng;
   readonly engine: MatmulEngine;
+  /** Bytes that may be used, where somebody said so; no result depends on it. */
+  readonly memory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly report?: ((event: ReportEvent) => void) | undefined;
 }

@@ -2,8 +2,8 @@ import type { TokenBatch } from "./batch.js";
 import type { RunContext } from "./context.js";
 import type { Matrix, Tensor } from "./tensor.js";
 
-/** Who is told how far a pass over a text is, and who may stop it. */
-export type PassContext = Pick<RunContext, "signal" | "report">;
+/** Who is told how far a pass over a text is, who may stop it, and how much memory it may use. */
+export type PassContext = Pick<RunContext, "signal" | "report" | "memory">;
 
 /**
  * What evaluation asks of a model: log-probabilities. A whole-model ONNX session and a model that runs block by block both give them.

@@ -14,7 +14,10 @@ import { type FloatSpill, openFloatSpill } from "@layerfold/disk";
 import { streamLanguageModel } from "./stream-language-model.js";
 
 export interface RunnerModelOptions {
-  /** Bytes of residual streams that are kept in memory between blocks; the others lie in a temporary file. Default 256 MiB. */
+  /**
+   * Bytes of residual streams that are kept in memory between blocks; the others lie in a temporary file. Default 256 MiB, and a quarter of
+   * what the pass may use beyond 4 GiB.
+   */
   readonly streamBytes?: number | undefined;
 }
 
@@ -32,9 +35,11 @@ const handedOut = 2 ** 28;
  */
 export function runnerModel(
   runner: ModelRunner,
-  { streamBytes = 2 ** 28 }: RunnerModelOptions = {},
+  options: RunnerModelOptions = {},
 ): LanguageModel & ActivationSource {
   const { hiddenSize, layerCount } = runner;
+  const streamBytesOf = (ctx: PassContext | undefined) =>
+    options.streamBytes ?? Math.max(2 ** 28, ((ctx?.memory ?? 0) - 2 ** 32) / 4);
   const sizeOf = ({ batchSize, sequenceLength }: TokenBatch) => batchSize * sequenceLength * hiddenSize;
 
   /** Takes all batches through all blocks; `keep` says under which number a depth's streams stay. */
@@ -71,7 +76,8 @@ export function runnerModel(
     ctx?: PassContext,
   ): AsyncGenerator<Float32Array> {
     const { pieces, parts } = regrouped(batches, positionsAtOnce);
-    const spill = await openFloatSpill({ memoryBytes: streamBytes, expectedBytes: bytesOf(pieces, 1) });
+    const expectedBytes = bytesOf(pieces, 1);
+    const spill = await openFloatSpill({ memoryBytes: streamBytesOf(ctx), expectedBytes });
     try {
       await run(pieces, spill, (_, piece) => piece, ctx);
       for (const [b, batch] of batches.entries()) {
@@ -96,6 +102,7 @@ export function runnerModel(
     const { pieces } = regrouped(given, positionsAtOnce);
     const depths = layerCount + 1;
     const expectedBytes = bytesOf(pieces, depths);
+    const streamBytes = streamBytesOf(ctx);
     const spill = await openFloatSpill({ memoryBytes: streamBytes, expectedBytes });
     try {
       await run(pieces, spill, (depth, piece) => depth * pieces.length + piece, ctx);

@@ -54,7 +54,7 @@ export function createRun(options: RunOptions = {}): Run {
   const executor = options.executor ?? localExecutor({ idleBytes: memory / 4 });
   const engine = options.engine ?? onnxEngine({ threads: availableParallelism() });
   return {
-    ctx: { rng: seededRng(seed), engine, signal, report },
+    ctx: { rng: seededRng(seed), engine, memory, signal, report },
     seed,
     settings: parseSettings(set),
     place: placeOf(options),

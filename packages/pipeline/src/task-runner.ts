@@ -32,6 +32,7 @@ export function taskRunner(
     run: (tasks) =>
       executor.run(tasks, store, {
         engine: ctx.engine,
+        memory: ctx.memory,
         signal: ctx.signal,
         report: ctx.report,
         settled({ digest }, how) {

@@ -18,7 +18,7 @@ export interface Executor {
 }
 
 /** What tasks are run with. */
-export interface ExecutionContext extends Pick<RunContext, "engine" | "signal" | "report"> {
+export interface ExecutionContext extends Pick<RunContext, "engine" | "memory" | "signal" | "report"> {
   /** Told of every task once it is there. */
   readonly settled?: (task: Task, how: "made" | "found") => void;
 }

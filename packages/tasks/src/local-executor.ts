@@ -140,6 +140,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
     let open = 0;
     const taskContext: TaskContext = {
       engine: ctx.engine,
+      memory: ctx.memory,
       signal: ctx.signal,
       report(event) {
         if (event.type === "diagnostic") diagnostics.push(event);

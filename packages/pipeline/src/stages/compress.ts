@@ -87,7 +87,7 @@ export interface CompressResult {
 /**
  * The whole way: dense figures, capture, similarity, and for every target a plan, a fold, its drop control, and their figures. Each is a task
  * whose result lies in `OUT.work` until OUT stands, whole: after any error the same call goes on from there. Cost: a search's trials and a
- * repair's passes over the calibration text; memory of the whole model once, in float32.
+ * repair's passes over the calibration text; memory of the whole model once, in float32, or of two of its blocks (`RunOptions.memory`).
  *
  * @param options - seed, work folder, executor, abort signal, report, options of plug-ins; or a run made of them
  * @throws LayerfoldError by code: PRESET_UNKNOWN, PLUGIN_UNKNOWN, PLUGIN_MODULE, OPTION_UNKNOWN, OPTION_INVALID, LAYERS_OUT_OF_RANGE,
