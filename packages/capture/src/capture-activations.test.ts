@@ -1,7 +1,7 @@
 import { seededRng } from "@layerfold/linalg";
 import { describe, expect, it } from "vitest";
 import { batchesOf, ctx, fakeSource } from "./capture.test.fixture.js";
-import { captureActivations } from "./capture-activations.js";
+import { captureActivations, captureSamples } from "./capture-activations.js";
 import { parsePooling } from "./pooling.js";
 
 // Depth d of token v is [v, d]: samples tell where they came from.
@@ -31,6 +31,7 @@ describe("captureActivations", () => {
       // Layer l is the stream after block l: depth l + 1.
       expect(layer.data[1]).toBe(l + 1);
     });
+    expect(await captureSamples(source, batches, { pooling: parsePooling(name) }, ctx)).toEqual(layers);
   });
 
   it("maxSamples keeps that many, the same of every layer, each token with the same chance", async () => {

@@ -1,4 +1,5 @@
 import {
+  type ActivationBatch,
   type ActivationSource,
   type Activations,
   LayerfoldError,
@@ -31,20 +32,45 @@ export async function captureActivations(
   options: CaptureOptions,
   ctx: RunContext,
 ): Promise<Activations> {
+  const statistics = accumulateTokenStatistics(source.layerCount, source.hiddenSize);
+  const samples = await sampled(source, batches, options, ctx, (captured) => statistics.add(captured, ctx));
+  return { statistics: statistics.finish(ctx), layers: samples.matrices() };
+}
+
+/**
+ * The samples alone: in a small model the token statistics cost a good part of its own pass.
+ * @throws SAMPLES_EMPTY, MAX_SAMPLES, INTERRUPTED
+ */
+export async function captureSamples(
+  source: ActivationSource,
+  batches: AsyncIterable<TokenBatch> | Iterable<TokenBatch>,
+  options: CaptureOptions,
+  ctx: RunContext,
+): Promise<Activations["layers"]> {
+  return (await sampled(source, batches, options, ctx)).matrices();
+}
+
+/** @param look - sees every batch of streams */
+async function sampled(
+  source: ActivationSource,
+  batches: AsyncIterable<TokenBatch> | Iterable<TokenBatch>,
+  options: CaptureOptions,
+  ctx: RunContext,
+  look?: (captured: ActivationBatch) => void,
+): Promise<SampleStore> {
   const { layerCount, hiddenSize } = source;
   const { pooling, maxSamples = Number.POSITIVE_INFINITY, totalTokens } = options;
   if (maxSamples < 1) {
     throw new LayerfoldError("MAX_SAMPLES", "cannot keep fewer than one sample", { got: `${maxSamples}` });
   }
-  const statistics = accumulateTokenStatistics(layerCount, hiddenSize);
   const samples = new SampleStore(layerCount, hiddenSize, pooling, maxSamples, ctx.rng.fork("capture"));
   let done = 0;
   for await (const captured of source.capture(batches, ctx)) {
-    statistics.add(captured, ctx);
+    look?.(captured);
     samples.add(captured.batch, captured.residuals.slice(1));
     done += captured.batch.lengths.reduce((sum, n) => sum + n, 0);
     if (totalTokens)
       ctx.report?.({ type: "progress", stage: "capture", done, total: totalTokens, unit: "tokens" });
   }
-  return { statistics: statistics.finish(ctx), layers: samples.matrices() };
+  return samples;
 }

@@ -1,4 +1,4 @@
-export { type CaptureOptions, captureActivations } from "./capture-activations.js";
+export { type CaptureOptions, captureActivations, captureSamples } from "./capture-activations.js";
 export { type OnnxSourceOptions, onnxSource } from "./onnx-source.js";
 export { type Pooling, parsePooling, poolingName } from "./pooling.js";
 export { type ActivationsMeta, loadActivations, saveActivations } from "./recording.js";

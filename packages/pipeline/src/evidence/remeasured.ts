@@ -1,4 +1,4 @@
-import { captureActivations, parsePooling } from "@layerfold/capture";
+import { captureSamples, parsePooling } from "@layerfold/capture";
 import type { Embedding, MergePlan, RunContext, SimilarityMeasure } from "@layerfold/core";
 import { openRunner, runnerModel } from "@layerfold/graph";
 import { foldedBlocks, foldedRunner, weighted } from "@layerfold/merge";
@@ -19,7 +19,7 @@ export async function openRemeasured(
   return {
     async answer(plan) {
       const folded = foldedRunner(runner, plan, foldedBlocks(checkpoint, plan, weighted(), ctx));
-      const { layers } = await captureActivations(
+      const layers = await captureSamples(
         runnerModel(folded),
         eachBatch(text),
         { pooling: parsePooling(pooling) },
