@@ -10,7 +10,7 @@ const allowed = {
   onnx: ["core"],
   checkpoint: ["core", "disk"],
   graph: ["core", "disk", "onnx", "checkpoint"],
-  capture: ["core", "disk", "onnx", "graph", "checkpoint"],
+  capture: ["core", "disk", "onnx", "checkpoint"],
   manifold: ["core", "linalg"],
   information: ["core", "linalg"],
   similarity: ["core", "linalg"],
