@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream } from "node:fs";
-import { copyFile, lstat, rename, rm, stat, symlink } from "node:fs/promises";
+import { createReadStream } from "node:fs";
+import { copyFile, lstat, open, rename, rm, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { LayerfoldError } from "@layerfold/core";
 import { makeFolder, syncFile, syncFolder } from "@layerfold/disk";
 import type { HubConnection } from "./hub-connection.js";
@@ -40,15 +39,17 @@ export async function pullFile(
     if (done < size || size === 0) {
       const take = async (chunks: AsyncIterable<Uint8Array>, offset: number) => {
         done = offset;
-        const counted = async function* () {
+        const out = await open(partial, offset > 0 ? "a" : "w");
+        try {
           for await (const chunk of chunks) {
             if (done + chunk.length > size) throw await corrupt(partial, `${size} bytes`, "more", path);
+            await out.writeFile(chunk);
             done += chunk.length;
             progress(done);
-            yield chunk;
           }
-        };
-        await pipeline(counted, createWriteStream(partial, { flags: offset > 0 ? "a" : "w" }));
+        } finally {
+          await out.close();
+        }
       };
       // What was read but not written when the connection broke is asked for again.
       const written = async () => (done = (await stat(partial).catch(() => undefined))?.size ?? 0);
