@@ -25,6 +25,15 @@ export function memoryOption(): Option {
   ).argParser(parseMemory);
 }
 
+/** The options of a command whose tasks need not run in its own process. */
+export function withWorkers(made: Command): Command {
+  return made.option(
+    "--workers <number>",
+    "processes of this machine that make independent tasks side by side (default: this process makes all)",
+    integer(1),
+  );
+}
+
 /** The options of a command that runs a model: where. */
 export function withDevice(made: Command): Command {
   return made

@@ -17,6 +17,7 @@ import { dequantizeCommand, quantizeCommand } from "./commands/quantize.js";
 import { initCommand, recipeCommand, validateCommand } from "./commands/recipe.js";
 import { similarityCommand } from "./commands/similarity.js";
 import { traceCommand } from "./commands/trace.js";
+import { workCommand } from "./commands/work.js";
 
 /** The whole command line; `signal` interrupts whatever runs. */
 export function createProgram(signal: AbortSignal): Command {
@@ -45,6 +46,7 @@ export function createProgram(signal: AbortSignal): Command {
     importCommand,
     pullCommand,
     cleanCommand,
+    workCommand,
   ]) {
     program.addCommand(create(signal));
   }

@@ -9,8 +9,10 @@ export interface CommonOptions extends DeviceOptions {
   readonly seed?: number | undefined;
   readonly set?: readonly string[] | undefined;
   /** Of those that keep finished work. */
-  readonly work?: string | undefined;
+  readonly store?: string | undefined;
   readonly keepWork?: boolean | undefined;
+  /** Of those whose tasks workers can make. */
+  readonly workers?: number | undefined;
   /** Of those that run models. */
   readonly memory?: number | undefined;
 }
@@ -22,7 +24,7 @@ export interface CommandRun extends Run {
 
 export function createCommandRun(options: CommonOptions, signal?: AbortSignal): CommandRun {
   const terminal = createTerminal({ json: options.json ?? false, quiet: options.quiet ?? false });
-  const { seed, set, work, keepWork, memory, device, allowFallback } = options;
-  const given = { seed, set, work, keepWork, memory, device, allowFallback };
+  const { seed, set, store, keepWork, memory, workers, device, allowFallback } = options;
+  const given = { seed, set, store, keepWork, memory, workers, device, allowFallback };
   return { ...createRun({ ...given, signal, report: terminal.report }), terminal };
 }

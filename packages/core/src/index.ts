@@ -88,3 +88,4 @@ export {
   tensor,
   zeros,
 } from "./tensor.js";
+export { threadCount } from "./thread-count.js";

@@ -1,10 +1,10 @@
-import { availableParallelism } from "node:os";
 import {
   type Awaitable,
   defineSimilarity,
   LayerfoldError,
   type RunContext,
   tensor,
+  threadCount,
   z,
 } from "@layerfold/core";
 import { comparePairs } from "./compare-pairs.js";
@@ -140,7 +140,7 @@ export const npib = defineSimilarity<PreparedLayer, typeof optionsSchema>({
         return normalized(await estimate(a, b, ctx), a, b);
       },
       async compareAll(layers, ctx) {
-        const threads = availableParallelism();
+        const threads = threadCount();
         if (estimator === "gaussian" || estimator === "rank-histogram" || threads === 1) return undefined;
         const pairs: [number, number][] = [];
         const values = new Float64Array(layers.length ** 2).fill(1);

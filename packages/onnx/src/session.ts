@@ -1,4 +1,4 @@
-import { elementCount, LayerfoldError } from "@layerfold/core";
+import { elementCount, LayerfoldError, threadCount } from "@layerfold/core";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import type { Device, DeviceOptions } from "./device.js";
 import { openElsewhere } from "./open-elsewhere.js";
@@ -22,7 +22,7 @@ export type OnnxTensor<T extends keyof OnnxArrays = keyof OnnxArrays> = {
 }[T];
 
 export interface SessionOptions extends DeviceOptions {
-  /** Threads inside an operator; default: ONNX Runtime's choice, the physical cores. */
+  /** Threads inside an operator; default: what LAYERFOLD_THREADS says, else ONNX Runtime's choice, the physical cores. */
   readonly threads?: number | undefined;
   /** Where the model's external tensors lie: their locations are relative to this absolute path. */
   readonly externalFolder?: string | undefined;
@@ -58,7 +58,8 @@ export async function openSession(
   model: Uint8Array | string,
   options: SessionOptions = {},
 ): Promise<Session> {
-  const { threads, externalFolder, arena = true, device = "cpu", allowFallback = false } = options;
+  const { externalFolder, arena = true, device = "cpu", allowFallback = false } = options;
+  const threads = options.threads ?? (process.env.LAYERFOLD_THREADS ? threadCount() : undefined);
   if (device !== "cpu") await requireDevice(device);
   const checked = device !== "cpu" && !allowFallback;
   const settings = (refusing: boolean): InferenceSession.SessionOptions => ({

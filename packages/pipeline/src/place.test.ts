@@ -68,7 +68,7 @@ describe.skipIf(!softwareGpu())("on WebGPU, in software", () => {
       evaluate: [`${join(data, "validation.jsonl")}[0:1]`],
       out: join(folder, out),
     });
-    const work = { work: join(folder, "work"), keepWork: true };
+    const work = { store: join(folder, "work"), keepWork: true };
     const onCpu = await compress(request("cpu"), work);
     const onGpu = await compress(request("webgpu"), { ...work, device: "webgpu" });
     // The text alone.

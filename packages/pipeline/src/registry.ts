@@ -44,6 +44,13 @@ export function knownIds(kind: string): string[] {
 /** The user's modules that plug-ins came from. */
 const modules = new WeakMap<Plugin, { readonly fact: DataFact; readonly file: string }>();
 
+const loaded = new Set<string>();
+
+/** The user's modules that plug-ins of this process came from: workers are given the same. */
+export function loadedModules(): string[] {
+  return [...loaded];
+}
+
 /** Modules of ours with plug-ins that no package exports. */
 const ownModules = new WeakMap<Plugin, string>();
 
@@ -155,6 +162,31 @@ export function requirePlugin(
   }
 }
 
+/** A user's module with a plug-in. */
+export interface PluginModule {
+  readonly kind: string;
+  readonly id: string;
+  /** @throws PLUGIN_MODULE, and what the factory throws */
+  make<P extends Plugin>(options: Record<string, unknown>): P;
+}
+
+/** @throws PLUGIN_MODULE where it holds no plug-in of any kind */
+export async function openPluginModule(path: string): Promise<PluginModule> {
+  const file = resolve(path);
+  const exported = (await defaultExport(file)) as
+    | { readonly kind?: unknown; readonly id?: unknown }
+    | undefined;
+  const { kind, id } = exported ?? {};
+  if (typeof kind !== "string" || typeof id !== "string") {
+    throw new LayerfoldError("PLUGIN_MODULE", "the module's default export is no plug-in", {
+      wanted: "a plug-in or a factory of plug-ins with kind and id",
+      where: file,
+    });
+  }
+  const fact = await dataFact(file);
+  return { kind, id, make: (options) => pluginOfExport(kind, { exported, file, fact }, options) };
+}
+
 async function pluginFromModule<P extends Plugin>(
   kind: string,
   path: string,
@@ -162,6 +194,14 @@ async function pluginFromModule<P extends Plugin>(
 ): Promise<P> {
   const file = resolve(path);
   const exported = await defaultExport(file);
+  return pluginOfExport(kind, { exported, file, fact: await dataFact(file) }, options);
+}
+
+function pluginOfExport<P extends Plugin>(
+  kind: string,
+  { exported, file, fact }: { readonly exported: unknown; readonly file: string; readonly fact: DataFact },
+  options: Record<string, unknown>,
+): P {
   let made: Record<string, unknown> | null | undefined;
   try {
     made = (typeof exported === "function" ? exported(options) : exported) as typeof made;
@@ -179,7 +219,8 @@ async function pluginFromModule<P extends Plugin>(
   }
   requirePlugin(kind, made, { what: "the module's default export", where: file });
   const plugin = namedInErrors(made as unknown as P, file);
-  modules.set(plugin, { fact: await dataFact(file), file });
+  loaded.add(file);
+  modules.set(plugin, { fact, file });
   return plugin;
 }
 

@@ -1,13 +1,13 @@
-import { availableParallelism } from "node:os";
 import { hubSettings, pullModel } from "@layerfold/checkpoint";
-import type { MatmulEngine, RunContext } from "@layerfold/core";
+import { type MatmulEngine, type RunContext, threadCount } from "@layerfold/core";
 import type { Execution } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { type DeviceOptions, onnxEngine } from "@layerfold/onnx";
-import { type Executor, localExecutor } from "@layerfold/tasks";
+import type { Executor } from "@layerfold/tasks";
 import { availableMemory, parseMemory } from "./memory.js";
 import { placeOf } from "./place.js";
-import { parseSettings, type Settings } from "./settings.js";
+import { parseSettings, type Settings, settingsOf } from "./settings.js";
+import { type ExecutorChoice, executorOf } from "./workers/executors.js";
 
 /** How something is run; all of it may be left out. */
 export interface RunOptions extends DeviceOptions {
@@ -16,15 +16,19 @@ export interface RunOptions extends DeviceOptions {
   /** Options of plug-ins, `KIND.OPTION=VALUE` each. */
   readonly set?: readonly string[] | undefined;
   /** Folder in which finished work is kept, and found again by whoever uses it; default: beside the output, and gone with success. */
-  readonly work?: string | undefined;
+  readonly store?: string | undefined;
   /** Keep that folder when all is done. */
   readonly keepWork?: boolean | undefined;
   /** Bytes that may be used, or a size such as "8GiB"; default: what the machine, or its control group, has free. */
   readonly memory?: number | string | undefined;
   /** How models run: as one graph ("whole"), or block by block ("blocks"); default: as the memory allows. */
   readonly execution?: Execution | undefined;
-  /** Where tasks run; default: in this process. */
-  readonly executor?: Executor | undefined;
+  /** Where tasks run, or its name; default: in this process, or in as many worker processes as `workers` says. Options: `executor.NAME=VALUE` in `set`. */
+  readonly executor?: Executor | ExecutorChoice["executor"];
+  /** Tasks that workers make side by side: processes of this machine, on all cores together, unless `executor` says otherwise. */
+  readonly workers?: number | undefined;
+  /** Where the queue is that the executor `bullmq` uses: `redis://HOST:PORT`. */
+  readonly queue?: string | undefined;
   /** Products of matrices; default: ONNX Runtime on all cores. */
   readonly engine?: MatmulEngine | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -44,24 +48,36 @@ export interface Run {
   readonly memory: number;
   /** How models run; absent: not decided. */
   readonly execution?: Execution | undefined;
-  readonly work?: string;
+  readonly store?: string;
   readonly keepWork: boolean;
 }
 
 export function createRun(options: RunOptions = {}): Run {
-  const { seed = 0, set = [], signal, report, work, keepWork = false, execution } = options;
+  const { seed = 0, set = [], signal, report, store, keepWork = false, execution } = options;
   const memory = options.memory === undefined ? availableMemory() : parseMemory(options.memory);
-  const executor = options.executor ?? localExecutor({ idleBytes: memory / 4 });
-  const engine = options.engine ?? onnxEngine({ threads: availableParallelism() });
+  const { executor: executorOptions, ...others } = parseSettings(set).values;
+  const executor =
+    typeof options.executor === "object"
+      ? options.executor
+      : executorOf(
+          {
+            executor: options.executor,
+            workers: options.workers,
+            queue: options.queue,
+            options: executorOptions,
+          },
+          memory,
+        );
+  const engine = options.engine ?? onnxEngine({ threads: threadCount() });
   return {
     ctx: { rng: seededRng(seed), engine, memory, signal, report },
     seed,
-    settings: parseSettings(set),
+    settings: settingsOf(others),
     place: placeOf(options),
     executor,
     memory,
     ...(execution && { execution }),
-    ...(work !== undefined && { work }),
+    ...(store !== undefined && { store }),
     keepWork,
   };
 }

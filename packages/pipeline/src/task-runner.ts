@@ -14,6 +14,10 @@ export interface TaskRunner {
   remove(task: Task): Promise<void>;
   /** What the task left stays, whoever lets go of it. */
   keep(task: Task): void;
+  /** Calls of `run` that are worth making side by side. */
+  readonly width: number;
+  /** Ends what runs side by side with something that failed. */
+  stop(): void;
   /** Tasks so far that were made, and that were found done. */
   readonly counts: TaskCounts;
   readonly store: TaskStore;
@@ -27,13 +31,17 @@ export function taskRunner(
   const kept = new Set<string>();
   const made = new Set<string>();
   const found = new Set<string>();
+  const stopped = new AbortController();
+  const signal = ctx.signal ? AbortSignal.any([ctx.signal, stopped.signal]) : stopped.signal;
   return {
     store,
+    width: executor.width ?? 1,
+    stop: () => stopped.abort(),
     run: (tasks) =>
       executor.run(tasks, store, {
         engine: ctx.engine,
         memory: ctx.memory,
-        signal: ctx.signal,
+        signal,
         report: ctx.report,
         settled({ digest }, how) {
           if (how === "made") made.add(digest);

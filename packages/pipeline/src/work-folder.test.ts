@@ -43,8 +43,8 @@ it("goes with success, and after an error stays for the same work, saying so", a
 
 it("stays where that is asked for, and is shared under a name of one's own", async () => {
   await withTasks(at("out"), listening({ keepWork: true }).run, work);
-  await withTasks(at("a"), listening({ work: at("shared") }).run, work);
-  const { counts } = await withTasks(at("b"), listening({ work: at("shared") }).run, async (tasks) => {
+  await withTasks(at("a"), listening({ store: at("shared") }).run, work);
+  const { counts } = await withTasks(at("b"), listening({ store: at("shared") }).run, async (tasks) => {
     await work(tasks);
     return { counts: tasks.counts };
   });
@@ -57,7 +57,9 @@ it("where nothing was begun nothing is left, but a folder of one's own stays", a
   await expect(withTasks(at("out"), listening().run, nothing)).rejects.toThrow("at once");
   expect(await readdir(root)).toEqual([]);
   await mkdir(at("mine"));
-  await expect(withTasks(at("out"), listening({ work: at("mine") }).run, nothing)).rejects.toThrow("at once");
+  await expect(withTasks(at("out"), listening({ store: at("mine") }).run, nothing)).rejects.toThrow(
+    "at once",
+  );
   expect(await readdir(root)).toEqual(["mine"]);
 });
 

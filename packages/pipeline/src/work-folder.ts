@@ -6,7 +6,7 @@ import type { Run } from "./run.js";
 import { type TaskRunner, taskRunner } from "./task-runner.js";
 
 /**
- * Does work whose tasks are kept in a folder: the run's own (`work`), else `OUT.work`, else one for temporary files. `OUT.work` goes once all
+ * Does work whose tasks are kept in a folder: the run's own (`store`), else `OUT.work`, else one for temporary files. `OUT.work` goes once all
  * is done, unless another process is still at work in it; after an error it stays, and the same work finds in it what was finished.
  *
  * @param out - what the work leaves; absent: nothing is kept
@@ -43,7 +43,7 @@ export async function withTasks<T>(
   } finally {
     await run.executor.close?.();
     // A folder of the user's own choice is his.
-    const ours = run.work === undefined;
+    const ours = run.store === undefined;
     const spent = ours && done && !run.keepWork;
     const left = await opened.leave({
       remove: place === undefined || spent || (ours && (await opened.isEmpty())),
@@ -62,9 +62,9 @@ export async function withTasks<T>(
 /** Where a run's finished work is kept: a folder of its own choice, or beside what it writes; nowhere where it writes nothing. */
 export async function workFolder(
   out: string | undefined,
-  { work }: Pick<Run, "work">,
+  { store }: Pick<Run, "store">,
 ): Promise<string | undefined> {
-  if (work !== undefined) return resolve(work);
+  if (store !== undefined) return resolve(store);
   return out === undefined ? undefined : `${await realPath(out)}.work`;
 }
 

@@ -4,6 +4,8 @@ import type { TaskStore } from "./task-store.js";
 
 /** Decides where tasks run. */
 export interface Executor {
+  /** Heavy tasks that may run at a time: as many are worth asking for side by side. Default 1. */
+  readonly width?: number;
   /**
    * Runs tasks and what they depend on, each once, those that the store has not at all.
    * @returns their values, in order
@@ -21,4 +23,8 @@ export interface Executor {
 export interface ExecutionContext extends Pick<RunContext, "engine" | "memory" | "signal" | "report"> {
   /** Told of every task once it is there. */
   readonly settled?: (task: Task, how: "made" | "found") => void;
+  /** Where another process is at a task: wait for what it makes (default), or leave it with TASK_BUSY. */
+  readonly whenBusy?: "wait" | "leave";
+  /** Processes that may have died of a task before it is refused with TASK_DEADLY; default: any number. */
+  readonly mostDeaths?: number | undefined;
 }

@@ -14,7 +14,7 @@ import {
 } from "@layerfold/disk";
 import { folderLeases, type LeaseOptions } from "./lease.js";
 import { type Artefact, inputDigest, type Task } from "./task.js";
-import type { ArtefactFile, ArtefactRecord, Made, TaskStore } from "./task-store.js";
+import type { ArtefactFile, ArtefactRecord, Made, Notes, TaskStore } from "./task-store.js";
 
 /** Of the folder's layout; another one is another store. */
 const layout = 1;
@@ -32,6 +32,9 @@ const alwaysHashed = 2 ** 26;
  * artefacts/KIND/DIGEST/       artefact.json, and the value: JSON, safetensors or a folder
  * leases/                      who is making what
  * scratch/DIGEST/              what a task is working on, or was when it was killed
+ * stages/                      what is to be done, for workers
+ * failures/                    what failed there
+ * logs/                        what workers said
  * temporary/                   what is being written
  * ```
  *
@@ -73,7 +76,9 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
   };
 
   return {
+    location: root,
     find,
+    has: async (task) => (await stat(join(placeOf(task), recordFile)).catch(ignoreMissing)) !== undefined,
     async put<T>(task: Task<T>, made: Made<T>) {
       const aside = await scratchFolder(task.kind, temporary);
       try {
@@ -120,19 +125,45 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
       }
     },
     remove: (record) => discard(placeOf(record)),
+    notes: folderNotes(root),
+    stands: async () => (await stat(mark(root)).catch(ignoreMissing)) !== undefined,
   };
 }
 
+function folderNotes(root: string): Notes {
+  return {
+    read: (name) => readFile(join(root, name), "utf8").catch(ignoreMissing),
+    async write(name, text) {
+      const file = join(root, name);
+      try {
+        // Only the folder itself: a store that somebody removes must not come to life again.
+        await mkdir(dirname(file)).catch((error) => {
+          if (error.code !== "EEXIST") throw error;
+        });
+        await writeWholeFile(file, text);
+      } catch (error) {
+        throw fileError(error, file);
+      }
+    },
+    remove: (name) => rm(join(root, name), { force: true }),
+    list: async (folder) =>
+      ((await readdir(join(root, folder)).catch(ignoreMissing)) ?? [])
+        .filter((name) => !isTemporaryName(name))
+        .sort(),
+  };
+}
+
+const mark = (root: string) => join(root, markFile);
+
 async function begin(root: string): Promise<void> {
-  const mark = join(root, markFile);
   try {
     await makeFolder(root);
     const there = await readdir(root);
     // Another process may have begun in between: the mark is looked for after the names.
-    if (!(await readFile(mark, "utf8").catch(ignoreMissing))) {
+    if (!(await readFile(mark(root), "utf8").catch(ignoreMissing))) {
       const names = there.filter((name) => name !== markFile && !isTemporaryName(name));
       if (names.length > 0) throw foreignStore(root, names);
-      await writeWholeFile(mark, `${JSON.stringify({ layout })}\n`);
+      await writeWholeFile(mark(root), `${JSON.stringify({ layout })}\n`);
     }
     await checkLayout(root);
     await makeFolder(join(root, "leases"));

@@ -1,11 +1,22 @@
 export { codeDigest } from "./code-digest.js";
 export { type Codec, folderCodec, jsonCodec } from "./codec.js";
 export type { ExecutionContext, Executor } from "./executor.js";
+export { errorOf, type Failure, readFailure } from "./failure.js";
 export { folderStore } from "./folder-store.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
-export { type LocalExecutorOptions, localExecutor } from "./local-executor.js";
+export { type LocalExecutorOptions, localExecutor, workerExecutor } from "./local-executor.js";
 export { type OpenedStore, openFolderStore, removeFolderStore } from "./opened-store.js";
+export { type ProcessWorkersOptions, processWorkers } from "./process-workers.js";
+export {
+  readStage,
+  readStageFacts,
+  type Stage,
+  type StageFacts,
+  stageIds,
+  type TaskKinds,
+  withdrawStage,
+} from "./stage.js";
 export {
   type Artefact,
   type Closable,
@@ -16,7 +27,10 @@ export {
   type Task,
   type TaskContext,
   type TaskDefinition,
+  type TaskFactory,
   type TaskInputs,
   withContent,
 } from "./task.js";
-export type { ArtefactFile, ArtefactRecord, Lease, Made, TaskStore } from "./task-store.js";
+export type { ArtefactFile, ArtefactRecord, Lease, Made, Notes, TaskStore } from "./task-store.js";
+export { type WorkCounts, type WorkerOptions, type WorkOptions, work, workRank, workTask } from "./worker.js";
+export type { BegunStage, PoolContext, WorkerPool } from "./worker-pool.js";

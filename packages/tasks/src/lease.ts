@@ -79,6 +79,7 @@ function held(folder: string, digest: string, own: number, token: string, heartb
   }, heartbeatSeconds * 1000);
   beat.unref();
   return {
+    deaths: own - 1,
     async release() {
       clearInterval(beat);
       // Another store may have come into the place of one that was removed.

@@ -1,13 +1,16 @@
 import { setMaxListeners } from "node:events";
 import { rmdir } from "node:fs/promises";
-import { availableParallelism, totalmem } from "node:os";
+import { totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Diagnostic, throwIfAborted } from "@layerfold/core";
+import { type Diagnostic, LayerfoldError, threadCount, throwIfAborted } from "@layerfold/core";
 import type { ExecutionContext, Executor } from "./executor.js";
 import { type Held, resourcePool } from "./resource-pool.js";
+import { type SentStage, sentStage } from "./sent-stage.js";
 import { sharedResources } from "./shared-resources.js";
+import { canBeSent } from "./stage.js";
 import { type Artefact, isTask, type Resources, type Task, type TaskContext } from "./task.js";
 import type { TaskStore } from "./task-store.js";
+import type { WorkerPool } from "./worker-pool.js";
 
 export interface LocalExecutorOptions {
   /** What tasks that run side by side may take together; default: all cores, and three quarters of the memory. */
@@ -30,6 +33,8 @@ interface Begun extends ExecutionContext {
   readonly begin: AbortSignal;
   /** Says that a task has failed, before what it held goes to the next. */
   fail(error: unknown): void;
+  /** Where tasks of this run go that workers make. */
+  readonly stage?: SentStage | undefined;
 }
 
 /**
@@ -37,8 +42,20 @@ interface Begun extends ExecutionContext {
  * task that another process is making is waited for, and taken over should that process die.
  */
 export function localExecutor(options: LocalExecutorOptions = {}): Required<Executor> {
+  return taskExecutor(options);
+}
+
+/**
+ * Has tasks run by workers: each run's independent tasks are one stage, which stands in the store until all of it is made. What no other process
+ * can run (it holds on to values of this one, or reads what only this one can come by) and what merely waits for others runs here.
+ */
+export function workerExecutor(workers: WorkerPool, options: LocalExecutorOptions = {}): Required<Executor> {
+  return taskExecutor(options, workers);
+}
+
+function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Required<Executor> {
   const {
-    threads = availableParallelism(),
+    threads = threadCount(),
     // Not a promise that so much is free, but most of what is large lies in files that are mapped.
     bytes = totalmem() * 0.75,
   } = options.resources ?? {};
@@ -74,6 +91,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
   ): Promise<Artefact<T>> {
     const found = await findTold(task, store, ctx);
     if (found) return found;
+    if (ctx.stage && canBeSent(task)) return sent(task, ctx.stage, store, ctx, queued);
     const inputs = new Map<string, Artefact>();
     const needed = Object.entries(task.inputs).map(async ([name, input]) => {
       if (input) inputs.set(name, isTask(input) ? await start(input, store, ctx).artefact : input);
@@ -90,6 +108,8 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
         const lease = await store.lease(task.digest);
         if (lease) {
           try {
+            if (lease.deaths >= (ctx.mostDeaths ?? Number.POSITIVE_INFINITY))
+              throw deadly(task, lease.deaths);
             // The one that had the lease before may have finished in between.
             return (await findTold(task, store, ctx)) ?? (await made(task, inputs, held, store, ctx));
           } finally {
@@ -99,6 +119,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
       } finally {
         held.release();
       }
+      if (ctx.whenBusy === "leave") throw busy(task);
       if (waited === 0) {
         ctx.report?.({
           type: "diagnostic",
@@ -112,6 +133,31 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
       const elsewhere = await findTold(task, store, ctx);
       if (elsewhere) return elsewhere;
     }
+  }
+
+  /** Has a task made by workers, with all that it reads that they can make too. */
+  async function sent<T>(
+    task: Task<T>,
+    stage: SentStage,
+    store: TaskStore,
+    ctx: Begun,
+    queued: () => void,
+  ): Promise<Artefact<T>> {
+    for (const input of Object.values(task.inputs)) {
+      if (!input || !isTask(input)) continue;
+      const { artefact, inLine } = start(input, store, ctx);
+      // That it fails is heard of by whoever waits for it.
+      artefact.catch(ctx.fail);
+      await (canBeSent(input) ? inLine : artefact);
+    }
+    const stands = stage.add(task);
+    queued();
+    await stands;
+    const artefact = await store.find(task, ctx.report);
+    if (!artefact) return foundOrMade(task, store, ctx, queued);
+    for (const diagnostic of artefact.diagnostics) ctx.report?.(diagnostic);
+    ctx.settled?.(task, "made");
+    return artefact;
   }
 
   async function findTold<T>(
@@ -155,6 +201,7 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
           const wanted = new Set(tasks.map(({ digest }) => digest));
           return await run(tasks, store, {
             ...ctx,
+            whenBusy: "wait",
             settled(task, how) {
               if (wanted.delete(task.digest)) settled?.();
               ctx.settled?.(task, how);
@@ -189,20 +236,44 @@ export function localExecutor(options: LocalExecutorOptions = {}): Required<Exec
     // Every task that waits listens.
     setMaxListeners(0, begin, ...(ctx.signal ? [ctx.signal] : []));
     const fail = (error: unknown) => failed.abort(error);
+    const stage = workers && sentStage(workers, store, ctx, begin);
     const artefacts: Promise<Artefact<T>>[] = [];
     // In line one after the other, so that they begin in the order in which they were asked for.
     for (const task of tasks) {
-      const { artefact, inLine } = start(task, store, { ...ctx, begin, fail });
+      const { artefact, inLine } = start(task, store, { ...ctx, begin, fail, stage });
       artefact.catch(fail);
       artefacts.push(artefact as Promise<Artefact<T>>);
       await inLine;
       if (begin.aborted) break;
     }
+    await stage?.send();
     const settled = await Promise.allSettled(artefacts);
     throwIfAborted(ctx.signal);
     if (failed.signal.aborted) throw failed.signal.reason;
     return Promise.all(settled.map((one) => (one as PromiseFulfilledResult<Artefact<T>>).value.read()));
   }
 
-  return { run, close: (digest) => shared.close(digest) };
+  return {
+    run,
+    width: workers?.width ?? 1,
+    async close(digest) {
+      await shared.close(digest);
+      if (digest === undefined) await workers?.close();
+    },
+  };
+}
+
+function busy({ kind, digest }: Task): LayerfoldError {
+  return new LayerfoldError("TASK_BUSY", "another process is at this task", {
+    where: `${kind} ${digest.slice(0, 12)}`,
+    fault: "environment",
+  });
+}
+
+function deadly({ kind, digest }: Task, deaths: number): LayerfoldError {
+  return new LayerfoldError(
+    "TASK_DEADLY",
+    `${deaths} processes were killed while they ran this task, perhaps for want of memory`,
+    { where: `${kind} ${digest.slice(0, 12)}`, fault: "environment" },
+  );
 }

@@ -174,13 +174,16 @@ async function foreignNames(root: string): Promise<string[]> {
   const digests = /^[0-9a-f]{64}$/;
   await inside("scratch", digests);
   await inside("leases", /\.\d+$/);
+  await inside("stages", /^[0-9a-f]+\.json$/);
+  await inside("failures", /^[0-9a-f]{64}\.json$/);
+  await inside("logs", /\.log$/);
   await inside("temporary", /(?!)/);
   for (const kind of await readdir(join(root, "artefacts")).catch(() => []))
     await inside(`artefacts/${kind}`, digests);
   return foreign;
 }
 
-const own = /^(artefacts|leases|scratch|temporary|results)$/;
+const own = /^(artefacts|leases|scratch|temporary|results|stages|failures|logs)$/;
 
 /** Under another name first, so that nobody finds half of it. */
 async function removeWhole(folder: string): Promise<void> {

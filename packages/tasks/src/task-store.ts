@@ -4,6 +4,8 @@ import type { Artefact, Task } from "./task.js";
 
 /** Keeps artefacts by digest. Several processes on several machines may share one. */
 export interface TaskStore {
+  /** What another process opens it by: a folder's path, or an address. */
+  readonly location: string;
   /**
    * What an earlier run of the task left, whoever ran it.
    * @param report - hears ARTEFACT_DAMAGED where it no longer has the bytes that were written; it then counts as not there
@@ -14,6 +16,8 @@ export interface TaskStore {
   ): Promise<Artefact<T> | undefined>;
   /** Keeps a value. Where the artefact stands already, that one stays: equal tasks leave equal values. @throws DISK_FULL, FILE_DENIED … */
   put<T>(task: Task<T>, made: Made<T>): Promise<Artefact<T>>;
+  /** Whether an artefact stands, whole or not. */
+  has(task: Pick<Task, "digest" | "kind">): Promise<boolean>;
   /** The right to run a task; undefined while another has it. */
   lease(digest: string): Promise<Lease | undefined>;
   /** The folder in which a task works; what an earlier try left stands in it. */
@@ -22,6 +26,19 @@ export interface TaskStore {
   list(): AsyncIterable<ArtefactRecord>;
   /** Removes an artefact. */
   remove(record: Pick<ArtefactRecord, "kind" | "digest">): Promise<void>;
+  readonly notes: Notes;
+  /** Whether the store itself is there: somebody may have removed it. */
+  stands(): Promise<boolean>;
+}
+
+/** Small texts that processes leave for each other: what is to be done (`stages/ID.json`), and what failed (`failures/DIGEST.json`). */
+export interface Notes {
+  read(name: string): Promise<string | undefined>;
+  /** In the stead of what stands there. */
+  write(name: string, text: string): Promise<void>;
+  remove(name: string): Promise<void>;
+  /** Names in a folder, sorted; none where there is no such folder. @param folder - `stages` or `failures` */
+  list(folder: string): Promise<readonly string[]>;
 }
 
 export interface Made<T> {
@@ -35,6 +52,8 @@ export interface Made<T> {
  * after all, its artefact is equal to the other's.
  */
 export interface Lease {
+  /** Holders before this one that died of it, or at it. */
+  readonly deaths: number;
   release(): Promise<void>;
 }
 

@@ -16,6 +16,8 @@ export interface Artefact<T = unknown> {
   readonly path: string;
   /** What was told while it was made. */
   readonly diagnostics: readonly Diagnostic[];
+  /** Of what is from outside: how another process comes by the same, for whoever knows what this says. */
+  readonly reference?: Json;
   read(): Promise<T>;
 }
 
@@ -32,6 +34,8 @@ export interface Task<T = unknown> {
   readonly content?: string;
   readonly resources: Resources;
   readonly codec: Codec<T>;
+  /** It hands on what this process holds: no other can run it. */
+  readonly here?: boolean;
   run(inputs: ReadonlyMap<string, Artefact>, ctx: TaskContext): Promise<T>;
 }
 
@@ -88,6 +92,8 @@ export interface TaskDefinition<P extends Json, T, I extends ReadArtefacts> {
   readonly code: string | ((parameters: P) => string);
   /** Default: a thread and next to no memory. */
   readonly resources?: (parameters: P) => Resources;
+  /** It hands on what this process holds: no other can run it, but all can read what it left. */
+  readonly here?: boolean;
   readonly run: (parameters: P, inputs: I, ctx: TaskContext) => Promise<T>;
 }
 
@@ -98,6 +104,12 @@ export type ReadArtefacts = Readonly<Record<string, Artefact | undefined>>;
 type Inputs<I extends ReadArtefacts> = {
   readonly [K in keyof I]: I[K] | (NonNullable<I[K]> extends Artefact<infer T> ? Task<T> : never);
 };
+
+/** Makes tasks of one kind. */
+export interface TaskFactory<P extends Json, I extends ReadArtefacts, T> {
+  (parameters: P, ...inputs: Record<never, never> extends I ? [Inputs<I>?] : [Inputs<I>]): Task<T>;
+  readonly kind: string;
+}
 
 /**
  * Defines a kind of task.
@@ -115,9 +127,9 @@ type Inputs<I extends ReadArtefacts> = {
  */
 export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<never, never>>(
   definition: TaskDefinition<P, T, I>,
-): (parameters: P, ...inputs: Record<never, never> extends I ? [Inputs<I>?] : [Inputs<I>]) => Task<T> {
-  const { kind, codec } = definition;
-  return (parameters, ...[inputs = {}]) => {
+): TaskFactory<P, I, T> {
+  const { kind, codec, here } = definition;
+  const make = (parameters: P, inputs: TaskInputs = {}): Task<T> => {
     const code = typeof definition.code === "string" ? definition.code : definition.code(parameters);
     const given = Object.entries(inputs).filter(([, input]) => input !== undefined) as [string, Artefact][];
     const digests = Object.fromEntries(given.map(([name, input]) => [name, inputDigest(input)]));
@@ -129,6 +141,7 @@ export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<n
       digest: jsonDigest({ kind, parameters, inputs: digests, code }, `parameters of ${kind}`),
       resources: definition.resources?.(parameters) ?? { threads: 1, bytes: 2 ** 26 },
       codec,
+      ...(here && { here }),
       run(artefacts, ctx) {
         for (const [name] of given) {
           if (artefacts.has(name)) continue;
@@ -138,4 +151,5 @@ export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<n
       },
     };
   };
+  return Object.assign(make as never, { kind });
 }

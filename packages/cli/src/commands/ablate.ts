@@ -1,20 +1,22 @@
 import { ablate } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, memoryOption, withDevice } from "../command.js";
+import { command, memoryOption, withDevice, withWorkers } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 export function ablateCommand(signal: AbortSignal): Command {
-  return withDevice(
-    command(
-      "ablate",
-      "Run a grid of measures, planners, strategies, repairs and depths over one capture; an interrupted grid goes on where it stopped.",
-      "layerfold ablate examples/ablation/foldling.yaml --out layerfold-out/ablation",
+  return withWorkers(
+    withDevice(
+      command(
+        "ablate",
+        "Run a grid of measures, planners, strategies, repairs and depths over one capture; an interrupted grid goes on where it stopped.",
+        "layerfold ablate examples/ablation/foldling.yaml --out layerfold-out/ablation",
+      ),
     ),
   )
     .argument("<recipe>", "YAML file: model, texts, and a list for each axis of the grid")
     .requiredOption("--out <folder>", "table (CSV, JSON, Markdown) and report.html go here")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: OUT.work, which stays)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

@@ -6,7 +6,7 @@ import { type CommonOptions, createCommandRun } from "../run.js";
 export function cleanCommand(signal: AbortSignal): Command {
   return command(
     "clean",
-    "Free a folder of finished work that a run left (OUT.work, or --work FOLDER); anything else is refused.",
+    "Free a folder of finished work that a run left (OUT.work, or --store FOLDER); anything else is refused.",
     "layerfold clean folded.work",
   )
     .argument("<folder>", "folder of finished work")

@@ -3,7 +3,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { presetIds } from "@layerfold/merge";
 import { type CompressRequest, compress, compressPlans } from "@layerfold/pipeline";
 import { type Command, InvalidArgumentError } from "commander";
-import { command, integer, memoryOption, several, withDevice } from "../command.js";
+import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
 import { describePlan, planFacts } from "../describe-plan.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
@@ -48,11 +48,13 @@ function layerList(text: string): number[] {
 export function compressCommand(signal: AbortSignal): Command {
   return withQuestions(
     withCalibration(
-      withDevice(
-        command(
-          "compress",
-          "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
-          "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+      withWorkers(
+        withDevice(
+          command(
+            "compress",
+            "The whole way: capture, compare, plan, fold, and measure the fold beside its drop control.",
+            "layerfold compress models/foldling/checkpoint --layers 12 --method mka --calibration models/foldling/data/calibration.jsonl --evaluate models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl --out folded",
+          ),
         ),
       ),
       "text that the method looks at",
@@ -109,7 +111,7 @@ export function compressCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

@@ -38,7 +38,7 @@ export function mergeCommand(signal: AbortSignal): Command {
     )
     .option("--out <folder>", "checkpoint to write")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

@@ -61,7 +61,7 @@ export function planCommand(signal: AbortSignal): Command {
     .option("--dry-run", "print the plan with the shares of layers and parameters that go, and write nothing")
     .option("--out <file>", "plan to write")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: nowhere)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

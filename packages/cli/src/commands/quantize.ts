@@ -89,7 +89,7 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

@@ -4,7 +4,7 @@ import { LayerfoldError } from "@layerfold/core";
 import { writeWholeFile } from "@layerfold/disk";
 import { readRecipe, recipeJsonSchema, recipeTemplate, runRecipe, validateRecipe } from "@layerfold/pipeline";
 import type { Command } from "commander";
-import { command, memoryOption, withDevice } from "../command.js";
+import { command, memoryOption, withDevice, withWorkers } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 import { judgedTable, resultTable } from "../table.js";
 
@@ -14,18 +14,20 @@ interface RecipeOptions extends CommonOptions {
 }
 
 export function recipeCommand(signal: AbortSignal): Command {
-  return withDevice(
-    command(
-      "run",
-      "Run a recipe: a model, its texts, and a list on every axis of a grid; or run again what a manifest.json tells of.",
-      "layerfold run recipe.yaml --out folded",
+  return withWorkers(
+    withDevice(
+      command(
+        "run",
+        "Run a recipe: a model, its texts, and a list on every axis of a grid; or run again what a manifest.json tells of.",
+        "layerfold run recipe.yaml --out folded",
+      ),
     ),
   )
     .argument("<recipe>", "YAML or JSON file (layerfold init writes one), or a run's manifest.json")
     .option("--out <folder>", "in the stead of the recipe's output")
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option(
-      "--work <folder>",
+      "--store <folder>",
       "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")

@@ -4,6 +4,7 @@ import { describeTrials, sizedCalibration } from "../calibration/calibration-siz
 import { describeCalibration } from "../calibration/read-calibration.js";
 import { seesActivations } from "../evidence/judges-by.js";
 import { spreadSequences } from "../evidence/spread-sequences.js";
+import { allInOrder, inOrder } from "../in-order.js";
 import { shortName } from "../inputs/text-source.js";
 import { workbenchRequest } from "../recipe/recipe-parts.js";
 import type { Recipe, RowName } from "../recipe/recipe-schema.js";
@@ -144,10 +145,10 @@ function say({ run }: Pick<Workbench, "run">, message: string): void {
   run.ctx.report?.({ type: "status", message });
 }
 
-/** Plans, folds and measures every cell. What is done once, an earlier run's work too, is not done again. */
+/** Plans, folds and measures every cell, as many side by side as there are workers. What is done once, an earlier run's work too, is not done again. */
 export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTable> {
   const { bench, groups, combinations, notes, recipe } = grid;
-  const { checkpoint, model, evaluationSet, tasks } = bench;
+  const { tasks, run } = bench;
   const similarities = await picturesOf(grid, wishes.pictures);
   const rows: GridRow[] = [];
   const plans: GridPlan[] = [];
@@ -161,6 +162,52 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
     combinations,
     distinct: distinct.size,
   });
+  const total = groups.flat().length * rowsOfRecipe(recipe).length;
+  let done = 0;
+  const counted = () => {
+    if (wishes.counted) {
+      run.ctx.report?.({ type: "progress", stage: "grid", done: ++done, total, unit: "rows" });
+    }
+  };
+  const pieces: (() => Promise<TablePart>)[] = [async () => ({ rows: await denseRows(grid) })];
+  for (const group of groups) {
+    // Together, since a planner may find several depths at once.
+    let planned: Promise<GridPlan[]> | undefined;
+    for (const index of group.keys()) {
+      pieces.push(async () => {
+        planned ??= plansOf(grid, group);
+        return planPart(grid, (await planned)[index], wishes, counted);
+      });
+    }
+  }
+  try {
+    for await (const part of inOrder(pieces, tasks.width)) {
+      rows.push(...part.rows);
+      sizes.push(...(part.sizes ?? []));
+      for (const fingerprint of part.fingerprints ?? []) distinct.add(fingerprint);
+      if (!part.plan) continue;
+      plans.push(part.plan);
+      await wishes.grown?.(table());
+    }
+  } catch (error) {
+    tasks.stop();
+    throw error;
+  }
+  return table();
+}
+
+/** What one plan, or the dense model, gives to a table. */
+interface TablePart {
+  readonly rows: readonly GridRow[];
+  readonly plan?: GridPlan;
+  /** What was found of how much calibration text the repairs gain by. */
+  readonly sizes?: readonly string[];
+  readonly fingerprints?: readonly string[];
+}
+
+async function denseRows(grid: Grid): Promise<GridRow[]> {
+  const { bench } = grid;
+  const { checkpoint, model, evaluationSet, tasks } = bench;
   const dense: GridRow = {
     name: "dense",
     ...{ own: false, strategy: null, repair: null, scheme: null },
@@ -168,49 +215,62 @@ export async function gridTable(grid: Grid, wishes: GridWishes): Promise<GridTab
     bytes: bytesOf(checkpoint),
     quality: await measureModel(model, evaluationSet, undefined, tasks, bench.run.execution),
   };
-  rows.push(dense, ...(await quantizedRows(grid, dense, model)));
-  const keeps = wishes.checkpoints || grid.schemes.length > 0;
-  const total = groups.flat().length * rowsOfRecipe(recipe).length;
-  let done = 0;
-  for (const group of groups) {
-    const planned = await plansOf(grid, group);
-    for (const one of planned) {
-      plans.push(one);
-      const { method, target, plan } = one;
-      const cell = { method, target };
-      for (const variant of chosenVariants(recipe, { ...method, plan })) {
-        const calibration = await sizedFor(grid, cell, variant, sizes);
-        const fold: Fold = { ...variant, calibration };
-        const task = foldOf(bench, fold);
-        const { facts, quality } = await measuredFold(
-          bench,
-          fold,
-          keeps && variant.name === "fold",
-          wishes.divergence ? model : null,
-        );
-        distinct.add(facts.fingerprint);
-        const row: GridRow = {
-          ...{ name: variant.name, own: variant.own, cell, plan },
-          strategy: variant.strategy.id,
-          repair: variant.repair?.id ?? null,
-          scheme: null,
-          mergedGroups: mergedGroups(variant),
-          parameterRatio: facts.parameter_ratio,
-          bytes: facts.tensor_bytes,
-          ...{ seconds: facts.seconds, peakRssBytes: facts.peak_rss_bytes, quality },
-          ...(wishes.checkpoints &&
-            variant.name === "fold" && { directory: (await runTask(tasks, task)).directory }),
-        };
-        rows.push(row);
-        if (variant.name === "fold") rows.push(...(await quantizedRows(grid, row, task)));
-        if (wishes.counted) {
-          bench.run.ctx.report?.({ type: "progress", stage: "grid", done: ++done, total, unit: "rows" });
-        }
-      }
-      await wishes.grown?.(table());
-    }
-  }
-  return table();
+  return [dense, ...(await quantizedRows(grid, dense, model))];
+}
+
+async function planPart(
+  grid: Grid,
+  plan: GridPlan,
+  wishes: GridWishes,
+  counted: () => void,
+): Promise<TablePart> {
+  const variants = chosenVariants(grid.recipe, { ...plan.method, plan: plan.plan });
+  const pieces = variants.map((variant) => async () => {
+    const part = await variantPart(grid, plan, variant, wishes);
+    counted();
+    return part;
+  });
+  const found = await allInOrder(pieces, grid.bench.tasks.width);
+  return {
+    plan,
+    rows: found.flatMap(({ rows }) => rows),
+    sizes: found.flatMap(({ sizes = [] }) => sizes),
+    fingerprints: found.flatMap(({ fingerprints = [] }) => fingerprints),
+  };
+}
+
+/** A plan carried out in one way. */
+async function variantPart(
+  grid: Grid,
+  { method, target, plan }: GridPlan,
+  variant: ReturnType<typeof chosenVariants>[number],
+  wishes: GridWishes,
+): Promise<TablePart> {
+  const { bench } = grid;
+  const cell = { method, target };
+  const sizes: string[] = [];
+  const fold: Fold = { ...variant, calibration: await sizedFor(grid, cell, variant, sizes) };
+  const task = foldOf(bench, fold);
+  const isFold = variant.name === "fold";
+  const { facts, quality } = await measuredFold(
+    bench,
+    fold,
+    isFold && (wishes.checkpoints || grid.schemes.length > 0),
+    wishes.divergence ? bench.model : null,
+  );
+  const row: GridRow = {
+    ...{ name: variant.name, own: variant.own, cell, plan },
+    strategy: variant.strategy.id,
+    repair: variant.repair?.id ?? null,
+    scheme: null,
+    mergedGroups: mergedGroups(variant),
+    parameterRatio: facts.parameter_ratio,
+    bytes: facts.tensor_bytes,
+    ...{ seconds: facts.seconds, peakRssBytes: facts.peak_rss_bytes, quality },
+    ...(wishes.checkpoints && isFold && { directory: (await runTask(bench.tasks, task)).directory }),
+  };
+  const rows = isFold ? [row, ...(await quantizedRows(grid, row, task))] : [row];
+  return { rows, sizes, fingerprints: [facts.fingerprint] };
 }
 
 /** How alike the layers are, for a report. */

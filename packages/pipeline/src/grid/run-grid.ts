@@ -211,7 +211,7 @@ async function withInputs<T>(
 export async function checkOutput(
   recipe: Recipe,
   out: string,
-  run: Pick<Run, "work">,
+  run: Pick<Run, "store">,
   force = false,
 ): Promise<string> {
   const { texts, files, plans } = recipeInputs(recipe);

@@ -35,7 +35,7 @@ export interface PutOptions {
 export async function checkResultFolder(
   out: string,
   rules: OutputRules,
-  run: Pick<Run, "work">,
+  run: Pick<Run, "store">,
 ): Promise<string> {
   try {
     return await checkOutputFolder(out, rules);

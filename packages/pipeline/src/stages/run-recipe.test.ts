@@ -151,7 +151,7 @@ it("a list on every axis is an ablation, and a quality table says whether mergin
     evaluate: validation,
     layers: [15],
   };
-  const work = { work: at("shared.work") };
+  const work = { store: at("shared.work") };
   const ablation = await runRecipe(
     {
       ...grid,

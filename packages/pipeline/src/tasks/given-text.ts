@@ -1,5 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import type { TokenSequence } from "@layerfold/checkpoint";
+import { LayerfoldError } from "@layerfold/core";
 import { type Codec, defineTask, type Json, jsonCodec, jsonDigest, type Task } from "@layerfold/tasks";
 
 /** Token sequences as they lie in JSON: what counts as a target in each begins at `scored_from`. */
@@ -35,13 +36,7 @@ export function givenText(sequences: readonly TokenSequence[]): Task<readonly To
   const before = named.get(sequences);
   if (before) return before;
   const content = jsonDigest(stored(sequences) as Json, "token sequences");
-  const define = defineTask({
-    kind: "tokens",
-    code: "content",
-    codec: sequencesCodec,
-    run: async () => sequences,
-  });
-  const task = define({ content });
+  const task = { ...tokensTask({ content }), run: async () => sequences };
   named.set(sequences, task);
   return task;
 }
@@ -49,5 +44,28 @@ export function givenText(sequences: readonly TokenSequence[]): Task<readonly To
 /** Questions, rows of a benchmark, or another value that is at hand: known by its content. @param kind - that it is */
 export function givenValue<T>(kind: string, value: T): Task<T> {
   const content = jsonDigest(value as Json, kind);
-  return defineTask({ kind, code: "content", codec: jsonCodec<T>(), run: async () => value })({ content });
+  return { ...(givenTask(kind)({ content }) as Task<T>), run: async () => value };
+}
+
+/** What stands for token sequences in a process that has not read the text: they are found in the store, or not at all. */
+export const tokensTask = elsewhereTask("tokens", sequencesCodec);
+
+/** The same of another value. */
+export function givenTask(kind: string) {
+  return elsewhereTask(kind, jsonCodec<unknown>());
+}
+
+function elsewhereTask<T>(kind: string, codec: Codec<T>) {
+  return defineTask({
+    kind,
+    code: "content",
+    codec,
+    here: true,
+    async run({ content }: { readonly content: string }): Promise<T> {
+      throw new LayerfoldError("ARTEFACT_MISSING", `the ${kind} that a task reads are not in the store`, {
+        got: content.slice(0, 12),
+        fault: "environment",
+      });
+    },
+  });
 }

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
 import { type Decoder, type Execution, memoryNeed } from "@layerfold/graph";
 import { type DeviceOptions, deviceName } from "@layerfold/onnx";
@@ -26,7 +27,8 @@ export function givenModel(
   place: DeviceOptions = {},
 ): Artefact<StoredModel> {
   const digest = placedDigest(fingerprint, place);
-  return { digest, path: directory, diagnostics: [], read: async () => ({ directory, place }) };
+  const reference = { kind: "model", directory: resolve(directory), place: { ...place } };
+  return { digest, path: directory, diagnostics: [], reference, read: async () => ({ directory, place }) };
 }
 
 /** A checkpoint, opened once for all tasks that look at it. */

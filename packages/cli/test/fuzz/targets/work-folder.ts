@@ -25,7 +25,7 @@ async function work(tasks: TaskRunner): Promise<string> {
   const ids = sequences.flatMap((sequence) => Array.from(sequence.ids, (id) => id - sequence.scoredFrom));
   return JSON.stringify([total, found, ids]);
 }
-const run = (work: string) => createRun({ work, engine: portableEngine(), report: () => undefined });
+const run = (work: string) => createRun({ store: work, engine: portableEngine(), report: () => undefined });
 
 /** A folder of finished work, as a run finds it that goes on from there. */
 export const workFolder: FuzzTarget = {
