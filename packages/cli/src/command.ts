@@ -1,5 +1,5 @@
 import { devices } from "@layerfold/onnx";
-import { parseMemory } from "@layerfold/pipeline";
+import { executorNames, parseMemory } from "@layerfold/pipeline";
 import { Command, InvalidArgumentError, Option } from "commander";
 
 /** A command with the options that all share, and an example in its help. */
@@ -27,11 +27,21 @@ export function memoryOption(): Option {
 
 /** The options of a command whose tasks need not run in its own process. */
 export function withWorkers(made: Command): Command {
-  return made.option(
-    "--workers <number>",
-    "processes of this machine that make independent tasks side by side (default: this process makes all)",
-    integer(1),
-  );
+  return made
+    .addOption(
+      new Option(
+        "--executor <name>",
+        "where tasks run: this machine, a Slurm cluster, or workers that listen to a queue",
+      )
+        .choices(executorNames)
+        .default("local"),
+    )
+    .option(
+      "--workers <number>",
+      "tasks that run side by side; of local: processes of this machine (default: this process makes all)",
+      integer(1),
+    )
+    .option("--queue <url>", "of bullmq: redis://HOST:PORT");
 }
 
 /** The options of a command that runs a model: where. */

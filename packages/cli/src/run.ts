@@ -1,5 +1,5 @@
 import type { DeviceOptions } from "@layerfold/onnx";
-import { createRun, type Run } from "@layerfold/pipeline";
+import { createRun, type ExecutorChoice, type Run } from "@layerfold/pipeline";
 import { createTerminal, type Terminal } from "./terminal.js";
 
 /** The options that every command has, and those of all that run models. */
@@ -12,7 +12,9 @@ export interface CommonOptions extends DeviceOptions {
   readonly store?: string | undefined;
   readonly keepWork?: boolean | undefined;
   /** Of those whose tasks workers can make. */
+  readonly executor?: ExecutorChoice["executor"];
   readonly workers?: number | undefined;
+  readonly queue?: string | undefined;
   /** Of those that run models. */
   readonly memory?: number | undefined;
 }
@@ -24,7 +26,8 @@ export interface CommandRun extends Run {
 
 export function createCommandRun(options: CommonOptions, signal?: AbortSignal): CommandRun {
   const terminal = createTerminal({ json: options.json ?? false, quiet: options.quiet ?? false });
-  const { seed, set, store, keepWork, memory, workers, device, allowFallback } = options;
-  const given = { seed, set, store, keepWork, memory, workers, device, allowFallback };
+  const { seed, set, store, keepWork, memory, device, allowFallback } = options;
+  const { executor, workers, queue } = options;
+  const given = { seed, set, store, keepWork, memory, device, allowFallback, executor, workers, queue };
   return { ...createRun({ ...given, signal, report: terminal.report }), terminal };
 }
