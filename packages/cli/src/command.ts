@@ -38,8 +38,8 @@ export function withWorkers(made: Command): Command {
     )
     .option(
       "--workers <number>",
-      "tasks that run side by side; of local: processes of this machine (default: this process makes all)",
-      integer(1),
+      "tasks that run side by side; of local: processes of this machine, 0 for those started by hand with layerfold work (default: this process makes all)",
+      integer(0),
     )
     .option("--queue <url>", "of bullmq: redis://HOST:PORT");
 }

@@ -23,5 +23,5 @@ export function startLayerfold(...args: readonly string[]) {
   const ended = new Promise<Ended>((resolve) => {
     child.on("close", (code) => resolve({ code, result: stdout ? JSON.parse(stdout) : undefined, stderr }));
   });
-  return { ended, kill: () => child.kill("SIGKILL") };
+  return { ended, pid: child.pid, kill: () => child.kill("SIGKILL") };
 }

@@ -155,15 +155,21 @@ function folderNotes(root: string): Notes {
 
 const mark = (root: string) => join(root, markFile);
 
+async function isMarked(root: string): Promise<boolean> {
+  return (await readFile(mark(root), "utf8").catch(ignoreMissing)) !== undefined;
+}
+
 async function begin(root: string): Promise<void> {
   try {
-    await makeFolder(root);
-    const there = await readdir(root);
-    // Another process may have begun in between: the mark is looked for after the names.
-    if (!(await readFile(mark(root), "utf8").catch(ignoreMissing))) {
-      const names = there.filter((name) => name !== markFile && !isTemporaryName(name));
-      if (names.length > 0) throw foreignStore(root, names);
-      await writeWholeFile(mark(root), `${JSON.stringify({ layout })}\n`);
+    let foreign: readonly string[] = [];
+    // Another process may begin a store here, or remove one, between two looks: what is foreign is so the next time too.
+    for (let look = 1; !(await isMarked(root)); look++) {
+      await makeFolder(root);
+      const names = (await readdir(root)).filter((name) => name !== markFile && !isTemporaryName(name));
+      if (await isMarked(root)) break;
+      if (names.length === 0) await writeWholeFile(mark(root), `${JSON.stringify({ layout })}\n`);
+      else if (look > 3 && names.every((name) => foreign.includes(name))) throw foreignStore(root, names);
+      foreign = names;
     }
     await checkLayout(root);
     await makeFolder(join(root, "leases"));

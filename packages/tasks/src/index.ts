@@ -7,6 +7,7 @@ export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
 export { type LocalExecutorOptions, localExecutor, workerExecutor } from "./local-executor.js";
 export { type OpenedStore, openFolderStore, removeFolderStore } from "./opened-store.js";
+export { otherWorkers } from "./other-workers.js";
 export { type ProcessWorkersOptions, processWorkers } from "./process-workers.js";
 export {
   readStage,

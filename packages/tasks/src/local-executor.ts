@@ -5,9 +5,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Diagnostic, LayerfoldError, threadCount, throwIfAborted } from "@layerfold/core";
 import type { ExecutionContext, Executor } from "./executor.js";
 import { type Held, resourcePool } from "./resource-pool.js";
-import { type SentStage, sentStage } from "./sent-stage.js";
 import { sharedResources } from "./shared-resources.js";
 import { canBeSent } from "./stage.js";
+import { type StageSender, stageSender } from "./stage-sender.js";
 import { type Artefact, isTask, type Resources, type Task, type TaskContext } from "./task.js";
 import type { TaskStore } from "./task-store.js";
 import type { WorkerPool } from "./worker-pool.js";
@@ -33,8 +33,8 @@ interface Begun extends ExecutionContext {
   readonly begin: AbortSignal;
   /** Says that a task has failed, before what it held goes to the next. */
   fail(error: unknown): void;
-  /** Where tasks of this run go that workers make. */
-  readonly stage?: SentStage | undefined;
+  /** Hands tasks of this run to workers. */
+  readonly sender?: StageSender | undefined;
 }
 
 /**
@@ -91,7 +91,7 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
   ): Promise<Artefact<T>> {
     const found = await findTold(task, store, ctx);
     if (found) return found;
-    if (ctx.stage && canBeSent(task)) return sent(task, ctx.stage, store, ctx, queued);
+    if (ctx.sender && canBeSent(task)) return sent(task, ctx.sender, store, ctx, queued);
     const inputs = new Map<string, Artefact>();
     const needed = Object.entries(task.inputs).map(async ([name, input]) => {
       if (input) inputs.set(name, isTask(input) ? await start(input, store, ctx).artefact : input);
@@ -138,7 +138,7 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
   /** Has a task made by workers, with all that it reads that they can make too. */
   async function sent<T>(
     task: Task<T>,
-    stage: SentStage,
+    sender: StageSender,
     store: TaskStore,
     ctx: Begun,
     queued: () => void,
@@ -150,7 +150,7 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
       artefact.catch(ctx.fail);
       await (canBeSent(input) ? inLine : artefact);
     }
-    const stands = stage.add(task);
+    const stands = sender.add(task);
     queued();
     await stands;
     const artefact = await store.find(task, ctx.report);
@@ -236,17 +236,16 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
     // Every task that waits listens.
     setMaxListeners(0, begin, ...(ctx.signal ? [ctx.signal] : []));
     const fail = (error: unknown) => failed.abort(error);
-    const stage = workers && sentStage(workers, store, ctx, begin);
+    const sender = workers && stageSender(workers, store, ctx, begin);
     const artefacts: Promise<Artefact<T>>[] = [];
     // In line one after the other, so that they begin in the order in which they were asked for.
     for (const task of tasks) {
-      const { artefact, inLine } = start(task, store, { ...ctx, begin, fail, stage });
+      const { artefact, inLine } = start(task, store, { ...ctx, begin, fail, sender });
       artefact.catch(fail);
       artefacts.push(artefact as Promise<Artefact<T>>);
       await inLine;
       if (begin.aborted) break;
     }
-    await stage?.send();
     const settled = await Promise.allSettled(artefacts);
     throwIfAborted(ctx.signal);
     if (failed.signal.aborted) throw failed.signal.reason;

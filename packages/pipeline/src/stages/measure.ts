@@ -1,9 +1,18 @@
+import type { TokenSequence } from "@layerfold/checkpoint";
 import type { Execution } from "@layerfold/graph";
+import type { Task } from "@layerfold/tasks";
 import type { EvaluationSet } from "../evaluation/evaluation-set.js";
 import type { TaskQuality } from "../evaluation/task-quality.js";
+import { shardsOf } from "../shards.js";
 import type { TaskRunner } from "../task-runner.js";
 import { givenText, givenValue } from "../tasks/given-text.js";
-import { measureBenchmarkTask, measureQuestionsTask, measureTextTask } from "../tasks/measure.js";
+import {
+  joinedMeasureTask,
+  type MeasuredText,
+  measureBenchmarkTask,
+  measureQuestionsTask,
+  measureTextTask,
+} from "../tasks/measure.js";
 import type { ModelInput } from "../tasks/stored-model.js";
 
 /** How well a model does; single figures are those of the first text and of the questions, null where there are none. */
@@ -26,6 +35,17 @@ export interface TextQuality {
   readonly window_tokens: readonly number[];
 }
 
+/** A model on one text, in as many shards as it has. */
+function textMeasure(
+  models: { readonly model: ModelInput; readonly dense: ModelInput | undefined },
+  sequences: readonly TokenSequence[],
+  execution: Execution,
+): Task<MeasuredText> {
+  const shards = shardsOf(sequences, execution, ({ ids, scoredFrom }) => ids.length > scoredFrom);
+  const tasks = shards.map((shard) => measureTextTask({ execution }, { ...models, text: givenText(shard) }));
+  return tasks.length === 1 ? tasks[0] : joinedMeasureTask({}, Object.fromEntries(tasks.entries()));
+}
+
 /**
  * Measures a checkpoint as it lies on disk: a task for each text, for the questions and for each benchmark.
  * @param execution - how the models run
@@ -41,10 +61,7 @@ export async function measureModel(
   const [onTexts, answers, onTasks] = await Promise.all([
     runner.run(
       texts.map(({ sequences }, index) =>
-        measureTextTask(
-          { execution },
-          { model, dense: index === 0 ? dense : undefined, text: givenText(sequences) },
-        ),
+        textMeasure({ model, dense: index === 0 ? dense : undefined }, sequences, execution),
       ),
     ),
     runner.run(

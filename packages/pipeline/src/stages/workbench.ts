@@ -1,3 +1,4 @@
+import { parsePooling } from "@layerfold/capture";
 import type { Checkpoint, TokenSequence } from "@layerfold/checkpoint";
 import type { MergePlan, MergeStrategy, Repair } from "@layerfold/core";
 import type { Artefact, Json, Task } from "@layerfold/tasks";
@@ -8,8 +9,9 @@ import { judgesBy } from "../evidence/judges-by.js";
 import { optionalReference, referenceOf } from "../plugin-reference.js";
 import type { PresetParts } from "../preset-parts.js";
 import type { Run } from "../run.js";
+import { shardsOf } from "../shards.js";
 import { runTask, type TaskRunner } from "../task-runner.js";
-import { captureTask, type StoredCapture } from "../tasks/capture.js";
+import { captureTask, joinedCaptureTask, type StoredCapture } from "../tasks/capture.js";
 import { foldTask, type StoredFold } from "../tasks/fold.js";
 import { givenText } from "../tasks/given-text.js";
 import { planTask } from "../tasks/plan.js";
@@ -38,7 +40,12 @@ export function captureOf(
   { model, pooling, run }: Pick<Workbench, "model" | "pooling" | "run">,
   text: readonly TokenSequence[],
 ): Task<StoredCapture> {
-  return captureTask({ pooling, execution: run.execution ?? "whole" }, { model, text: givenText(text) });
+  const { execution = "whole" } = run;
+  const parsed = parsePooling(pooling);
+  const least = typeof parsed === "object" ? parsed.every : 1;
+  const shards = shardsOf(text, execution, ({ ids }) => ids.length >= least);
+  const tasks = shards.map((shard) => captureTask({ pooling, execution }, { model, text: givenText(shard) }));
+  return tasks.length === 1 ? tasks[0] : joinedCaptureTask({ pooling }, Object.fromEntries(tasks.entries()));
 }
 
 /** How alike the layers are by their captured activations. */

@@ -1,5 +1,6 @@
 import {
   captureActivations,
+  joinActivations,
   loadActivations,
   parsePooling,
   poolingName,
@@ -32,6 +33,22 @@ const captureCodec: Codec<StoredCapture> = {
     return { activations, pooling: meta.pooling };
   },
 };
+
+/** The captures of a text's shards, by number, as one: samples one after the other, statistics weighed by their tokens. */
+export const joinedCaptureTask = defineTask({
+  kind: "capture-joined",
+  code: taskCode(import.meta.url),
+  codec: captureCodec,
+  async run(
+    { pooling }: { readonly pooling: string },
+    shards: Readonly<Record<string, Artefact<StoredCapture>>>,
+  ): Promise<StoredCapture> {
+    const inOrder = Object.entries(shards).sort(([a], [b]) => Number(a) - Number(b));
+    const parts: Activations[] = [];
+    for (const [, shard] of inOrder) parts.push((await shard.read()).activations);
+    return { activations: joinActivations(parts), pooling };
+  },
+});
 
 /** The residual stream of a calibration text after every layer, pooled. */
 export const captureTask = defineTask({

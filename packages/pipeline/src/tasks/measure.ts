@@ -4,6 +4,7 @@ import { type Benchmark, klToDense, multipleChoice, perplexity, rememberedLogits
 import type { Execution } from "@layerfold/graph";
 import { seededRng } from "@layerfold/linalg";
 import { type Artefact, defineTask, jsonCodec, type TaskContext } from "@layerfold/tasks";
+import { tokensOf } from "../calibration/read-calibration.js";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
 import { allThreads } from "./resources.js";
 import { type StoredModel, sharedCheckpoint, sharedDecoder } from "./stored-model.js";
@@ -61,6 +62,33 @@ export const measureTextTask = defineTask({
   },
 });
 
+/** The figures of a text's shards, by number, as the whole text's. */
+export const joinedMeasureTask = defineTask({
+  kind: "measure-joined",
+  code: taskCode(import.meta.url),
+  codec: jsonCodec<MeasuredText>(),
+  async run(
+    _: Record<never, never>,
+    shards: Readonly<Record<string, Artefact<MeasuredText>>>,
+  ): Promise<MeasuredText> {
+    const inOrder = Object.entries(shards).sort(([a], [b]) => Number(a) - Number(b));
+    const parts: MeasuredText[] = [];
+    for (const [, shard] of inOrder) parts.push(await shard.read());
+    const sum = (of: (part: MeasuredText) => number) => parts.reduce((total, part) => total + of(part), 0);
+    const windowLosses = parts.flatMap((part) => part.window_losses);
+    const tokens = sum((part) => part.tokens);
+    return {
+      perplexity: Math.exp(windowLosses.reduce((total, loss) => total + loss, 0) / tokens),
+      kl_to_dense: parts.every((part) => part.kl_to_dense !== null)
+        ? sum((part) => part.kl_to_dense! * part.tokens) / tokens
+        : null,
+      tokens,
+      window_losses: windowLosses,
+      window_tokens: parts.flatMap((part) => part.window_tokens),
+    };
+  },
+});
+
 /** The dense model, which remembers its logits of one text for the next model that is measured on it. */
 async function sharedReference(
   dense: Artefact<StoredModel>,
@@ -70,12 +98,19 @@ async function sharedReference(
 ): Promise<LanguageModel> {
   const { reference } = await ctx.shared(
     `logits ${execution} ${dense.digest} ${text.digest}`,
-    async (shared) => ({
-      // Logits beyond what is remembered are asked of the model itself.
-      reference: rememberedLogits(await sharedDecoder(dense, execution, { ...ctx, shared }), rememberedBytes),
-      bytes: rememberedBytes,
-      close: async () => {},
-    }),
+    async (shared) => {
+      const { checkpoint } = await sharedCheckpoint(dense, { shared });
+      const { vocabularySize } = checkpoint.architecture;
+      return {
+        // Logits beyond what is remembered are asked of the model itself.
+        reference: rememberedLogits(
+          await sharedDecoder(dense, execution, { ...ctx, shared }),
+          rememberedBytes,
+        ),
+        bytes: Math.min(rememberedBytes, 4 * vocabularySize * tokensOf(await text.read())),
+        close: async () => {},
+      };
+    },
   );
   return reference;
 }

@@ -4,6 +4,7 @@ import {
   type Executor,
   type Json,
   localExecutor,
+  otherWorkers,
   processWorkers,
   type WorkerPool,
   workerExecutor,
@@ -17,7 +18,7 @@ export const executorNames = ["local", "slurm", "bullmq"] as const;
 export interface ExecutorChoice {
   /** Default `local`: this process, or with `workers` processes of this machine. */
   readonly executor?: (typeof executorNames)[number] | undefined;
-  /** Tasks that run side by side. */
+  /** Tasks that run side by side; of `local` 0: those of workers that are started by hand on the same store. */
   readonly workers?: number | undefined;
   /** Of `bullmq`: `redis://HOST:PORT`. */
   readonly queue?: string | undefined;
@@ -48,9 +49,9 @@ const defaultWidth = 16;
  */
 export function executorOf(choice: ExecutorChoice, memory: number): Executor {
   const { executor = "local", workers, queue, options = {} } = choice;
-  if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 1)) {
+  if (workers !== undefined && !(Number.isSafeInteger(workers) && workers >= 0)) {
     throw new LayerfoldError("OPTION_INVALID", "not a number of workers", {
-      wanted: "an integer of at least 1",
+      wanted: "an integer, 0 for none but those that are started by hand",
       got: `${workers}`,
       where: "workers",
     });
@@ -80,6 +81,7 @@ export function executorOf(choice: ExecutorChoice, memory: number): Executor {
     });
   }
   if (workers === undefined) return localExecutor(local);
+  if (workers === 0) return workerExecutor(otherWorkers(), local);
   const pool = processWorkers({
     count: workers,
     command: () => workerCommand("--memory", `${Math.floor(memory / workers)}`),

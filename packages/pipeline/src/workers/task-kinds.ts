@@ -4,11 +4,16 @@ import type { DeviceOptions } from "@layerfold/onnx";
 import type { Artefact, Json, Task, TaskInputs, TaskKinds } from "@layerfold/tasks";
 import { trialTask } from "../evidence/trial.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
-import { captureTask } from "../tasks/capture.js";
+import { captureTask, joinedCaptureTask } from "../tasks/capture.js";
 import { foldTask } from "../tasks/fold.js";
 import { foldFactsTask } from "../tasks/fold-facts.js";
 import { givenTask, tokensTask } from "../tasks/given-text.js";
-import { measureBenchmarkTask, measureQuestionsTask, measureTextTask } from "../tasks/measure.js";
+import {
+  joinedMeasureTask,
+  measureBenchmarkTask,
+  measureQuestionsTask,
+  measureTextTask,
+} from "../tasks/measure.js";
 import { planTask } from "../tasks/plan.js";
 import { quantizeTask } from "../tasks/quantize.js";
 import { repairedLossTask } from "../tasks/repaired-loss.js";
@@ -23,6 +28,7 @@ const factories = [
   givenTask("benchmark"),
   selfTextTask,
   captureTask,
+  joinedCaptureTask,
   similarityTask,
   trialTask,
   planTask,
@@ -31,6 +37,7 @@ const factories = [
   repairedLossTask,
   quantizeTask,
   measureTextTask,
+  joinedMeasureTask,
   measureQuestionsTask,
   measureBenchmarkTask,
 ];

@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { throwIfAborted } from "@layerfold/core";
+import type { ExecutionContext } from "./executor.js";
+import { errorOf, forgetFailure, readFailure } from "./failure.js";
+import { postStage, stageOf, withdrawStage } from "./stage.js";
+import type { Task } from "./task.js";
+import type { TaskStore } from "./task-store.js";
+import type { BegunStage, WorkerPool } from "./worker-pool.js";
+
+/** Hands tasks to workers: those that are added within a moment are one stage. */
+export interface StageSender {
+  /** Resolves once the task's artefact stands. @throws its error, if it has failed for good; what the pool throws */
+  add(task: Task): Promise<void>;
+}
+
+interface Waiting {
+  readonly task: Task;
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+/** Milliseconds without another task after which those that were added go. */
+const quiet = 30;
+/** Seconds between two looks at the store: longer and longer while nothing happens. */
+const [firstLook, lastLook] = [0.05, 2];
+
+/** @param signal - once it is aborted nothing more begins */
+export function stageSender(
+  pool: WorkerPool,
+  store: TaskStore,
+  ctx: ExecutionContext,
+  signal: AbortSignal,
+): StageSender {
+  let gathered = new Map<string, Waiting>();
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    add: (task) =>
+      new Promise((resolve, reject) => {
+        gathered.set(task.digest, { task, resolve, reject });
+        clearTimeout(timer);
+        timer = setTimeout(() => {
+          const waiting = gathered;
+          gathered = new Map();
+          void send(waiting, pool, store, ctx, signal);
+        }, quiet);
+      }),
+  };
+}
+
+async function send(
+  waiting: Map<string, Waiting>,
+  pool: WorkerPool,
+  store: TaskStore,
+  ctx: ExecutionContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const total = waiting.size;
+  const stage = stageOf([...waiting.values()].map(({ task }) => task));
+  let begun: BegunStage | undefined;
+  let wake = () => {};
+  try {
+    throwIfAborted(signal);
+    // A new try.
+    for (const task of stage.tasks) await forgetFailure(task, store);
+    await postStage(stage, store);
+    begun = await pool.begin(stage, store, { ...ctx, changed: () => wake() });
+    for (let pause = firstLook; ; pause = Math.min(lastLook, pause * 1.5)) {
+      throwIfAborted(signal);
+      const before = waiting.size;
+      await settle(waiting, store);
+      if (waiting.size < before) {
+        pause = firstLook;
+        const done = total - waiting.size;
+        if (total > 1) ctx.report?.({ type: "progress", stage: "workers", done, total, unit: "tasks" });
+      }
+      if (waiting.size === 0) break;
+      await begun.check?.();
+      const woken = new AbortController();
+      wake = () => woken.abort();
+      const until = AbortSignal.any([signal, woken.signal]);
+      await sleep(pause * 1000, undefined, { signal: until }).catch(() => undefined);
+    }
+  } catch (error) {
+    await begun?.cancel().catch(() => undefined);
+    for (const one of waiting.values()) one.reject(error);
+  } finally {
+    await withdrawStage(stage, store).catch(() => undefined);
+  }
+}
+
+/** Takes away those that stand, or have failed for good. */
+async function settle(waiting: Map<string, Waiting>, store: TaskStore): Promise<void> {
+  for (const [digest, { task, resolve, reject }] of [...waiting]) {
+    if (await store.has(task)) {
+      waiting.delete(digest);
+      resolve();
+      continue;
+    }
+    const failure = await readFailure(task, store);
+    if (!failure?.final) continue;
+    waiting.delete(digest);
+    reject(errorOf(failure));
+  }
+}
