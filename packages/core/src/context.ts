@@ -52,4 +52,19 @@ export interface RunContext {
   readonly memory?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly report?: ((event: ReportEvent) => void) | undefined;
+  /** Absent where no other process is at the same work: then all is made here. */
+  readonly shareParts?: ShareParts | undefined;
 }
+
+/**
+ * Makes the parts of one thing, each by whichever of the processes that do the same work comes to it first. What is made of them must not depend
+ * on who made which.
+ * @param name - of the thing; the same in all processes
+ * @param make - one part, as bytes
+ * @returns all of them, in order
+ */
+export type ShareParts = (
+  name: string,
+  count: number,
+  make: (part: number) => Promise<Uint8Array>,
+) => Promise<readonly Uint8Array[]>;

@@ -19,6 +19,7 @@ export type {
   ReportEvent,
   Rng,
   RunContext,
+  ShareParts,
   StatusEvent,
 } from "./context.js";
 export {

@@ -23,8 +23,13 @@ export interface Executor {
 export interface ExecutionContext extends Pick<RunContext, "engine" | "memory" | "signal" | "report"> {
   /** Told of every task once it is there. */
   readonly settled?: (task: Task, how: "made" | "found") => void;
-  /** Where another process is at a task: wait for what it makes (default), or leave it with TASK_BUSY. */
-  readonly whenBusy?: "wait" | "leave";
+  /**
+   * Where another process is at a task: wait for what it makes (default), leave it with TASK_BUSY, or join it, and do the same beside it until it is
+   * done.
+   */
+  readonly whenBusy?: "wait" | "leave" | "join";
+  /** Whether tasks may be shared with processes that join. */
+  readonly joint?: boolean;
   /** Processes that may have died of a task before it is refused with TASK_DEADLY; default: any number. */
   readonly mostDeaths?: number | undefined;
 }

@@ -1,11 +1,12 @@
 import { setMaxListeners } from "node:events";
-import { rmdir } from "node:fs/promises";
+import { cp, rm, rmdir } from "node:fs/promises";
 import { totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Diagnostic, LayerfoldError, threadCount, throwIfAborted } from "@layerfold/core";
+import { scratchFolder } from "@layerfold/disk";
 import type { ExecutionContext, Executor } from "./executor.js";
 import { type Held, resourcePool } from "./resource-pool.js";
-import { sharedResources } from "./shared-resources.js";
+import { type ResourceScope, sharedResources } from "./shared-resources.js";
 import { canBeSent } from "./stage.js";
 import { type StageSender, stageSender } from "./stage-sender.js";
 import { type Artefact, isTask, type Resources, type Task, type TaskContext } from "./task.js";
@@ -20,6 +21,9 @@ export interface LocalExecutorOptions {
   /** How often one looks whether another process has finished a task, at most. */
   readonly pollSeconds?: number;
 }
+
+/** Between two looks of one who has joined whether the other is done. */
+const joinedPollSeconds = 1;
 
 /** A task on its way in this process. */
 interface UnderWay {
@@ -106,7 +110,9 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
       try {
         // Not before its turn: another process may meanwhile do what waits in line here.
         const lease = await store.lease(task.digest);
-        if (lease) {
+        // Free in this moment: it is made as any other.
+        if (lease && ctx.whenBusy === "join") await lease.release();
+        else if (lease) {
           try {
             if (lease.deaths >= (ctx.mostDeaths ?? Number.POSITIVE_INFINITY))
               throw deadly(task, lease.deaths);
@@ -116,10 +122,11 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
             await lease.release();
           }
         }
+        if (!lease && ctx.whenBusy === "join") await joined(task, inputs, held, store, ctx);
       } finally {
         held.release();
       }
-      if (ctx.whenBusy === "leave") throw busy(task);
+      if (ctx.whenBusy === "leave" || ctx.whenBusy === "join") throw busy(task);
       if (waited === 0) {
         ctx.report?.({
           type: "diagnostic",
@@ -182,18 +189,93 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
     const resources = shared.scope();
     const diagnostics: Diagnostic[] = [];
     let scratch: string | undefined;
-    /** Calls of `run` that are not answered yet. */
-    let open = 0;
     const taskContext: TaskContext = {
-      engine: ctx.engine,
-      memory: ctx.memory,
-      signal: ctx.signal,
+      ...contextOf(task, held, resources, store, ctx),
       report(event) {
         if (event.type === "diagnostic") diagnostics.push(event);
         ctx.report?.(event);
       },
       scratch: async () => (scratch = await store.scratch(task)),
+    };
+    try {
+      const startedAt = performance.now();
+      const value = await task.run(inputs, taskContext);
+      const seconds = (performance.now() - startedAt) / 1000;
+      const artefact = await store.put(task, { value, diagnostics, seconds });
+      ctx.settled?.(task, "made");
+      return artefact;
+    } catch (error) {
+      // Only where nothing is in it that the next try could go on from.
+      if (scratch !== undefined) await rmdir(scratch).catch(() => undefined);
+      ctx.fail(error);
+      throw error;
+    } finally {
+      await resources.end();
+    }
+  }
+
+  /** Does what another process is at, beside it, until that is done: what it leaves is that one's. */
+  async function joined(
+    task: Task,
+    inputs: ReadonlyMap<string, Artefact>,
+    held: Held,
+    store: TaskStore,
+    ctx: Begun,
+  ): Promise<void> {
+    const resources = shared.scope();
+    const done = new AbortController();
+    const signal = AbortSignal.any([ctx.begin, done.signal]);
+    const watch = setInterval(async () => {
+      if (await store.has(task).catch(() => true)) done.abort();
+    }, joinedPollSeconds * 1000);
+    const own = await scratchFolder("layerfold-joined");
+    const asked = new Map<string, Task>();
+    try {
+      // From where the other is.
+      await cp(await store.scratch(task), own, { recursive: true }).catch(() => undefined);
+      const context = contextOf(task, held, resources, store, { ...ctx, signal });
+      await task.run(inputs, {
+        ...context,
+        run(tasks, settled) {
+          for (const each of tasks) asked.set(each.digest, each);
+          return context.run(tasks, settled);
+        },
+        // The other may not have read it yet.
+        forget: async () => {},
+        scratch: async () => own,
+        report: undefined,
+      });
+    } catch {
+      // The other will meet the same, or has ended.
+      throwIfAborted(ctx.begin);
+    } finally {
+      clearInterval(watch);
+      await resources.end();
+      await rm(own, { recursive: true, force: true });
+      // What was made anew after the other had let go of it.
+      if (done.signal.aborted) for (const each of asked.values()) await store.remove(each);
+    }
+  }
+
+  function contextOf(
+    task: Task,
+    held: Held,
+    resources: ResourceScope,
+    store: TaskStore,
+    ctx: Begun,
+  ): Omit<TaskContext, "scratch" | "report"> {
+    /** Calls of `run` that are not answered yet. */
+    let open = 0;
+    return {
+      digest: task.digest,
+      joint: ctx.joint ?? false,
+      engine: ctx.engine,
+      memory: ctx.memory,
+      signal: ctx.signal,
       shared: resources.use,
+      async forget(tasks) {
+        for (const each of tasks) await store.remove(each);
+      },
       async run(tasks, settled) {
         held.release();
         open++;
@@ -212,21 +294,6 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
         }
       },
     };
-    try {
-      const startedAt = performance.now();
-      const value = await task.run(inputs, taskContext);
-      const seconds = (performance.now() - startedAt) / 1000;
-      const artefact = await store.put(task, { value, diagnostics, seconds });
-      ctx.settled?.(task, "made");
-      return artefact;
-    } catch (error) {
-      // Only where nothing is in it that the next try could go on from.
-      if (scratch !== undefined) await rmdir(scratch).catch(() => undefined);
-      ctx.fail(error);
-      throw error;
-    } finally {
-      await resources.end();
-    }
   }
 
   async function run<T>(tasks: readonly Task<T>[], store: TaskStore, ctx: ExecutionContext): Promise<T[]> {

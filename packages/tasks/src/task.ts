@@ -36,6 +36,8 @@ export interface Task<T = unknown> {
   readonly codec: Codec<T>;
   /** It hands on what this process holds: no other can run it. */
   readonly here?: boolean;
+  /** Processes that have nothing else to do may do the same side by side, and share its parts. */
+  readonly joint?: boolean;
   run(inputs: ReadonlyMap<string, Artefact>, ctx: TaskContext): Promise<T>;
 }
 
@@ -43,6 +45,8 @@ export type TaskInputs = Readonly<Record<string, Task | Artefact | undefined>>;
 
 /** What a running task is handed. Randomness comes from a seed among its parameters. */
 export interface TaskContext extends Omit<RunContext, "rng"> {
+  /** The task's own. */
+  readonly digest: string;
   /**
    * A folder of the task's own, on the store's file system. It outlives a try that failed or was killed: what lies in it then is of the same
    * task, and may be gone on with. It goes when the artefact stands.
@@ -55,6 +59,10 @@ export interface TaskContext extends Omit<RunContext, "rng"> {
    * @param settled - told of each of them once it is there
    */
   run<T>(tasks: readonly Task<T>[], settled?: () => void): Promise<T[]>;
+  /** Lets go of what such tasks left, which nobody will ask for again. */
+  forget(tasks: readonly Task[]): Promise<void>;
+  /** Whether other processes may be at the same task at the same time. */
+  readonly joint: boolean;
 }
 
 export interface Closable {
@@ -94,6 +102,8 @@ export interface TaskDefinition<P extends Json, T, I extends ReadArtefacts> {
   readonly resources?: (parameters: P) => Resources;
   /** It hands on what this process holds: no other can run it, but all can read what it left. */
   readonly here?: boolean;
+  /** Processes that have nothing else to do may do the same side by side, and share its parts through further tasks. */
+  readonly joint?: boolean;
   readonly run: (parameters: P, inputs: I, ctx: TaskContext) => Promise<T>;
 }
 
@@ -128,7 +138,7 @@ export interface TaskFactory<P extends Json, I extends ReadArtefacts, T> {
 export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<never, never>>(
   definition: TaskDefinition<P, T, I>,
 ): TaskFactory<P, I, T> {
-  const { kind, codec, here } = definition;
+  const { kind, codec, here, joint } = definition;
   const make = (parameters: P, inputs: TaskInputs = {}): Task<T> => {
     const code = typeof definition.code === "string" ? definition.code : definition.code(parameters);
     const given = Object.entries(inputs).filter(([, input]) => input !== undefined) as [string, Artefact][];
@@ -142,6 +152,7 @@ export function defineTask<P extends Json, T, I extends ReadArtefacts = Record<n
       resources: definition.resources?.(parameters) ?? { threads: 1, bytes: 2 ** 26 },
       codec,
       ...(here && { here }),
+      ...(joint && { joint }),
       run(artefacts, ctx) {
         for (const [name] of given) {
           if (artefacts.has(name)) continue;

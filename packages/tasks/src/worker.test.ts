@@ -68,11 +68,16 @@ const kinds: TaskKinds = {
 };
 
 /** Runs tasks while so many workers are at the store. */
-async function withWorkers<T>(count: number, tasks: readonly Task<T>[], given: TaskKinds = kinds) {
+async function withWorkers<T>(
+  count: number,
+  tasks: readonly Task<T>[],
+  given: TaskKinds = kinds,
+  executor = localExecutor,
+) {
   const stop = new AbortController();
   const settled: string[] = [];
   const workers = Array.from({ length: count }, () =>
-    work(store, { kinds: given, executor: localExecutor() }, { engine, signal: stop.signal }),
+    work(store, { kinds: given, executor: executor() }, { engine, signal: stop.signal }),
   );
   const ended = Promise.allSettled(workers);
   const ctx: ExecutionContext = { engine, settled: (task, how) => settled.push(`${how} ${task.kind}`) };
@@ -178,4 +183,46 @@ it("gives up a task of which worker after worker dies, and says where the log is
   await expect(pool("no-such-program").run([dying({})], store, { engine })).rejects.toMatchObject(lost);
   const broken = pool(process.execPath, "-e", "console.error('no such thing'); process.exit(3)", "--");
   await expect(broken.run([dying({})], store, { engine })).rejects.toThrow("no such thing");
+});
+
+it("has idle workers join a task whose parts they can share", async () => {
+  const made: number[] = [];
+  let busy = 0;
+  const joint = defineTask({
+    kind: "joint",
+    code: "1",
+    codec: jsonCodec<number>(),
+    joint: true,
+    async run(_: Record<never, never>, __, ctx) {
+      expect(ctx.joint).toBe(true);
+      const parts = Array.from({ length: 8 }, (_, part) =>
+        defineTask({
+          kind: "part",
+          code: ctx.digest,
+          codec: jsonCodec<number>(),
+          here: true,
+          async run({ part }: { part: number }): Promise<number> {
+            made.push(part);
+            busy = Math.max(busy, ++running);
+            await sleep(200);
+            running--;
+            return part;
+          },
+        })({ part }),
+      );
+      const found = await ctx.run(parts);
+      return found.reduce((sum, value) => sum + value, 0);
+    },
+  });
+  let running = 0;
+  const given = {
+    ...kinds,
+    factory: (kind: string) => (kind === "joint" ? joint : kinds.factory(kind)) as never,
+  };
+  // Each worker has one thread, so that its own parts come one after the other.
+  const one = () => localExecutor({ resources: { threads: 1 } });
+  const { values, settled } = await withWorkers(3, [joint({})], given, one);
+  expect([values, settled]).toEqual([[28], ["made joint"]]);
+  expect(made.sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  expect(busy).toBeGreaterThan(1);
 });

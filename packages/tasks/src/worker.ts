@@ -63,12 +63,33 @@ export async function work(
         idleSince = performance.now();
       }
     }
+    if (pause !== firstLook && (await joinOne(stages.values(), store, options, ctx))) pause = firstLook;
     throwIfAborted(ctx.signal);
     if (!(await store.stands())) return { made, failed };
     if ((performance.now() - idleSince) / 1000 > idleSeconds) return { made, failed };
     if (ids.length === 0) await executor.close?.();
     await sleep(pause * 1000, undefined, { signal: ctx.signal }).catch(() => undefined);
   }
+}
+
+/** Helps with a task that another process is at, where there is one that can be shared. @returns whether there was */
+async function joinOne(
+  stages: Iterable<{ readonly stage: Stage; readonly settled: Set<Task> }>,
+  store: TaskStore,
+  { executor }: WorkOptions,
+  ctx: ExecutionContext,
+): Promise<boolean> {
+  for (const { stage, settled } of stages) {
+    for (const task of stage.tasks) {
+      if (!task.joint || settled.has(task) || !(await isReady(task, store))) continue;
+      // What is wrong with it is for the one to tell that has it.
+      await executor
+        .run([task], store, { ...ctx, joint: true, whenBusy: "join" })
+        .catch(() => throwIfAborted(ctx.signal));
+      return true;
+    }
+  }
+  return false;
 }
 
 /**
@@ -130,7 +151,7 @@ async function attempt(
   const refusal = kinds.refusal?.(task);
   if (refusal) throw refusal;
   try {
-    await executor.run([task], store, { whenBusy: "leave", ...ctx, mostDeaths: tries });
+    await executor.run([task], store, { whenBusy: "leave", joint: true, ...ctx, mostDeaths: tries });
     if (before) await forgetFailure(task, store);
     return "made";
   } catch (error) {

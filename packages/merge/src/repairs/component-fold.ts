@@ -260,11 +260,12 @@ export const componentFold = defineRepair({
 
 /** The group, every so many-th batch of its text. */
 function withEvery(step: number, group: CalibratedGroup): CalibratedGroup {
+  const batchCount = Math.ceil(group.batchCount / step);
   return {
     ...group,
-    async *batches() {
-      let b = 0;
-      for await (const batch of group.batches()) if (b++ % step === 0) yield batch;
+    batchCount,
+    async *batches(from = 0, to = batchCount) {
+      for (let b = from; b < to; b++) yield* group.batches(b * step, b * step + 1);
     },
   };
 }

@@ -41,7 +41,9 @@ export interface CalibratedGroup {
   readonly sinceFold: number;
   /** The dense layer whose place the group's block takes. */
   readonly anchor: number;
-  batches(): AsyncIterable<GroupBatch>;
+  readonly batchCount: number;
+  /** Of the whole text, or batches `from` … `to` − 1 of it. */
+  batches(from?: number, to?: number): AsyncIterable<GroupBatch>;
 }
 
 /** A group's dense layers, their queries made for its anchor's place, and the anchor among them. */
@@ -134,8 +136,9 @@ export async function* frontToBack(
         layers,
         sinceFold: sinceFold(plan, index),
         anchor: anchorLayer(planGroup),
-        async *batches() {
-          for (let b = 0; b < count; b++) {
+        batchCount: count,
+        async *batches(from = 0, to = count) {
+          for (let b = from; b < to; b++) {
             throwIfAborted(ctx.signal);
             yield {
               input: await folded.get(b),

@@ -31,6 +31,7 @@ async function layerOne(model: ModelRunner, changed: (dense: Hidden) => Hidden):
     layers: [1],
     sinceFold: Number.POSITIVE_INFINITY,
     anchor: 1,
+    batchCount: streams.length,
     async *batches() {
       yield* streams;
     },

@@ -128,8 +128,13 @@ function rowCollector(equations: NormalEquations, ctx: RunContext) {
   };
 }
 
+/** Batches whose equations are summed for themselves, so that several processes can share a text; of wide equations all are one. */
+const batchesOfPart = 2;
+/** Of equations that are handed from process to process. */
+const mostPartBytes = 2 ** 28;
+
 /**
- * Gathers a group's normal equations, batch by batch. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·] each.
+ * Gathers a group's normal equations, batch by batch, in parts that are added in order: the sum is the same whoever made them. `observe` gives a batch's features, side by side, and its target, [batch, sequence, ·] each.
  */
 export async function gatherEquations(
   group: CalibratedGroup,
@@ -140,23 +145,85 @@ export async function gatherEquations(
   ) => Promise<{ features: readonly Tensor<Float32Array>[]; target: Tensor<Float32Array> }>,
   ctx: RunContext,
 ): Promise<SplitEquations> {
-  const { seen, heldOut } = emptySplit(sizes, options);
-  const [toSeen, toHeldOut] = [seen, heldOut].map((equations) => rowCollector(equations, ctx));
-  let tokens = 0;
-  sayStep(groupName(group), `Gram of ${sizes.features} activations`, sizes.features, ctx);
-  for await (const batch of group.batches()) {
-    const { features, target } = await observe(batch);
-    const { lengths } = batch.target;
-    const scales = tokenScales(batch.target, options.tokenWeighting);
-    tokens += scales.length;
-    await (batch.heldOut ? toHeldOut : toSeen).add(
-      gatherRows(features, lengths, scales),
-      gatherRows([target], lengths, scales),
-    );
+  const where = groupName(group);
+  sayStep(where, `Gram of ${sizes.features} activations`, sizes.features, ctx);
+  const gather = async (from: number, to: number): Promise<SplitEquations> => {
+    const { seen, heldOut } = emptySplit(sizes, options);
+    const [toSeen, toHeldOut] = [seen, heldOut].map((equations) => rowCollector(equations, ctx));
+    let tokens = 0;
+    for await (const batch of group.batches(from, to)) {
+      const { features, target } = await observe(batch);
+      const { lengths } = batch.target;
+      const scales = tokenScales(batch.target, options.tokenWeighting);
+      tokens += scales.length;
+      await (batch.heldOut ? toHeldOut : toSeen).add(
+        gatherRows(features, lengths, scales),
+        gatherRows([target], lengths, scales),
+      );
+    }
+    await toSeen.finish();
+    await toHeldOut.finish();
+    return { seen, heldOut, tokens, where };
+  };
+  const { batchCount } = group;
+  const parts = equationBytes(sizes, options) > mostPartBytes ? 1 : Math.ceil(batchCount / batchesOfPart);
+  if (parts <= 1) return gather(0, batchCount);
+  const part = (index: number) =>
+    gather(index * batchesOfPart, Math.min(batchCount, (index + 1) * batchesOfPart));
+  if (!ctx.shareParts) {
+    let sum = await part(0);
+    for (let index = 1; index < parts; index++) sum = sumOfSplits(sum, await part(index));
+    return sum;
   }
-  await toSeen.finish();
-  await toHeldOut.finish();
-  return { seen, heldOut, tokens, where: groupName(group) };
+  const name = `group ${group.index}: ${sizes.features} × ${sizes.targets}`;
+  const shared = await ctx.shareParts(name, parts, async (index) => splitBytes(await part(index)));
+  return shared.map((bytes) => splitOf(bytes, sizes, options, where)).reduce(sumOfSplits);
+}
+
+function equationBytes(
+  { features, targets }: { readonly features: number; readonly targets: number },
+  { gramPrecision, ridge }: FitOptions,
+): number {
+  const width = gramDtype(features, gramPrecision) === "float64" ? 8 : 4;
+  return (ridge.length > 1 ? 2 : 1) * width * features * (features / 2 + targets);
+}
+
+function sumOfSplits(a: SplitEquations, b: SplitEquations): SplitEquations {
+  if (a.heldOut !== a.seen) sumOf(a.heldOut, b.heldOut);
+  return { ...a, seen: sumOf(a.seen, b.seen), tokens: a.tokens + b.tokens };
+}
+
+/** Every array of equations, in an order that both sides know. */
+function arraysOf({ seen, heldOut }: Pick<SplitEquations, "seen" | "heldOut">) {
+  return [...new Set([seen, heldOut])].flatMap(({ gram, cross }) => [...gram.tiles, cross.data]);
+}
+
+/** Equations as bytes: their arrays one after the other, and the number of their tokens. */
+function splitBytes(split: SplitEquations): Uint8Array {
+  const arrays = [...arraysOf(split), Float64Array.of(split.tokens)];
+  const bytes = new Uint8Array(arrays.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let at = 0;
+  for (const { buffer, byteOffset, byteLength } of arrays) {
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), at);
+    at += byteLength;
+  }
+  return bytes;
+}
+
+function splitOf(
+  bytes: Uint8Array,
+  sizes: { readonly features: number; readonly targets: number },
+  options: FitOptions,
+  where: string,
+): SplitEquations {
+  const split = emptySplit(sizes, options);
+  const tokens = new Float64Array(1);
+  let at = 0;
+  for (const { buffer, byteOffset, byteLength } of [...arraysOf(split), tokens]) {
+    new Uint8Array(buffer, byteOffset, byteLength).set(bytes.subarray(at, at + byteLength));
+    at += byteLength;
+  }
+  return { ...split, tokens: tokens[0], where };
 }
 
 /** All rows that `gatherEquations` would take products of; undefined where the text has more tokens than `most`. */

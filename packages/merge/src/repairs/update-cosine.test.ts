@@ -20,6 +20,7 @@ const group: CalibratedGroup = {
   layers: [0, 1],
   sinceFold: 0,
   anchor: 0,
+  batchCount: 1,
   async *batches() {
     yield { input: target, dense: async () => target, target, heldOut: false };
   },

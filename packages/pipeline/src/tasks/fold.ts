@@ -10,6 +10,7 @@ import { eachBatch, tokensPerTappedBatch } from "../inputs/open-model.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
 import { peakMemory, resetPeakMemory } from "./peak-memory.js";
 import { allThreads } from "./resources.js";
+import { sharedParts } from "./shared-parts.js";
 import { placed, type StoredModel, sharedCheckpoint } from "./stored-model.js";
 import { taskCode } from "./task-code.js";
 
@@ -49,6 +50,7 @@ export const foldTask = defineTask({
   code: taskCode(import.meta.url),
   codec: foldCodec,
   resources: allThreads,
+  joint: true,
   async run(
     { plan, strategy, repair, max_shard_bytes, seed }: FoldParameters,
     { model, text }: FoldInputs,
@@ -61,6 +63,7 @@ export const foldTask = defineTask({
     await rm(out, { recursive: true, force: true });
     const startedAt = performance.now();
     await resetPeakMemory();
+    const parts = ctx.joint ? sharedParts(ctx) : undefined;
     const runner = repair ? await openRunner(checkpoint, place) : undefined;
     try {
       const sequences = await text?.read();
@@ -77,8 +80,9 @@ export const foldTask = defineTask({
           maxShardBytes: max_shard_bytes ?? undefined,
           unfinished: join(scratch, "blocks"),
         },
-        { ...ctx, rng: seededRng(seed) },
+        { ...ctx, rng: seededRng(seed), shareParts: parts?.shareParts },
       );
+      await parts?.end();
       const seconds = (performance.now() - startedAt) / 1000;
       return { ...folded, ...placed(place), seconds, peakRssBytes: await peakMemory() };
     } finally {
