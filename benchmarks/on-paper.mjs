@@ -1,5 +1,5 @@
 // How long a model takes per stage, on paper: float operations over a rate of products, bytes over a rate of the disk, whichever is longer.
-// Usage: node benchmarks/on-paper.mjs   (prints the tables of docs/speed.md)
+// Usage: node benchmarks/on-paper.mjs   (prints the tables of docs/speed.md and docs/workers.md)
 const models = {
   "8B (Llama 3)": { layers: 32, hidden: 4096, inner: 14336, kv: 1024, vocabulary: 128256 },
   "70B (Llama 3)": { layers: 80, hidden: 8192, inner: 28672, kv: 1024, vocabulary: 128256 },
@@ -64,4 +64,58 @@ for (const [name, shape] of Object.entries(models)) {
   console.log(`| ${head.join(" | ")} |\n| ${head.map((_, i) => (i === 0 ? "---" : "--:")).join(" | ")} |`);
   for (const row of rows) console.log(`| ${row.join(" | ")} |`);
   console.log();
+}
+
+/** What so many workers make of a grid: each stage's pieces spread, and what is left of one fold behind another. */
+const worker = { name: "16 cores", flops: 16 * 70e9, disk: 3e9 };
+const grid = {
+  cells: 12,
+  pairs: 8,
+  trials: 31 + 30 + 29 + 28 + 27 + 26 + 25 + 24,
+  planning: 16_384,
+  shard: 16_384,
+};
+
+function gridStages(shape) {
+  const all = stages(shape);
+  const { hidden, inner, kv, layers, vocabulary } = shape;
+  const block = 2 * hidden * hidden + 2 * hidden * kv + 3 * hidden * inner;
+  const pass = (count) => 2 * count * (layers * block + hidden * vocabulary);
+  const ppl = all["perplexity, WikiText-2 (300,000 tokens)"];
+  const pair = all["component-fold, each pair (65,536 tokens)"];
+  const single = all["component-fold's other layers, each"];
+  const fold = {
+    flops: grid.pairs * pair.flops + (layers - 2 * grid.pairs) * single.flops,
+    bytes: grid.pairs * pair.bytes + (layers - 2 * grid.pairs) * single.bytes,
+  };
+  const shards = (tokens) => Math.max(1, Math.round(tokens / grid.shard));
+  return [
+    // Of a round of best-partition: every pair of neighbours, then of what is left.
+    ["plans: trials of 16,384 tokens", grid.trials, { flops: pass(grid.planning), bytes: 0 }],
+    ["capture, 65,536 tokens", shards(65_536), { flops: pass(grid.shard), bytes: ppl.bytes }],
+    ["folds: component-fold of 8 pairs, 65,536 tokens", grid.cells, fold],
+    [
+      "perplexity of dense, folds and controls, 300,000 tokens",
+      shards(tokens.perplexity) * (1 + 2 * grid.cells),
+      { flops: ppl.flops / shards(tokens.perplexity), bytes: ppl.bytes },
+    ],
+  ];
+}
+
+for (const [name, shape] of Object.entries(models)) {
+  const counts = [1, 16, 256];
+  console.log(
+    `| ${name}, a grid of ${grid.cells} folds | pieces | ${counts.map((n) => `${n} × ${worker.name}`).join(" | ")} |`,
+  );
+  console.log(`| --- | --: | ${counts.map(() => "--:").join(" | ")} |`);
+  const sums = counts.map(() => 0);
+  for (const [stage, pieces, { flops, bytes }] of gridStages(shape)) {
+    const piece = Math.max(flops / worker.flops, bytes / worker.disk);
+    const times = counts.map((n) => Math.ceil(pieces / n) * piece);
+    for (const [i, time] of times.entries()) sums[i] += time;
+    console.log(`| ${stage} | ${pieces} | ${times.map(spelled).join(" | ")} |`);
+  }
+  console.log(
+    `| all | | ${sums.map((sum, i) => `${spelled(sum)}${i ? ` (× ${(sums[0] / sum).toFixed(1)})` : ""}`).join(" | ")} |\n`,
+  );
 }

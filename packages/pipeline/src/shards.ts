@@ -1,8 +1,10 @@
 import type { TokenSequence } from "@layerfold/checkpoint";
-import type { Execution } from "@layerfold/graph";
 
-/** Tokens of a shard; the last has from half as many to half as many again. Block by block every shard reads all weights anew. */
-const shardTokens: Readonly<Record<Execution, number>> = { whole: 16_384, blocks: 131_072 };
+/**
+ * Tokens of a shard; the last has from half as many to half as many again. Large enough that reading a model's weights once more for each, as one
+ * that runs block by block does, takes less than its products.
+ */
+const shardTokens = 16_384;
 
 /**
  * Cuts a text into shards that are looked at one by one, on as many machines as there are: how many depends on the text alone, so that a sum over
@@ -11,7 +13,6 @@ const shardTokens: Readonly<Record<Execution, number>> = { whole: 16_384, blocks
  */
 export function shardsOf(
   sequences: readonly TokenSequence[],
-  execution: Execution,
   counts: (sequence: TokenSequence) => boolean,
 ): readonly (readonly TokenSequence[])[] {
   const shards: TokenSequence[][] = [];
@@ -21,12 +22,12 @@ export function shardsOf(
     shard.push(sequence);
     tokens += sequence.ids.length;
     useful ||= counts(sequence);
-    if (!useful || tokens < shardTokens[execution]) continue;
+    if (!useful || tokens < shardTokens) continue;
     shards.push(shard);
     [shard, tokens, useful] = [[], 0, false];
   }
   if (shard.length > 0) {
-    if (shards.length === 0 || (useful && tokens >= shardTokens[execution] / 2)) shards.push(shard);
+    if (shards.length === 0 || (useful && tokens >= shardTokens / 2)) shards.push(shard);
     else shards.at(-1)!.push(...shard);
   }
   // As it was, so that it is known again.

@@ -41,7 +41,7 @@ function textMeasure(
   sequences: readonly TokenSequence[],
   execution: Execution,
 ): Task<MeasuredText> {
-  const shards = shardsOf(sequences, execution, ({ ids, scoredFrom }) => ids.length > scoredFrom);
+  const shards = shardsOf(sequences, ({ ids, scoredFrom }) => ids.length > scoredFrom);
   const tasks = shards.map((shard) => measureTextTask({ execution }, { ...models, text: givenText(shard) }));
   return tasks.length === 1 ? tasks[0] : joinedMeasureTask({}, Object.fromEntries(tasks.entries()));
 }

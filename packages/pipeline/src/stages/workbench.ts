@@ -43,7 +43,7 @@ export function captureOf(
   const { execution = "whole" } = run;
   const parsed = parsePooling(pooling);
   const least = typeof parsed === "object" ? parsed.every : 1;
-  const shards = shardsOf(text, execution, ({ ids }) => ids.length >= least);
+  const shards = shardsOf(text, ({ ids }) => ids.length >= least);
   const tasks = shards.map((shard) => captureTask({ pooling, execution }, { model, text: givenText(shard) }));
   return tasks.length === 1 ? tasks[0] : joinedCaptureTask({ pooling }, Object.fromEntries(tasks.entries()));
 }
