@@ -4,7 +4,7 @@ export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-
 export { foldedBlocks, foldGroup } from "./folded-blocks.js";
 export { foldedRunner } from "./folded-runner.js";
 export { type PlanShares, planShares } from "./plan-shares.js";
-export { planStreams } from "./plan-streams.js";
+export { type PlanStreams, planStreams } from "./plan-streams.js";
 export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
 export { bestPartition } from "./planners/best-partition.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";
