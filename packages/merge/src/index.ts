@@ -1,7 +1,7 @@
 export { checkRepair, layerFacts, type RepairChoice } from "./check-repair.js";
 export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers.js";
 export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
-export { foldedBlocks, foldGroup } from "./folded-blocks.js";
+export { foldedBlocks, foldGroup, foldStoredGroup } from "./folded-blocks.js";
 export { foldedRunner } from "./folded-runner.js";
 export { type PlanShares, planShares } from "./plan-shares.js";
 export { type PlanStreams, planStreams } from "./plan-streams.js";

@@ -57,9 +57,15 @@ export function planStreams(
       memoryBytes: streamMemory(ctx.memory),
       expectedBytes: 4 * positions * hiddenSize * (layerCount + 1),
     });
-    for (const [b, batch] of batches.entries())
-      await spill.put(b, contiguousData((await runner.embed(batch)).states));
-    return spill;
+    try {
+      for (const [b, batch] of batches.entries()) {
+        await spill.put(b, contiguousData((await runner.embed(batch)).states));
+      }
+      return spill;
+    } catch (error) {
+      await spill.close();
+      throw error;
+    }
   }
   const spilled = () => {
     opened ??= openSpill();

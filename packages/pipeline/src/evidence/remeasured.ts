@@ -9,7 +9,7 @@ import {
   type RunContext,
   type SimilarityMeasure,
 } from "@layerfold/core";
-import { foldGroup, planStreams, weighted } from "@layerfold/merge";
+import { foldStoredGroup, planStreams, weighted } from "@layerfold/merge";
 import { similarityMatrix } from "@layerfold/similarity";
 import { sequenceBatches } from "../inputs/open-model.js";
 import { pluginOf } from "../plugin-reference.js";
@@ -30,7 +30,7 @@ export async function openRemeasured(
   const runner = await openTrialRunner(material, ctx);
   const batches = sequenceBatches(material.text, positionsAtOnce);
   const strategy = weighted();
-  const merged = (group: PlanGroup) => foldGroup(group, strategy, ctx, runner);
+  const merged = (group: PlanGroup) => foldStoredGroup(material.checkpoint, group, strategy, ctx);
   const streams = planStreams(runner, batches, merged, ctx);
   /** Of groups of the last plan. */
   let samples = new Map<number, Matrix<Float32Array>>();
