@@ -6,7 +6,7 @@
 //   (after npm run setup; llama-3-8b takes 16 GB in the folder, and a compress as much again). What is limited runs in a control group with
 //   --limit bytes of memory, the files that it reads included, and no swap: Linux, as root.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -128,7 +128,8 @@ const cases = {
       run,
     );
     const seconds = (performance.now() - start) / 1000;
-    const figures = rows.map(({ perplexity }) => perplexity);
+    // Of the dense model, the fold and its drop control; then both folds' divergences from the dense model.
+    const figures = [...rows.map((row) => row.perplexity), ...rows.slice(1).map((row) => row.kl_to_dense)];
     return { seconds, figures };
   },
 };
@@ -174,7 +175,9 @@ if (options.case) {
     report: (event) => event.type !== "progress" && console.error(`  ${event.message}`),
   });
   const found = await cases[options.case](options.folder, run, positionals[0]);
-  console.log(JSON.stringify({ peak: process.resourceUsage().maxRSS * 1024, ...found }));
+  const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+  const cpuSeconds = (userCPUTime + systemCPUTime) / 1e6;
+  console.log(JSON.stringify({ peak: maxRSS * 1024, cpuSeconds, ...found }));
   process.exit(0);
 }
 
@@ -183,7 +186,8 @@ const directory = join(scratch, `${options.shape}-${config.num_hidden_layers}`);
 function measure(name, way) {
   const out = join(scratch, `out-${name}`);
   const execution = way === "limited" ? undefined : way;
-  const [command, before] = way === "limited" ? inGroup() : [process.execPath, []];
+  const { command, before, leave } =
+    way === "limited" ? inGroup() : { command: process.execPath, before: [] };
   const { stdout, status, signal } = spawnSync(
     command,
     [
@@ -196,6 +200,7 @@ function measure(name, way) {
     ],
     { stdio: ["ignore", "pipe", "inherit"], encoding: "utf8" },
   );
+  leave?.();
   rmSync(out, { recursive: true, force: true });
   if (status !== 0) {
     console.log(`${name}: failed (${signal ?? `exit ${status}`})`);
@@ -212,7 +217,8 @@ function inGroup() {
   const [limit, tasks] = legacy ? ["memory.limit_in_bytes", "tasks"] : ["memory.max", "cgroup.procs"];
   if (!existsSync(folder)) mkdirSync(folder);
   writeFileSync(join(folder, limit), `${bytes}`);
-  return ["/bin/sh", ["-c", `echo $$ > ${folder}/${tasks} && exec "$0" "$@"`, process.execPath]];
+  const script = `echo $$ > ${folder}/${tasks} && exec "$0" "$@"`;
+  return { command: "/bin/sh", before: ["-c", script, process.execPath], leave: () => rmdirSync(folder) };
 }
 
 try {
@@ -226,6 +232,8 @@ try {
   console.log(
     `weights read and decoded alone: ${read.seconds.toFixed(1)} s, ${(read.bytes / read.seconds / 1e9).toFixed(2)} GB/s, ${(read.seconds / config.num_hidden_layers).toFixed(2)} s a block`,
   );
+  /** Figures of what ran in several ways: [way, figures] of each, by name. */
+  const ways = new Map();
   const wanted = positionals.length > 0 ? positionals : ["capture", "perplexity", "drop", "mean", "compress"];
   for (const name of wanted) {
     const [, only, way] = /^([a-z]+)(?:=(whole|blocks|limited))?$/.exec(name);
@@ -244,8 +252,18 @@ try {
         `${(bytes / seconds / 1e6).toFixed(0)} MB/s = ${(copySeconds / seconds).toFixed(2)} × cp of the same bytes`,
       );
     if (figure !== undefined) parts.push(`figure ${figure.toPrecision(9)}`);
-    if (figures) parts.push(`perplexities ${figures.map((x) => x.toPrecision(9)).join(", ")}`);
+    if (figures) parts.push(`figures ${figures.map((x) => x.toPrecision(9)).join(", ")}`);
+    parts.push(`${found.cpuSeconds.toFixed(0)} s of processor time`);
     console.log(parts.join(", "));
+    const all = figures ?? (figure === undefined ? [] : [figure]);
+    const before = ways.get(only) ?? [];
+    for (const [other, values] of before) {
+      const differences = all.map((x, i) => Math.abs(x - values[i]) / Math.abs(values[i]));
+      console.log(
+        `  beside ${other}: largest relative difference ${Math.max(...differences).toPrecision(2)}`,
+      );
+    }
+    if (all.length > 0) ways.set(only, [...before, [name, all]]);
   }
 } finally {
   if (!options.folder) rmSync(scratch, { recursive: true, force: true });

@@ -53,7 +53,13 @@ export {
   type PlanGroup,
   parsePlan,
 } from "./plan.js";
-export { definePlanner, type Evidence, type EvidenceKind, type Planner } from "./planner.js";
+export {
+  definePlanner,
+  type Evidence,
+  type EvidenceKind,
+  type Planner,
+  type RemeasuredLayers,
+} from "./planner.js";
 export {
   definePlugin,
   type Plugin,

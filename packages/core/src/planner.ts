@@ -31,8 +31,18 @@ export interface Evidence {
    * one; −1 where the merged model's is no number.
    */
   compareOutputs?(plans: readonly MergePlan[]): Promise<readonly number[]>;
-  /** The similarity matrix among the layers that each plan leaves, measured on the merged model: [groups, groups]. */
-  remeasure?(plans: readonly MergePlan[]): Promise<readonly Matrix[]>;
+  /**
+   * The similarity matrix among layers that a plan leaves, measured on the merged model. What lies behind the last of them is not run, nor
+   * what lies before the first difference from the plan asked about before.
+   */
+  remeasure?(asked: readonly RemeasuredLayers[]): Promise<readonly Matrix[]>;
+}
+
+/** Layers of a merged model that are compared with one another. */
+export interface RemeasuredLayers {
+  readonly plan: MergePlan;
+  /** Their indices among the plan's groups, ascending: the rows of the matrix. */
+  readonly groups: readonly number[];
 }
 
 /** What can be had of {@link Evidence} where somebody sees to it. */

@@ -28,6 +28,14 @@ export interface FloatSpillOptions {
 }
 
 /**
+ * Bytes of streams that a pass keeps in memory, of all that it may use: 256 MiB, and a quarter of what lies beyond 4 GiB.
+ * @param memory - `RunContext.memory`
+ */
+export function streamMemory(memory = 0): number {
+  return Math.max(2 ** 28, (memory - 2 ** 32) / 4);
+}
+
+/**
  * A new, empty spill. Close it whatever happens.
  * @throws DISK_FULL where what is expected finds no room; when values are put, too
  *

@@ -1,7 +1,7 @@
 export { fileError, isFileError } from "./file-error.js";
 export { fileSha256 } from "./file-sha256.js";
 export { filesIn } from "./files-in.js";
-export { type FloatSpill, type FloatSpillOptions, openFloatSpill } from "./float-spill.js";
+export { type FloatSpill, type FloatSpillOptions, openFloatSpill, streamMemory } from "./float-spill.js";
 export { checkFreeSpace, nearestFolder } from "./free-space.js";
 export { addMadeFile, foreignFiles, madeFilesName, refuseForeignFiles } from "./made-files.js";
 export {

@@ -10,14 +10,11 @@ import {
   tensor,
   throwIfAborted,
 } from "@layerfold/core";
-import { type FloatSpill, openFloatSpill } from "@layerfold/disk";
+import { type FloatSpill, openFloatSpill, streamMemory } from "@layerfold/disk";
 import { streamLanguageModel } from "./stream-language-model.js";
 
 export interface RunnerModelOptions {
-  /**
-   * Bytes of residual streams that are kept in memory between blocks; the others lie in a temporary file. Default 256 MiB, and a quarter of
-   * what the pass may use beyond 4 GiB.
-   */
+  /** Bytes of residual streams that are kept in memory between blocks; the others lie in a temporary file. Default `streamMemory`. */
   readonly streamBytes?: number | undefined;
 }
 
@@ -38,8 +35,7 @@ export function runnerModel(
   options: RunnerModelOptions = {},
 ): LanguageModel & ActivationSource {
   const { hiddenSize, layerCount } = runner;
-  const streamBytesOf = (ctx: PassContext | undefined) =>
-    options.streamBytes ?? Math.max(2 ** 28, ((ctx?.memory ?? 0) - 2 ** 32) / 4);
+  const streamBytesOf = (ctx: PassContext | undefined) => options.streamBytes ?? streamMemory(ctx?.memory);
   const sizeOf = ({ batchSize, sequenceLength }: TokenBatch) => batchSize * sequenceLength * hiddenSize;
 
   /** Takes all batches through all blocks; `keep` says under which number a depth's streams stay. */

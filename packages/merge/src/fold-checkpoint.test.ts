@@ -6,6 +6,7 @@ import {
   dropPlan,
   encodeFloats,
   firstOf,
+  type Hidden,
   type MergePlan,
   type ModelRunner,
   parsePlan,
@@ -360,14 +361,24 @@ describe("planStreams", () => {
       ];
       for (const [kept, wanted] of cases) {
         runs = 0;
-        const result = await streams(dropPlan(4, kept));
+        expect(await streams.run(dropPlan(4, kept))).toBe(kept.length - wanted / 2);
         expect(runs).toBe(wanted);
+        const result: Hidden[] = [];
+        for await (const hidden of streams.behind(kept.length - 1)) result.push(hidden);
         for (const [index, tokens] of batches.entries()) {
           let hidden = await runner.embed(tokens);
           for (const layer of kept) ({ hidden } = await runner.runBlock(layer, hidden));
           expect(contiguousData(result[index].states)).toEqual(hidden.states.data);
         }
       }
+      // A plan's first groups alone, and what was left of them.
+      runs = 0;
+      expect(await streams.run(dropPlan(4, [1, 2, 3]), 1)).toBe(3);
+      expect(await streams.run(dropPlan(4, [0, 2, 3]), 2)).toBe(0);
+      expect(runs).toBe(4);
+      expect(await streams.run(dropPlan(4, [0, 2, 3]))).toBe(2);
+      expect(runs).toBe(6);
+      await streams.close();
       await runner.close();
     });
   });

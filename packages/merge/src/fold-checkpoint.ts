@@ -36,7 +36,7 @@ import { makesQueries, queryFactor, scaledQueries } from "./attention-scale.js";
 import { readBlock, readBlockTensor, writeBlock } from "./block-file.js";
 import { checkRepair, layerFacts } from "./check-repair.js";
 import { checkPlan } from "./compatible-layers.js";
-import { foldedBlocks, foldGroup } from "./folded-blocks.js";
+import { foldedBlocks, foldGroup, withRole } from "./folded-blocks.js";
 import { linearTensors, linearTerms } from "./linear-tensors.js";
 import { planShares } from "./plan-shares.js";
 import { rolesOf } from "./repairs/scaled-updates.js";
@@ -269,17 +269,6 @@ function globalNames({ architecture, config, family, tensors }: Checkpoint): str
 function layerNames({ architecture, config, family, tensors }: Checkpoint, layer: number): string[] {
   if (config.quantization_config == null) return [...architecture.blocks[layer].tensors.values()];
   return [...tensors.keys()].filter((name) => layerOf(family, name) === layer);
-}
-
-/** A checkpoint's blocks, each with its tensor of one role alone. */
-function withRole({ architecture, read }: Checkpoint, role: Role): Pick<ModelRunner, "block"> {
-  return {
-    async block(layer) {
-      const spec = architecture.blocks[layer];
-      const tensors = new Map([[role, await read(spec.tensors.get(role)!)]]);
-      return { layer, type: spec.type, spec, tensors };
-    },
-  };
 }
 
 /** The last block that was asked for stays, so that its tensors come out of one merge. */

@@ -1,5 +1,6 @@
 import type { Checkpoint } from "@layerfold/checkpoint";
 import {
+  anchorLayer,
   type BlockView,
   checkFinite,
   keptLayer,
@@ -8,7 +9,9 @@ import {
   type MergeStrategy,
   type ModelRunner,
   type PlanGroup,
+  type Role,
   type RunContext,
+  type Tensor,
 } from "@layerfold/core";
 import { placedBlock } from "./attention-scale.js";
 import { checkPlan } from "./compatible-layers.js";
@@ -65,4 +68,37 @@ export async function foldGroup(
   for (const layer of layers) blocks.push(placedBlock(await read(layer), blocks[0]?.spec));
   const merged = await strategy.merge(blocks, weights, ctx);
   return { ...merged, layer: layers[0] };
+}
+
+/**
+ * The block that one group becomes, of layers as they are stored: where the strategy merges each role by itself, the group's tensors of one
+ * role at a time are in memory beside it.
+ * @throws WEIGHT_NOT_FINITE, and what the strategy throws
+ */
+export async function foldStoredGroup(
+  checkpoint: Checkpoint,
+  group: PlanGroup,
+  strategy: MergeStrategy,
+  ctx: RunContext,
+): Promise<BlockView> {
+  if (!strategy.tensorwise || group.without) return foldGroup(group, strategy, ctx, checkpoint);
+  const tensors = new Map<Role, Tensor>();
+  let last: BlockView | undefined;
+  for (const role of checkpoint.architecture.blocks[anchorLayer(group)].tensors.keys()) {
+    last = await foldGroup(group, strategy, ctx, withRole(checkpoint, role));
+    for (const [name, values] of last.tensors) tensors.set(name, values);
+  }
+  if (!last) throw new LayerfoldError("TENSOR_MISSING", "the block has no tensors");
+  return { ...last, tensors };
+}
+
+/** A checkpoint's blocks, each with its tensor of one role alone. */
+export function withRole({ architecture, read }: Checkpoint, role: Role): Pick<ModelRunner, "block"> {
+  return {
+    async block(layer) {
+      const spec = architecture.blocks[layer];
+      const tensors = new Map([[role, await read(spec.tensors.get(role)!)]]);
+      return { layer, type: spec.type, spec, tensors };
+    },
+  };
 }

@@ -1,10 +1,10 @@
 export { checkRepair, layerFacts, type RepairChoice } from "./check-repair.js";
 export { checkPlan, compatibleLayers, withoutWeights } from "./compatible-layers.js";
 export { type FoldedCheckpoint, type FoldRequest, foldCheckpoint } from "./fold-checkpoint.js";
-export { foldedBlocks, foldGroup } from "./folded-blocks.js";
+export { foldedBlocks, foldGroup, foldStoredGroup } from "./folded-blocks.js";
 export { foldedRunner } from "./folded-runner.js";
 export { type PlanShares, planShares } from "./plan-shares.js";
-export { planStreams } from "./plan-streams.js";
+export { type PlanStreams, planStreams } from "./plan-streams.js";
 export { bestAdjacentPair } from "./planners/best-adjacent-pair.js";
 export { bestPartition } from "./planners/best-partition.js";
 export { contiguousBlock } from "./planners/contiguous-block.js";

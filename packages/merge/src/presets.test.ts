@@ -15,7 +15,7 @@ function drawnTrials(layerCount: number): Evidence {
   const drawn = each(async () => rng.uniform());
   return {
     ...drawnEvidence(layerCount, 11),
-    remeasure: each(async (plan) => drawnEvidence(plan.groups.length, 13).similarity!),
+    remeasure: each(async ({ groups }) => drawnEvidence(groups.length, 13).similarity!),
     evaluate: drawn,
     evaluateRepaired: drawn,
     evaluateFolded: drawn,

@@ -13,6 +13,8 @@ import {
 export interface SimilarityOptions {
   /** Fitted to every layer first; the measure then compares coordinates. Default: the layers as they are. */
   readonly embedding?: Embedding;
+  /** What the layers are called in messages, and by what random numbers are drawn for them; default 0, 1, … */
+  readonly numbers?: readonly number[];
 }
 
 /** What a driver works on: every layer checked and prepared once. */
@@ -38,9 +40,10 @@ export async function comparedLayers<P>(
   measure: SimilarityMeasure<P>,
   layers: readonly Matrix[],
   ctx: RunContext,
-  { embedding }: SimilarityOptions,
+  { embedding, numbers }: SimilarityOptions,
 ): Promise<ComparedLayers<P>> {
-  checkLayers(layers);
+  const numberOf = (l: number) => numbers?.[l] ?? l;
+  checkLayers(layers, numberOf);
   let rested = performance.now();
   const step = async (unit: string, done: number, total: number) => {
     throwIfAborted(ctx.signal);
@@ -54,26 +57,29 @@ export async function comparedLayers<P>(
   const prepared: P[] = [];
   for (const [l, layer] of layers.entries()) {
     throwIfAborted(ctx.signal);
+    const name = `layer ${numberOf(l)}`;
     try {
-      const layerCtx = { ...within(`layer ${l}`, ctx), rng: ctx.rng.fork(`layer ${l}`) };
+      const layerCtx = { ...within(name, ctx), rng: ctx.rng.fork(name) };
       const points = embedding ? (await embedding.fit(layer, layerCtx)).coordinates : layer;
       prepared.push(await measure.prepare(points, layerCtx));
     } catch (error) {
-      throw errorWithin(error, `layer ${l}`);
+      throw errorWithin(error, name);
     }
     await step("layers", l + 1, layers.length);
   }
   return {
     prepared,
     async compare(l, m) {
-      const pairCtx = { ...within(`layers ${l} and ${m}`, ctx), rng: ctx.rng.fork(`pair ${l} ${m}`) };
+      const [a, b] = [numberOf(l), numberOf(m)];
+      const name = `layers ${a} and ${b}`;
+      const pairCtx = { ...within(name, ctx), rng: ctx.rng.fork(`pair ${a} ${b}`) };
       let value: number;
       try {
         value = await measure.compare(prepared[l], prepared[m], pairCtx);
       } catch (error) {
-        throw errorWithin(error, `layers ${l} and ${m}`);
+        throw errorWithin(error, name);
       }
-      checkValue(value, l, m, measure.id);
+      checkValue(value, a, b, measure.id);
       return value;
     },
     advance: (done, total) => step("pairs", done, total),
@@ -91,21 +97,22 @@ function within(outer: string, ctx: RunContext): RunContext {
   };
 }
 
-function checkLayers(layers: readonly Matrix[]): void {
+function checkLayers(layers: readonly Matrix[], numberOf: (l: number) => number): void {
   if (layers.length === 0) {
     throw new LayerfoldError("LAYERS_TOO_FEW", "there are no layers to compare", {
       wanted: "at least 1",
       got: "0",
     });
   }
-  const samples = matrixSize(layers[0], "layer 0").rows;
+  const samples = matrixSize(layers[0], `layer ${numberOf(0)}`).rows;
   for (const [l, layer] of layers.entries()) {
-    const { rows, columns } = matrixSize(layer, `layer ${l}`);
+    const name = `layer ${numberOf(l)}`;
+    const { rows, columns } = matrixSize(layer, name);
     if (rows !== samples) {
       throw new LayerfoldError("SAMPLE_COUNT_MISMATCH", "all layers must hold the same samples", {
-        wanted: `${samples} rows as layer 0 has`,
+        wanted: `${samples} rows as layer ${numberOf(0)} has`,
         got: `${rows}`,
-        where: `layer ${l}`,
+        where: name,
       });
     }
     const values = contiguousData(layer);
@@ -114,7 +121,7 @@ function checkLayers(layers: readonly Matrix[]): void {
         throw new LayerfoldError("POINTS_NOT_FINITE", "a sample holds NaN or an infinity", {
           wanted: "finite numbers",
           got: `${values[i]}`,
-          where: `layer ${l}, row ${Math.floor(i / columns)}`,
+          where: `${name}, row ${Math.floor(i / columns)}`,
         });
       }
     }

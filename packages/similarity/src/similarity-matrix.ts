@@ -27,7 +27,7 @@ export async function similarityMatrix<P>(
     for (let l = 0; l < count; l++) {
       for (let m = 0; m < count; m++) {
         const value = all.data[all.offset + l * all.stride[0] + m * all.stride[1]];
-        checkValue(value, l, m, measure.id);
+        checkValue(value, options.numbers?.[l] ?? l, options.numbers?.[m] ?? m, measure.id);
         values[l * count + m] = value;
       }
     }

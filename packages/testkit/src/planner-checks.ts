@@ -7,6 +7,7 @@ import {
   type MergePlan,
   type Planner,
   parsePlan,
+  type RemeasuredLayers,
   type ReportEvent,
   tensor,
 } from "@layerfold/core";
@@ -271,6 +272,14 @@ function drawnEvidence(layerCount: number, options: EvidenceOptions): Evidence {
     parsePlan(plan, "a plan that was asked about");
     ensure(plan.num_hidden_layers === layerCount, "a plan for another model was asked about");
   };
+  const checkRemeasured = ({ plan, groups }: RemeasuredLayers) => {
+    checkPlan(plan);
+    groups.forEach((group, i) => {
+      const known = Number.isInteger(group) && group >= 0 && group < plan.groups.length;
+      ensure(known && (i === 0 || group > groups[i - 1]), `groups ${groups} are not in order`);
+    });
+    ensure(groups.length > 0, "no group of a plan was asked about");
+  };
   const checkGroup = (layers: readonly number[]) => {
     layers.forEach((layer, i) => {
       const known = Number.isInteger(layer) && layer >= 0 && layer < layerCount;
@@ -300,9 +309,13 @@ function drawnEvidence(layerCount: number, options: EvidenceOptions): Evidence {
       layers.length < 2 ? 2 : 2 + layers.length * drawn(`folded ${layers}`),
     ),
     compareOutputs: answered("compareOutputs", checkPlan, (plan) => 1 - loss("compareOutputs")(plan) / 100),
-    remeasure: answered("remeasure", checkPlan, ({ groups }) =>
-      symmetric(groups.length, 1, `remeasure ${JSON.stringify(groups)}`),
-    ),
+    remeasure: answered("remeasure", checkRemeasured, ({ plan, groups }) => {
+      const all = symmetric(plan.groups.length, 1, `remeasure ${JSON.stringify(plan.groups)}`);
+      const values = groups.flatMap((row) =>
+        groups.map((column) => all.data[row * plan.groups.length + column]),
+      );
+      return tensor(Float64Array.from(values), [groups.length, groups.length]);
+    }),
   };
   const had = Object.fromEntries(
     Object.entries(all).filter(([kind]) => kinds.includes(kind as EvidenceKind)),

@@ -1,4 +1,5 @@
 import {
+  contiguousData,
   type Evidence,
   LayerfoldError,
   type Matrix,
@@ -90,9 +91,10 @@ export async function foldPairs(
     if (groups.length === targetLayerCount) return plan;
     similarity = pooled(similarity, at);
     if (remeasure) {
-      const [measured] = await remeasure([plan]);
-      checkSimilarity(measured, groups.length, "the similarity matrix of the merged model");
-      similarity = withRow(similarity, measured, at);
+      const compared = comparedWith(at, groups.length, options);
+      const [measured] = await remeasure([{ plan, groups: compared }]);
+      checkSimilarity(measured, compared.length, "the similarity matrix of the merged model");
+      similarity = withRow(similarity, measured, at, compared);
     }
   }
   return parsePlan({ version: 1, num_hidden_layers: layerCount, groups });
@@ -150,14 +152,20 @@ function pooled(similarity: Matrix, at: number): Matrix {
   return tensor(data, [size, size]);
 }
 
-/** The matrix with row and column `at` taken from another one of its size. */
-function withRow(similarity: Matrix, source: Matrix, at: number): Matrix {
+/** Layers whose likeness to the folded one somebody will look at: all, where its row's mean counts, else its neighbours, and itself. */
+function comparedWith(at: number, size: number, { weighting }: FoldOptions): number[] {
+  const all = Array.from({ length: size }, (_, index) => index);
+  return weighting === "row-mean-sigmoid" ? all : all.filter((index) => Math.abs(index - at) <= 1);
+}
+
+/** The matrix with row and column `at` taken, as far as it goes, from another one, whose rows are those of `groups`. */
+function withRow(similarity: Matrix, source: Matrix, at: number, groups: readonly number[]): Matrix {
   const size = similarity.shape[0];
-  const data = new Float64Array(size * size);
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j < size; j++) {
-      data[i * size + j] = valueAt(i === at || j === at ? source : similarity, i, j);
-    }
+  const data = Float64Array.from(contiguousData(similarity));
+  const row = groups.indexOf(at);
+  for (const [column, index] of groups.entries()) {
+    data[at * size + index] = valueAt(source, row, column);
+    data[index * size + at] = valueAt(source, column, row);
   }
   return tensor(data, [size, size]);
 }

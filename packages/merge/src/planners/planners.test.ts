@@ -5,6 +5,7 @@ import {
   type MergePlan,
   type Planner,
   parsePlan,
+  type RemeasuredLayers,
   type RunContext,
   tensor,
 } from "@layerfold/core";
@@ -113,20 +114,20 @@ describe("best-adjacent-pair", () => {
   });
 
   it("asks for the merged model's own similarities after every fold but the last", async () => {
-    const asked: MergePlan[] = [];
+    const asked: RemeasuredLayers[] = [];
     const rows = [
       [1, 0.9, 0, 0],
       [0.9, 1, 0.1, 0],
       [0, 0.1, 1, 0.2],
       [0, 0, 0.2, 1],
     ];
-    const remeasure = each(async (plan: MergePlan) => {
-      asked.push(plan);
+    const remeasure = each(async (layers: RemeasuredLayers) => {
+      asked.push(layers);
       // On the merged model the folded layer turns out to be like layer 2.
-      return tensor(Float64Array.from([1, 0.7, 0, 0.7, 1, 0.2, 0, 0.2, 1]), [3, 3]);
+      return tensor(Float64Array.from([1, 0.7, 0.7, 1]), [2, 2]);
     });
     const plan = await bestAdjacentPair().plan(evidenceOf(rows, { remeasure }), 2, context());
-    expect(asked.map((p) => p.groups.length)).toEqual([3]);
+    expect(asked.map(({ plan, groups }) => [plan.groups.length, groups])).toEqual([[3, [0, 1]]]);
     expect(plan.groups.map((g) => g.layers)).toEqual([[0, 1, 2], [3]]);
   });
 

@@ -16,6 +16,7 @@ export async function openFoldedLosses(
     material,
     fittedAndJudging(material.text),
     beside,
+    ctx,
   );
   const { layerCount } = runner;
   const advance = async (streams: readonly Hidden[], from: number, to: number) => {

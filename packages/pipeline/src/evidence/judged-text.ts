@@ -59,15 +59,18 @@ function weighedBatches(sequences: readonly TokenSequence[], weight: number) {
   });
 }
 
+/** The streams behind the last block, batch by batch. */
+type StreamsOfBatches = Iterable<Hidden> | AsyncIterable<Hidden>;
+
 /** What is left of a model once its blocks have run: it is fed the streams of the batches that it will be asked for, in their order. */
 export function streamModel(runner: ModelRunner) {
-  let streams: readonly Hidden[] = [];
+  let streams: StreamsOfBatches = [];
   const model = headModel(runner, async function* () {
-    for (const { states } of streams) yield contiguousData(states);
+    for await (const { states } of streams) yield contiguousData(states);
   });
   return {
     model,
-    feed(behind: readonly Hidden[]) {
+    feed(behind: StreamsOfBatches) {
       streams = behind;
     },
   };
@@ -76,7 +79,7 @@ export function streamModel(runner: ModelRunner) {
 /** The weighed sum of the tokens' losses, in nats: their mean, where nothing is weighed beside the text. */
 export function streamLoss(runner: ModelRunner, { batches, weights }: JudgedText) {
   const { model, feed } = streamModel(runner);
-  return async (behind: readonly Hidden[]): Promise<number> => {
+  return async (behind: StreamsOfBatches): Promise<number> => {
     feed(behind);
     let loss = 0;
     let b = 0;

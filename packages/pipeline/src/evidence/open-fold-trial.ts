@@ -1,8 +1,8 @@
 import type { TokenSequence } from "@layerfold/checkpoint";
-import type { BlockView, Hidden, MergeStrategy, Repair, TokenBatch } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
+import type { BlockView, Hidden, MergeStrategy, Repair, RunContext, TokenBatch } from "@layerfold/core";
 import { sequenceBatches, tokensPerTappedBatch } from "../inputs/open-model.js";
 import { type BesideText, judgedText, streamLoss } from "./judged-text.js";
+import { openTrialRunner } from "./open-trial-runner.js";
 import type { TrialMaterial } from "./trial.js";
 
 /** How folds are tried. */
@@ -30,12 +30,14 @@ export function fittedAndJudging(text: readonly TokenSequence[]): TrialText {
 
 /** The dense model, and the batches that folds of it are fitted to and judged by. */
 export async function openFoldTrial(
-  { checkpoint, place }: Pick<TrialMaterial, "checkpoint" | "place">,
+  material: Pick<TrialMaterial, "checkpoint" | "place">,
   { fitted, judging }: TrialText,
-  beside?: BesideText,
+  beside: BesideText | undefined,
+  ctx: Pick<RunContext, "memory">,
 ) {
-  const runner = await openRunner(checkpoint, place);
-  const fitting = sequenceBatches(fitted, tokensPerTappedBatch(checkpoint.architecture));
+  const { architecture } = material.checkpoint;
+  const runner = await openTrialRunner(material, ctx);
+  const fitting = sequenceBatches(fitted, tokensPerTappedBatch(architecture));
   const judged = judgedText(judging, beside);
   return {
     runner,

@@ -1,22 +1,28 @@
 import type { MergePlan, ModelRunner, PlanGroup, RunContext } from "@layerfold/core";
-import { openRunner } from "@layerfold/graph";
 import { drop, foldGroup, planStreams } from "@layerfold/merge";
 import { type BesideText, judgedText, streamLoss } from "./judged-text.js";
+import { openTrialRunner } from "./open-trial-runner.js";
 import type { Evaluator, TrialMaterial } from "./trial.js";
 
 /** The calibration loss of one plan after another, layers dropped or silenced. What two plans begin with alike is run once. */
 export async function openPlanLosses(
-  { checkpoint, place, text }: TrialMaterial,
+  material: TrialMaterial,
   beside: BesideText,
   ctx: RunContext,
 ): Promise<Evaluator<MergePlan, number>> {
-  const runner = await openRunner(checkpoint, place);
-  const judged = judgedText(text, beside);
-  const streamsOf = planStreams(runner, judged.batches, silenced(runner, ctx), ctx);
+  const runner = await openTrialRunner(material, ctx);
+  const judged = judgedText(material.text, beside);
+  const streams = planStreams(runner, judged.batches, silenced(runner, ctx), ctx);
   const lossOf = streamLoss(runner, judged);
   return {
-    answer: async (plan) => lossOf(await streamsOf(plan)),
-    close: () => runner.close(),
+    async answer(plan) {
+      await streams.run(plan);
+      return lossOf(streams.behind(plan.groups.length - 1));
+    },
+    async close() {
+      await streams.close();
+      await runner.close();
+    },
   };
 }
 

@@ -14,6 +14,7 @@ export async function openRepairedLosses(
     material,
     parts,
     beside,
+    ctx,
   );
   return {
     async answer(plan) {

@@ -6,6 +6,7 @@ import {
   type Evidence,
   firstOf,
   type MergePlan,
+  type RemeasuredLayers,
   tokenBatch,
 } from "@layerfold/core";
 import { data } from "@layerfold/foldling";
@@ -175,13 +176,19 @@ describe("asked in parallel", () => {
     ),
     { version: 1, num_hidden_layers: 5, groups: [{ layers: [0] }, { layers: [1, 2] }, { layers: [3, 4] }] },
   ];
+  /** All that each plan leaves, and then some of what one leaves. */
+  const remeasured: readonly RemeasuredLayers[] = [
+    ...plans.map((plan) => ({ plan, groups: [...plan.groups.keys()] })),
+    { plan: plans[1], groups: [0, 1] },
+    { plan: plans[0], groups: [1, 3] },
+  ];
   const groups = [[], [3, 4], [1, 2], [2, 3], [1, 2, 3]];
 
   /** Asks everything, a list at a time or one at a time, in this order. */
   const questions = (evidence: Evidence): readonly (() => Promise<unknown>)[] => {
     const each = <A, B>(ask: (asked: readonly A[]) => Promise<readonly B[]>, all: readonly A[]) =>
       all.map((one) => async () => (await ask([one]))[0]);
-    const numbers = async (asked: readonly MergePlan[]) =>
+    const numbers = async (asked: readonly RemeasuredLayers[]) =>
       (await evidence.remeasure!(asked)).map((matrix) => Array.from(contiguousData(matrix)));
     return [
       ...each(evidence.evaluate!, plans),
@@ -189,7 +196,7 @@ describe("asked in parallel", () => {
       ...each(evidence.evaluateRepaired!, plans),
       ...each(evidence.evaluateFolded!, groups),
       ...each(evidence.compareOutputs!, plans),
-      ...each(numbers, plans),
+      ...each(numbers, remeasured),
     ];
   };
   let sequential: unknown[];
@@ -203,6 +210,13 @@ describe("asked in parallel", () => {
     sequential = [];
     for (const question of questions(evidence)) sequential.push(await question());
     await close();
+  });
+
+  it("layers of a merged model are compared alike, whichever others are", () => {
+    const matrices = sequential.slice(-remeasured.length) as number[][];
+    const [all] = matrices;
+    expect(matrices[remeasured.length - 1]).toEqual([all[5], all[7], all[13], all[15]]);
+    expect(matrices[plans.length]).toEqual([0, 1, 4, 5].map((at) => matrices[1][at]));
   });
 
   it("evidence of every kind is the sequential answers bit for bit, in a fresh store", async () => {
@@ -229,7 +243,7 @@ describe("asked in parallel", () => {
       evidence.evaluateRepaired!(plans),
       evidence.evaluateFolded!(groups),
       evidence.compareOutputs!(plans),
-      evidence.remeasure!(plans),
+      evidence.remeasure!(remeasured),
     ]);
     const flat = matrices.map((matrix) => Array.from(contiguousData(matrix)));
     expect([losses, divergences, repaired, folded, outputs, flat].flat()).toEqual(

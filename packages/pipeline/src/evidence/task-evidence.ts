@@ -1,5 +1,5 @@
 import type { TokenSequence } from "@layerfold/checkpoint";
-import type { Architecture, Evidence, MergePlan, TokenStatistics } from "@layerfold/core";
+import type { Architecture, Evidence, MergePlan, RemeasuredLayers, TokenStatistics } from "@layerfold/core";
 import { compatibleLayers } from "@layerfold/merge";
 import type { Artefact, Json, Task, TaskContext } from "@layerfold/tasks";
 import { givenText } from "../tasks/given-text.js";
@@ -57,7 +57,7 @@ export function taskEvidence(sources: EvidenceSources, ctx: Pick<TaskContext, "r
       on: Task<readonly TokenSequence[]>,
       relevant: Partial<TrialConditions>,
     ) =>
-    async (asked: readonly (MergePlan | readonly number[])[]): Promise<Answer[]> => {
+    async (asked: readonly (MergePlan | readonly number[] | RemeasuredLayers)[]): Promise<Answer[]> => {
       const all: TrialConditions = {
         question,
         strategy: null,
@@ -102,9 +102,9 @@ export function taskEvidence(sources: EvidenceSources, ctx: Pick<TaskContext, "r
         evaluateFolded: ask("folded", planning, fold),
       }),
     ...(comparison && {
-      remeasure: async (plans) => {
+      remeasure: async (asked) => {
         const measured = ask<StoredMatrix>("similarity", givenText(text), { comparison, pooling });
-        return (await measured(plans)).map(matrixOf);
+        return (await measured(asked)).map(matrixOf);
       },
     }),
   };

@@ -1,5 +1,6 @@
 import type { TokenSequence } from "@layerfold/checkpoint";
 import { type MergeStrategy, type Repair, type RunContext, throwIfAborted } from "@layerfold/core";
+import { streamMemory } from "@layerfold/disk";
 import { seededRng } from "@layerfold/linalg";
 import type { DeviceOptions } from "@layerfold/onnx";
 import { type Artefact, type Closable, defineTask, type Json, jsonCodec, jsonDigest } from "@layerfold/tasks";
@@ -67,6 +68,7 @@ export const trialTask = defineTask({
       // It outlives the task: it does not speak in its name, and is stopped in the name of whoever asks.
       const asker: { -readonly [K in keyof RunContext]: RunContext[K] } = {
         engine: ctx.engine,
+        memory: ctx.memory,
         rng: seededRng(conditions.seed),
       };
       const { checkpoint, place } = await sharedCheckpoint(inputs.model, { shared });
@@ -78,7 +80,9 @@ export const trialTask = defineTask({
       });
       return {
         ...queue,
-        bytes: bytesOf(checkpoint) + streamBytes(checkpoint, [...text, ...(answers ?? [])]),
+        bytes:
+          bytesOf(checkpoint) +
+          Math.min(streamBytes(checkpoint, [...text, ...(answers ?? [])]), streamMemory(ctx.memory)),
       };
     });
     const answers: Json[] = [];
