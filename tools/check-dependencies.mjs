@@ -6,6 +6,7 @@ const allowed = {
   testkit: ["core"],
   disk: ["core"],
   tasks: ["core", "disk"],
+  "store-s3": ["core", "disk", "tasks"],
   linalg: ["core"],
   onnx: ["core"],
   checkpoint: ["core", "disk"],

@@ -48,11 +48,7 @@ export async function checkSpace(
   { kept, passing = [] }: SpaceNeed,
 ): Promise<void> {
   const sum = (sizes: readonly number[]) => sizes.reduce((total, size) => total + size, 0);
-  let made = 0;
-  for await (const { kind, files } of store.list()) {
-    if (kind !== "fold" && kind !== "quantize") continue;
-    made += sum(Object.values(files).map(({ bytes }) => bytes));
-  }
+  const made = await store.localBytes(["fold", "quantize"]);
   const needed = sum(kept) + Math.max(0, ...passing) - made;
   await checkFreeSpace(places.folder, needed);
   if (places.out === undefined) return;

@@ -95,6 +95,7 @@ export { type QuantizeParameters, quantizeTask, type StoredQuantization } from "
 export { matrixOf, type StoredMatrix } from "./tasks/similarity.js";
 export { givenModel, type ModelInput, type StoredModel } from "./tasks/stored-model.js";
 export { version } from "./version.js";
-export { removeStore, withTasks } from "./work-folder.js";
+export { withTasks } from "./work-folder.js";
 export { type ExecutorChoice, executorNames, type PoolRequest } from "./workers/executors.js";
+export { removeStore } from "./workers/open-store.js";
 export { runWorker, type WorkerRequest } from "./workers/run-worker.js";

@@ -1,12 +1,12 @@
-import { resolve } from "node:path";
 import { isLayerfoldError } from "@layerfold/core";
 import { realPath, scratchFolder } from "@layerfold/disk";
-import { type OpenedStore, openFolderStore, removeFolderStore } from "@layerfold/tasks";
+import { type OpenedStore, openFolderStore } from "@layerfold/tasks";
 import type { Run } from "./run.js";
 import { type TaskRunner, taskRunner } from "./task-runner.js";
+import { enterStoreAt, localFolderOf } from "./workers/open-store.js";
 
 /**
- * Does work whose tasks are kept in a folder: the run's own (`store`), else `OUT.work`, else one for temporary files. `OUT.work` goes once all
+ * Does work whose tasks are kept in a store: the run's own (`store`), else `OUT.work`, else one for temporary files. `OUT.work` goes once all
  * is done, unless another process is still at work in it; after an error it stays, and the same work finds in it what was finished.
  *
  * @param out - what the work leaves; absent: nothing is kept
@@ -23,8 +23,9 @@ export async function withTasks<T>(
   const opened =
     place === undefined
       ? await openFolderStore(await scratchFolder("layerfold-work"))
-      : await openStore(place, run);
+      : await openStore(run.store ?? place, run);
   const { folder } = opened;
+  const { location } = opened.store;
   const runner = taskRunner(opened, run.executor, quiet ? { ...run.ctx, report: undefined } : run.ctx);
   let done = false;
   try {
@@ -36,7 +37,7 @@ export async function withTasks<T>(
     if (place !== undefined && finished > 0) {
       run.ctx.report?.({
         type: "status",
-        message: `What is finished lies in ${folder} (${finished} tasks); the same command goes on from there, \`layerfold clean ${folder}\` frees it.`,
+        message: `What is finished lies in ${location} (${finished} tasks); the same command goes on from there, \`layerfold clean ${location}\` frees it.`,
       });
     }
     throw error;
@@ -59,37 +60,31 @@ export async function withTasks<T>(
   }
 }
 
-/** Where a run's finished work is kept: a folder of its own choice, or beside what it writes; nowhere where it writes nothing. */
+/**
+ * Where a run keeps what must lie on a disk of this machine: in the store of its own choice, or beside what it writes; nowhere where it writes
+ * nothing.
+ */
 export async function workFolder(
   out: string | undefined,
   { store }: Pick<Run, "store">,
 ): Promise<string | undefined> {
-  if (store !== undefined) return resolve(store);
+  if (store !== undefined) return localFolderOf(store);
   return out === undefined ? undefined : `${await realPath(out)}.work`;
 }
 
 /** Where a folder of another version lies in the way, the next name is taken: nothing of its is touched. */
-async function openStore(folder: string, run: Run, attempt = 1): Promise<OpenedStore> {
-  const path = attempt === 1 ? folder : `${folder}-${attempt}`;
+async function openStore(location: string, run: Run, attempt = 1): Promise<OpenedStore> {
+  const path = attempt === 1 ? location : `${location}-${attempt}`;
   try {
-    return await openFolderStore(path);
+    return await enterStoreAt(path, { signal: run.ctx.signal });
   } catch (error) {
     if (!isLayerfoldError(error, "STORE_OTHER_VERSION") || attempt >= 100) throw error;
     run.ctx.report?.({
       type: "diagnostic",
       severity: "warning",
       code: "STORE_OTHER_VERSION",
-      message: `${path} is of another version of layerfold and stays as it is: work begins anew in ${folder}-${attempt + 1}`,
+      message: `${path} is of another version of layerfold and stays as it is: work begins anew in ${location}-${attempt + 1}`,
     });
-    return openStore(folder, run, attempt + 1);
+    return openStore(location, run, attempt + 1);
   }
-}
-
-/**
- * Removes a folder of finished work, and nothing else.
- * @throws FILE_MISSING; STORE_FOREIGN where it is none, or holds what no work folder does; STORE_OTHER_VERSION; STORE_IN_USE while somebody is at
- * work in it
- */
-export function removeStore(folder: string): Promise<{ readonly tasks: number; readonly bytes: number }> {
-  return removeFolderStore(folder);
 }

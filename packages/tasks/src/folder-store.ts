@@ -1,10 +1,7 @@
 import { mkdir, opendir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { LayerfoldError, z } from "@layerfold/core";
 import {
   fileError,
-  fileSha256,
-  filesIn,
   isTemporaryName,
   makeFolder,
   scratchFolder,
@@ -13,16 +10,10 @@ import {
   writeWholeFile,
 } from "@layerfold/disk";
 import { folderLeases, type LeaseOptions } from "./lease.js";
-import { type Artefact, inputDigest, type Task } from "./task.js";
-import type { ArtefactFile, ArtefactRecord, Made, Notes, TaskStore } from "./task-store.js";
-
-/** Of the folder's layout; another one is another store. */
-const layout = 1;
-export const markFile = "layerfold-store.json";
-const recordFile = "artefact.json";
-
-/** Larger files are hashed again only where size or time of change are no longer those that were noted. */
-const alwaysHashed = 2 ** 26;
+import { damageOf, parseRecord, recordFile, recordOf } from "./record.js";
+import { checkMark, foreignStore, markFile, markText } from "./store-mark.js";
+import type { Artefact, Task } from "./task.js";
+import type { ArtefactRecord, Made, Notes, TaskStore } from "./task-store.js";
 
 /**
  * A store in a folder:
@@ -75,8 +66,20 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
     return undefined;
   };
 
+  async function* list(): AsyncIterable<ArtefactRecord> {
+    const artefacts = join(root, "artefacts");
+    for (const kind of await readdir(artefacts).catch(() => [])) {
+      for await (const { name } of await opendir(join(artefacts, kind))) {
+        const text = await readFile(join(artefacts, kind, name, recordFile), "utf8").catch(ignoreMissing);
+        const record = text === undefined ? undefined : parseRecord(text);
+        if (record) yield record;
+      }
+    }
+  }
+
   return {
     location: root,
+    logs: join(root, "logs"),
     find,
     has: async (task) => (await stat(join(placeOf(task), recordFile)).catch(ignoreMissing)) !== undefined,
     async put<T>(task: Task<T>, made: Made<T>) {
@@ -114,15 +117,13 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
       });
       return path;
     },
-    async *list() {
-      const artefacts = join(root, "artefacts");
-      for (const kind of await readdir(artefacts).catch(() => [])) {
-        for await (const { name } of await opendir(join(artefacts, kind))) {
-          const text = await readFile(join(artefacts, kind, name, recordFile), "utf8").catch(ignoreMissing);
-          const record = text === undefined ? undefined : parseRecord(text);
-          if (record) yield record;
-        }
+    list,
+    async localBytes(kinds) {
+      let sum = 0;
+      for await (const { kind, files } of list()) {
+        if (kinds.includes(kind)) for (const { bytes } of Object.values(files)) sum += bytes;
       }
+      return sum;
     },
     remove: (record) => discard(placeOf(record)),
     notes: folderNotes(root),
@@ -167,7 +168,7 @@ async function begin(root: string): Promise<void> {
       await makeFolder(root);
       const names = (await readdir(root)).filter((name) => name !== markFile && !isTemporaryName(name));
       if (await isMarked(root)) break;
-      if (names.length === 0) await writeWholeFile(mark(root), `${JSON.stringify({ layout })}\n`);
+      if (names.length === 0) await writeWholeFile(mark(root), markText);
       else if (look > 3 && names.every((name) => foreign.includes(name))) throw foreignStore(root, names);
       foreign = names;
     }
@@ -184,21 +185,7 @@ async function begin(root: string): Promise<void> {
 export async function checkLayout(root: string): Promise<void> {
   const text = await readFile(join(root, markFile), "utf8").catch(ignoreMissing);
   if (text === undefined) throw foreignStore(root, await readdir(root));
-  const found = parseJson(text) as { readonly layout?: unknown } | null | undefined;
-  if (found?.layout === layout) return;
-  throw new LayerfoldError("STORE_OTHER_VERSION", "the folder for finished work is of another version", {
-    wanted: `layout ${layout}`,
-    got: `${found?.layout}`,
-    where: root,
-  });
-}
-
-export function foreignStore(root: string, names: readonly string[]): LayerfoldError {
-  return new LayerfoldError("STORE_FOREIGN", "the folder for finished work holds something else", {
-    wanted: "an empty folder, or one of layerfold's",
-    got: names.slice(0, 3).join(", ") || "an empty folder",
-    where: root,
-  });
+  checkMark(text, root);
 }
 
 function artefactOf<T>(
@@ -208,92 +195,6 @@ function artefactOf<T>(
 ): Artefact<T> {
   const value = join(path, codec.name);
   return { digest, path: value, diagnostics, read: () => codec.read(value) };
-}
-
-async function recordOf(
-  { digest, kind, parameters, inputs, code, codec }: Task,
-  { diagnostics, seconds }: Made<unknown>,
-  written: string,
-): Promise<StoredRecord> {
-  const files: Record<string, ArtefactFile> = {};
-  const noted: Record<string, number> = {};
-  for (const name of (await filesIn(written)).sort()) {
-    const file = join(written, name);
-    const { size, mtimeMs } = await stat(file);
-    files[name] = { bytes: size, sha256: await fileSha256(file) };
-    noted[name] = mtimeMs;
-  }
-  const digests = Object.entries(inputs).flatMap(([name, input]) =>
-    input ? [[name, inputDigest(input)]] : [],
-  );
-  return {
-    digest,
-    kind,
-    parameters,
-    inputs: Object.fromEntries(digests),
-    code,
-    value: codec.name,
-    files,
-    noted,
-    diagnostics,
-    seconds,
-  };
-}
-
-/** @returns what is wrong with an artefact, or its record */
-async function damageOf(path: string, text: string, digest: string): Promise<string | ArtefactRecord> {
-  const record = parseRecord(text);
-  if (!record) return `${recordFile} cannot be read`;
-  if (record.digest !== digest) return `${recordFile} is another artefact's`;
-  for (const [name, { bytes, sha256: wanted }] of Object.entries(record.files)) {
-    const file = join(path, name);
-    const found = await stat(file).catch(ignoreMissing);
-    if (!found) return `${name} is gone`;
-    if (found.size !== bytes) return `${name} has ${found.size} bytes, not ${bytes}`;
-    const untouched = found.mtimeMs === record.noted[name];
-    if (untouched && bytes > alwaysHashed) continue;
-    if ((await fileSha256(file)) !== wanted) return `${name} has another checksum`;
-  }
-  const unknown = (await filesIn(path)).find((name) => name !== recordFile && !(name in record.files));
-  return unknown === undefined ? record : `${unknown} was added`;
-}
-
-/** As `artefact.json` holds it. */
-interface StoredRecord extends ArtefactRecord {
-  /** When each file was last changed, milliseconds since 1970. */
-  readonly noted: Readonly<Record<string, number>>;
-}
-
-const recordSchema = z.object({
-  digest: z.string(),
-  kind: z.string(),
-  parameters: z.json(),
-  inputs: z.record(z.string(), z.string()),
-  code: z.string(),
-  value: z.string(),
-  files: z.record(z.string(), z.object({ bytes: z.number(), sha256: z.string() })),
-  noted: z.record(z.string(), z.number()),
-  diagnostics: z.array(
-    z.looseObject({
-      type: z.literal("diagnostic"),
-      severity: z.enum(["info", "warning"]),
-      code: z.string(),
-      message: z.string(),
-    }),
-  ),
-  seconds: z.number(),
-});
-
-function parseRecord(text: string): StoredRecord | undefined {
-  return recordSchema.safeParse(parseJson(text)).data as StoredRecord | undefined;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): undefined {

@@ -3,12 +3,22 @@ export { type Codec, folderCodec, jsonCodec } from "./codec.js";
 export type { ExecutionContext, Executor } from "./executor.js";
 export { errorOf, type Failure, readFailure } from "./failure.js";
 export { folderStore } from "./folder-store.js";
+export { type Holder, holderRuns, newHolder } from "./holder.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
 export { type LocalExecutorOptions, localExecutor, workerExecutor } from "./local-executor.js";
-export { type OpenedStore, openFolderStore, removeFolderStore } from "./opened-store.js";
+export { openFolderStore, removeFolderStore } from "./opened-store.js";
 export { otherWorkers } from "./other-workers.js";
+export {
+  enterStore,
+  gate,
+  type OpenedStore,
+  removeStore,
+  type StoreContents,
+  type StorePlace,
+} from "./presence.js";
 export { type ProcessWorkersOptions, processWorkers } from "./process-workers.js";
+export { parseRecord, recordFile } from "./record.js";
 export {
   readStage,
   readStageFacts,
@@ -18,6 +28,8 @@ export {
   type TaskKinds,
   withdrawStage,
 } from "./stage.js";
+export { type StoreCheckOptions, taskStoreChecks } from "./store-checks.js";
+export { checkMark, foreignStore, markFile, markText } from "./store-mark.js";
 export {
   type Artefact,
   type Closable,

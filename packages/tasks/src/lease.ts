@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
-import { link, readdir, readFile, readlink, rm, stat, utimes, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
+import { link, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { isRunning, startOf, temporaryBeside } from "@layerfold/disk";
+import { temporaryBeside } from "@layerfold/disk";
+import { type Holder, holderRuns, newHolder } from "./holder.js";
 import type { Lease } from "./task-store.js";
 
 export interface LeaseOptions {
@@ -10,16 +9,6 @@ export interface LeaseOptions {
   readonly heartbeatSeconds?: number;
   /** Without a sign of life, as seen by one who waits, until the lease may be taken over. */
   readonly staleSeconds?: number;
-}
-
-interface Holder {
-  readonly host: string;
-  /** Within which process numbers mean the same: containers of one host name need not share it. */
-  readonly namespace: string | null;
-  readonly process: number;
-  /** Tells two processes of the same number apart, where the system says when each was started. */
-  readonly started: string | null;
-  readonly token: string;
 }
 
 /**
@@ -44,9 +33,8 @@ export function folderLeases(
     );
     // Released in this moment.
     if (mtimeMs === undefined) return true;
-    if (holder?.host === hostname() && holder.namespace === (await processNamespace())) {
-      return !isAlive(holder);
-    }
+    const runs = holder && (await holderRuns(holder));
+    if (runs !== undefined) return !runs;
     const now = performance.now();
     const before = watched.get(file);
     if (before?.mtimeMs !== mtimeMs) {
@@ -104,13 +92,7 @@ async function generations(folder: string, digest: string): Promise<number[]> {
 
 /** @returns the lease's token; nothing where another was quicker */
 async function createExclusively(file: string): Promise<string | undefined> {
-  const holder: Holder = {
-    host: hostname(),
-    namespace: await processNamespace(),
-    process: process.pid,
-    started: startOf(process.pid)?.toString() ?? null,
-    token: randomUUID(),
-  };
+  const holder = await newHolder();
   const text = `${JSON.stringify(holder)}\n`;
   // Whole from the first moment: of one without a holder nobody could tell whether that is dead.
   const draft = temporaryBeside(file);
@@ -139,13 +121,4 @@ async function readHolder(file: string): Promise<Holder | undefined> {
     // Not yet written to, or gone.
     return undefined;
   }
-}
-
-/** Whether a holder of this host still runs. */
-function isAlive({ process: id, started }: Holder): boolean {
-  return isRunning(id, started === null ? undefined : Number(started));
-}
-
-async function processNamespace(): Promise<string | null> {
-  return readlink("/proc/self/ns/pid").catch(() => null);
 }

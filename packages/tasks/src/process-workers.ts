@@ -5,6 +5,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
 import { fileError } from "@layerfold/disk";
+import type { TaskStore } from "./task-store.js";
 import type { WorkerPool } from "./worker-pool.js";
 
 export interface ProcessWorkersOptions {
@@ -23,7 +24,7 @@ const mostDeaths = 5;
 
 /**
  * Workers that are children of this process: they begin with the first stage, one that is killed is replaced, and all end with this process, however
- * that ends. What they say goes to `logs/worker-N.log` in the store's folder.
+ * that ends. What they say goes to `worker-N.log` in the folder `TaskStore.logs`.
  */
 export function processWorkers({ count, command, environment }: ProcessWorkersOptions): WorkerPool {
   const children = new Map<number, ChildProcess>();
@@ -32,11 +33,11 @@ export function processWorkers({ count, command, environment }: ProcessWorkersOp
   let closing = false;
   let changed = () => {};
 
-  const start = (index: number, location: string) => {
-    const log = join(location, "logs", `worker-${index}.log`);
+  const start = (index: number, store: Pick<TaskStore, "location" | "logs">) => {
+    const log = join(store.logs, `worker-${index}.log`);
     const descriptor = openSync(log, "a");
     const [program, ...args] = command();
-    const child = spawn(program, [...args, "--store", location], {
+    const child = spawn(program, [...args, "--store", store.location], {
       stdio: ["ignore", descriptor, descriptor, "ipc"],
       env: { ...process.env, ...environment },
     });
@@ -53,21 +54,21 @@ export function processWorkers({ count, command, environment }: ProcessWorkersOp
       if (signal === null || ++deaths > mostDeaths * count) {
         const said = (await readFile(log, "utf8").catch(() => "")).trim().split("\n").at(-1);
         broken ??= lost(`a worker ended (${signal ?? `exit code ${code}`}): ${said}`, log);
-      } else start(index, location);
+      } else start(index, store);
       changed();
     });
   };
 
   return {
     width: count,
-    async begin(_, { location }, ctx) {
+    async begin(_, store, ctx) {
       changed = ctx.changed;
       deaths = 0;
       if (!closing && children.size === 0) {
-        await mkdir(join(location, "logs"), { recursive: true }).catch((error) => {
-          throw fileError(error, location);
+        await mkdir(store.logs, { recursive: true }).catch((error) => {
+          throw fileError(error, store.logs);
         });
-        for (let index = 1; index <= count; index++) start(index, location);
+        for (let index = 1; index <= count; index++) start(index, store);
       }
       return {
         async check() {

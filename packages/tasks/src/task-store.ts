@@ -6,6 +6,8 @@ import type { Artefact, Task } from "./task.js";
 export interface TaskStore {
   /** What another process opens it by: a folder's path, or an address. */
   readonly location: string;
+  /** Folder of this machine for what its workers say; it may have to be made. */
+  readonly logs: string;
   /**
    * What an earlier run of the task left, whoever ran it.
    * @param report - hears ARTEFACT_DAMAGED where it no longer has the bytes that were written; it then counts as not there
@@ -24,6 +26,8 @@ export interface TaskStore {
   scratch(task: Pick<Task, "digest">): Promise<string>;
   /** All artefacts, in no order. */
   list(): AsyncIterable<ArtefactRecord>;
+  /** That artefacts of these kinds take on a disk of this machine. */
+  localBytes(kinds: readonly string[]): Promise<number>;
   /** Removes an artefact. */
   remove(record: Pick<ArtefactRecord, "kind" | "digest">): Promise<void>;
   readonly notes: Notes;

@@ -12,7 +12,7 @@ export interface Resources {
 export interface Artefact<T = unknown> {
   /** SHA-256, hex: of what made it or, from outside, of its content. */
   readonly digest: string;
-  /** Where it lies. */
+  /** Where it lies on this machine, once it has been read. */
   readonly path: string;
   /** What was told while it was made. */
   readonly diagnostics: readonly Diagnostic[];
@@ -48,7 +48,7 @@ export interface TaskContext extends Omit<RunContext, "rng"> {
   /** The task's own. */
   readonly digest: string;
   /**
-   * A folder of the task's own, on the store's file system. It outlives a try that failed or was killed: what lies in it then is of the same
+   * A folder of the task's own on this machine, on the file system where its value will lie. It outlives a try that failed or was killed: what lies in it then is of the same
    * task, and may be gone on with. It goes when the artefact stands.
    */
   scratch(): Promise<string>;

@@ -1,3 +1,4 @@
+export { type BucketServer, startBucketServer } from "./bucket-server.js";
 export type { ConformanceCheck } from "./conformance.js";
 export { type EmbeddingCheckOptions, embeddingChecks } from "./embedding-checks.js";
 export { type EvaluationTaskCheckOptions, evaluationTaskChecks } from "./evaluation-task-checks.js";

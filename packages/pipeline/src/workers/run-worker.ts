@@ -29,7 +29,7 @@ export async function runWorker(
 ): Promise<WorkCounts> {
   for (const path of request.plugins ?? []) await offerPlugin(path);
   const { ctx, memory } = createRun(options);
-  const store = await openStoreAt(request.store);
+  const store = await openStoreAt(request.store, { signal: ctx.signal });
   const executor = localExecutor({ idleBytes: memory / 4 });
   const { tries, stage, rank, idleSeconds } = request;
   const given = { kinds: pipelineTasks(), executor, tries };
