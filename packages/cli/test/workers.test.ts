@@ -11,6 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkpoint, data } from "@layerfold/foldling";
+import { startBucketServer } from "@layerfold/testkit";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startLayerfold } from "./start-layerfold.js";
 
@@ -123,6 +124,37 @@ it("workers that are started by hand do it too, and end with the store; one with
     [0, expect.any(String)],
     [0, expect.any(String)],
   ]);
+});
+
+it("a bucket in the stead of a folder comes to the same bytes, found again elsewhere, and is freed", async () => {
+  const server = await startBucketServer("bucket");
+  Object.assign(process.env, {
+    ...{ AWS_ENDPOINT_URL: server.url, AWS_REGION: "us-east-1" },
+    ...{ AWS_ACCESS_KEY_ID: "anybody", AWS_SECRET_ACCESS_KEY: "anything" },
+    LAYERFOLD_STORE_CACHE: at("cache"),
+  });
+  const store = "s3://bucket/a/grid";
+  const run = (out: string, ...args: string[]) =>
+    startLayerfold("run", at("recipe.json"), "--out", at(out), "--store", store, ...args).ended;
+  try {
+    const first = await run("bucket", "--workers", "2");
+    expect([first.code, first.stderr]).toEqual([0, expect.any(String)]);
+    expect(first.result.tasks).toEqual({ made, found: 0 });
+    expect(filesIn(at("bucket"))).toEqual(filesIn(at("here")));
+    expect([...server.objects.keys()].filter((key) => /leases|stages|failures/.test(key))).toEqual([]);
+    // Another machine, which has read nothing yet.
+    process.env.LAYERFOLD_STORE_CACHE = at("another-cache");
+    const again = await run("bucket-again");
+    expect(again.result.tasks.made).toBe(0);
+    expect(filesIn(at("bucket-again"))).toEqual(filesIn(at("here")));
+    // But for folds that went once they were measured.
+    expect((await startLayerfold("clean", store).ended).result.tasks).toBeGreaterThan(made / 2);
+    expect([...server.objects.keys()]).toEqual([]);
+    const gone = await startLayerfold("work", "--store", "s3://nobody/grid").ended;
+    expect([gone.code, gone.stderr]).toEqual([1, expect.stringContaining("BUCKET_MISSING")]);
+  } finally {
+    await server.close();
+  }
 });
 
 it("a plug-in that fails in a worker ends the run with its own error", async () => {

@@ -16,8 +16,8 @@ export function ablateCommand(signal: AbortSignal): Command {
     .argument("<recipe>", "YAML file: model, texts, and a list for each axis of the grid")
     .requiredOption("--out <folder>", "table (CSV, JSON, Markdown) and report.html go here")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: OUT.work, which stays)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: OUT.work, which stays)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .addOption(memoryOption())

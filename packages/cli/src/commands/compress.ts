@@ -111,8 +111,8 @@ export function compressCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option("--out <folder>", "checkpoint, results.json, report.html and manifest.json go here")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .addOption(memoryOption())

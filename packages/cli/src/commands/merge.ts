@@ -38,8 +38,8 @@ export function mergeCommand(signal: AbortSignal): Command {
     )
     .option("--out <folder>", "checkpoint to write")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .action(async (model: string, options: MergeOptions) => {

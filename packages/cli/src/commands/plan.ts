@@ -61,8 +61,8 @@ export function planCommand(signal: AbortSignal): Command {
     .option("--dry-run", "print the plan with the shares of layers and parameters that go, and write nothing")
     .option("--out <file>", "plan to write")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: nowhere)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: nowhere)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .addOption(memoryOption())

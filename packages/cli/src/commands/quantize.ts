@@ -89,8 +89,8 @@ export function quantizeCommand(signal: AbortSignal): Command {
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .requiredOption("--out <folder>", "checkpoint to write; quantization-log.csv stands in it")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .action(async (model: string, options: QuantizeOptions) => {

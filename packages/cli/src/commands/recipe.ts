@@ -27,8 +27,8 @@ export function recipeCommand(signal: AbortSignal): Command {
     .option("--out <folder>", "in the stead of the recipe's output")
     .option("--force", "replace a folder that is not empty, if layerfold wrote all that is in it")
     .option(
-      "--store <folder>",
-      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+      "--store <location>",
+      "where finished work is kept and found again, by this and by other commands: a folder, or s3://BUCKET/PREFIX (default: OUT.work)",
     )
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .addOption(memoryOption())

@@ -19,7 +19,7 @@ export function workCommand(signal: AbortSignal): Command {
     "Make what runs ask for that share a store: on any machine that sees it, as many workers as you like. Ends with Ctrl-C, or with the store.",
     "layerfold work --store shared/grid",
   )
-    .requiredOption("--store <location>", "the same that the run was given")
+    .requiredOption("--store <location>", "the same that the run was given: a folder, or s3://BUCKET/PREFIX")
     .option("--stage <id>", "only one task: its stage")
     .option("--rank <number>", "and its place in the stage", integer(0))
     .option("--plugin <module>", "a plug-in of your own that tasks may name; may be given often", several)
