@@ -207,7 +207,7 @@ function s3Client(): S3Client {
     // A server that is started anew is waited for.
     ...(process.env.AWS_MAX_ATTEMPTS === undefined && { maxAttempts: 8 }),
     // A server of one's own rarely has a name for every bucket.
-    forcePathStyle: (async () => client.config.endpoint !== undefined) as never,
+    forcePathStyle: (async () => (await client.config.serviceConfiguredEndpoint?.()) !== undefined) as never,
   };
   const client: S3Client = new S3Client(config);
   return client;

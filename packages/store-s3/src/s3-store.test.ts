@@ -249,6 +249,29 @@ it("says in a line what is wrong with a bucket, and no secret", async () => {
     expect(await refusal(place)).toMatchObject({ code: "STORE_LOCATION", got: place });
 });
 
+it("names the bucket in the path where an endpoint is given, by the environment or by a profile", async () => {
+  // A name, since an address has no names below it in any case.
+  const url = server.url.replace("127.0.0.1", "localhost");
+  process.env.AWS_ENDPOINT_URL = url;
+  await s3Store(location);
+  delete process.env.AWS_ENDPOINT_URL;
+  process.env.AWS_CONFIG_FILE = join(root, "aws-config");
+  process.env.AWS_PROFILE = "own";
+  const lines = [
+    "[profile own]",
+    `endpoint_url = ${url}`,
+    "aws_access_key_id = a",
+    "aws_secret_access_key = b",
+  ];
+  await writeFile(process.env.AWS_CONFIG_FILE, `${lines.join("\n")}\n`);
+  try {
+    expect(await (await s3Store(location)).stands()).toBe(true);
+  } finally {
+    delete process.env.AWS_CONFIG_FILE;
+    delete process.env.AWS_PROFILE;
+  }
+});
+
 it("goes when the last one leaves it, and is not removed while somebody is in it", async () => {
   const [a, b] = await Promise.all([openS3Store(location), openS3Store(location)]);
   expect([await a.alone(), await a.isEmpty()]).toEqual([false, true]);
