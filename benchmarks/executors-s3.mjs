@@ -1,6 +1,8 @@
 // A foldling grid whose store is a bucket: in this process with a folder, then with two workers and with a worker started by hand that share a
 // bucket on a server that runs here. Holds the results against one another byte by byte and writes benchmarks/results/executors-s3.md.
-// Usage: LAYERFOLD_MOTO=PATH/TO/moto_server node benchmarks/executors-s3.mjs [--busy]   (after npm run setup; pip install 'moto[server]')
+// Usage: LAYERFOLD_MOTO=PATH/TO/moto_server node benchmarks/executors-s3.mjs [--small] [--busy]   (after npm run setup; pip install 'moto[server]')
+//   --small   a third of the grid, less text and other, fewer questions
+//   --busy    says so in the page: other programs kept the cores busy
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -16,15 +18,18 @@ const server = process.env.LAYERFOLD_MOTO || "moto_server";
 const port = 5597;
 const scratch = mkdtempSync(join(tmpdir(), "layerfold-bucket-"));
 const at = (name) => join(scratch, name);
+const given = process.argv.slice(2);
+const small = given.includes("--small");
+const [rows, questions] = small ? [20, "questions-dev"] : [60, "questions-test"];
 const recipe = {
   model: join(foldling, "checkpoint"),
   calibration: `${join(foldling, "data/calibration.jsonl")}[0:40]`,
   evaluate: {
-    texts: [`${join(foldling, "data/validation.jsonl")}[0:60]`],
-    questions: join(foldling, "data/questions-test.jsonl"),
+    texts: [`${join(foldling, "data/validation.jsonl")}[0:${rows}]`],
+    questions: join(foldling, `data/${questions}.jsonl`),
   },
-  methods: ["mka", "shortgpt", "laco"],
-  layers: [14, 12],
+  methods: small ? ["mka", "shortgpt"] : ["mka", "shortgpt", "laco"],
+  layers: small ? [14] : [14, 12],
 };
 writeFileSync(at("grid.json"), JSON.stringify(recipe));
 
@@ -85,14 +90,14 @@ try {
   const url = `http://127.0.0.1:${port}/layerfold`;
   for (let made; !made?.ok; await sleep(200))
     made = await fetch(url, { method: "PUT" }).catch(() => undefined);
-  const rows = [await run("here")];
+  const runs = [await run("here")];
   const before = requests();
-  rows.push(await run("two-workers", "--store", "s3://layerfold/two", "--workers", "2"));
+  runs.push(await run("two-workers", "--store", "s3://layerfold/two", "--workers", "2"));
   const asked = requests() - before;
   // On what might be another machine: it has nothing but the address.
   const byHand = start("cache-elsewhere", "work", "--store", "s3://layerfold/hand");
   const worked = ended(byHand);
-  rows.push(await run("by-hand", "--store", "s3://layerfold/hand", "--workers", "0"));
+  runs.push(await run("by-hand", "--store", "s3://layerfold/hand", "--workers", "0"));
   const freed = [];
   for (const [name, cache] of [
     ["two", "cache-two-workers"],
@@ -100,8 +105,10 @@ try {
   ])
     freed.push(await ended(start(cache, "clean", `s3://layerfold/${name}`)));
   const { made } = await worked;
-  const left = await (await fetch(url)).text();
-  if (left.includes("<Contents>")) throw new Error(`clean left something: ${left}`);
+  for (const name of ["two", "hand"]) {
+    const left = await (await fetch(`${url}?list-type=2&prefix=${name}/`)).text();
+    if (left.includes("<Contents>")) throw new Error(`clean left something: ${left}`);
+  }
   const sdk = JSON.parse(
     readFileSync(join(root, "packages/store-s3/node_modules/@aws-sdk/client-s3/package.json"), "utf8"),
   );
@@ -109,28 +116,28 @@ try {
   const version = existsSync(python)
     ? execFileSync(python, ["-c", "import moto; print(moto.__version__)"], { encoding: "utf8" }).trim()
     : "of unknown version";
-  const same = rows.map(({ name }) => sameFiles(at("here"), at(name)));
+  const same = runs.map(({ name }) => sameFiles(at("here"), at(name)));
   const places = {
     here: "in this process, a folder",
     "two-workers": "`--workers 2`, a bucket",
     "by-hand": "a worker started by hand with another cache, a bucket",
   };
-  const lines = rows.map(({ name, seconds, tasks }, i) => {
+  const lines = runs.map(({ name, seconds, tasks }, i) => {
     const files = same[i] === undefined ? "**differ**" : `the same ${same[i]}`;
     return `| ${places[name]} | ${tasks.made} | ${seconds.toFixed(0)} | ${files} |`;
   });
   const text = `# A grid whose store is a bucket
 
-\`node benchmarks/executors-s3.mjs\` writes this page. Foldling, ${recipe.methods.join(", ")} at ${recipe.layers.join(" and ")} layers, 60 validation rows and the
-questions. Node ${process.version}, ${cpus().length} cores of ${cpus()[0].model}, @aws-sdk/client-s3 ${sdk.version}, moto ${version} on the same machine.${process.argv.includes("--busy") ? "\nOther programs kept all cores busy meanwhile: the seconds tell an order of magnitude, no more." : ""}
+\`node ${["benchmarks/executors-s3.mjs", ...given].join(" ")}\` writes this page. Foldling, ${recipe.methods.join(", ")} at ${recipe.layers.join(" and ")} layers, ${rows} validation rows and
+\`${questions}.jsonl\`. Node ${process.version}, ${cpus().length} cores of ${cpus()[0].model}, @aws-sdk/client-s3 ${sdk.version}, moto ${version} on the same machine.${given.includes("--busy") ? "\nOther programs kept all cores busy meanwhile: the seconds tell an order of magnitude, no more." : ""}
 
 | where tasks run, and the store | tasks made | s | files of OUT, held against the first row's |
 | --- | --: | --: | --- |
 ${lines.join("\n")}
 
-- The worker that was started by hand made ${made} of the ${rows[2].tasks.made} tasks, and ended by itself once \`layerfold clean\` had removed the store. What is not a worker's
+- The worker that was started by hand made ${made} of the ${runs[2].tasks.made} tasks, and ended by itself once \`layerfold clean\` had removed the store. What is not a worker's
   (tasks that only wait for others) stays with the run.
-- The run with two workers sent ${asked} requests, ${(asked / rows[1].tasks.made).toFixed(0)} for each task.
+- The run with two workers sent ${asked} requests, ${(asked / runs[1].tasks.made).toFixed(0)} for each task.
 - \`layerfold clean\` freed ${freed.map(({ tasks, bytes }) => `${tasks} tasks, ${(bytes / 2 ** 20).toFixed(0)} MiB`).join(", and ")}; nothing was left in the bucket.
 `;
   writeFileSync(join(root, "benchmarks/results/executors-s3.md"), text);
