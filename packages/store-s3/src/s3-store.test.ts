@@ -79,7 +79,9 @@ describe.each([
       await bucket().write(`leases/${lease}`, JSON.stringify({ ...JSON.parse(text), process: 2 ** 30 }));
     },
   });
-  for (const check of checks) it(check.name, check.run);
+  // moto looks and writes in two steps: of two requests in the same instant both may meet a condition.
+  const racing = /at a time|first of two|holders that died/;
+  for (const check of checks) it.skipIf(name === "moto" && racing.test(check.name))(check.name, check.run);
 
   it("removes all of it, and nothing else", async () => {
     await openBucket(parseLocation("s3://bucket/laws-of-others")).write("letter.txt", "dear");
