@@ -85,7 +85,7 @@ export async function forgetFailure({ digest }: Pick<Task, "digest">, store: Tas
   await store.notes.remove(nameOf(digest));
 }
 
-/** Digests of the tasks that failed, by the store. */
+/** Digests of the tasks that failed, by one look at the store. */
 export async function failedDigests(store: TaskStore): Promise<Set<string>> {
   const names = await store.notes.list("failures");
   return new Set(names.map((name) => name.slice(0, -".json".length)));

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "@layerfold/core";
 import type { ExecutionContext } from "./executor.js";
-import { errorOf, forgetFailure, readFailure } from "./failure.js";
+import { errorOf, failedDigests, forgetFailure, readFailure } from "./failure.js";
 import { postStage, stageOf, withdrawStage } from "./stage.js";
 import type { Task } from "./task.js";
 import type { TaskStore } from "./task-store.js";
@@ -61,7 +61,8 @@ async function send(
   try {
     throwIfAborted(signal);
     // A new try.
-    for (const task of stage.tasks) await forgetFailure(task, store);
+    const failed = await failedDigests(store);
+    for (const task of stage.tasks) if (failed.has(task.digest)) await forgetFailure(task, store);
     await postStage(stage, store);
     begun = await pool.begin(stage, store, { ...ctx, changed: () => wake() });
     for (let pause = firstLook; ; pause = Math.min(lastLook, pause * 1.5)) {
@@ -90,13 +91,14 @@ async function send(
 
 /** Takes away those that stand, or have failed for good. */
 async function settle(waiting: Map<string, Waiting>, store: TaskStore): Promise<void> {
+  const failed = await failedDigests(store);
   for (const [digest, { task, resolve, reject }] of [...waiting]) {
     if (await store.has(task)) {
       waiting.delete(digest);
       resolve();
       continue;
     }
-    const failure = await readFailure(task, store);
+    const failure = failed.has(digest) ? await readFailure(task, store) : undefined;
     if (!failure?.final) continue;
     waiting.delete(digest);
     reject(errorOf(failure));
