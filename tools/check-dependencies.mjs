@@ -7,6 +7,7 @@ const allowed = {
   disk: ["core"],
   tasks: ["core", "disk"],
   "store-s3": ["core", "disk", "tasks"],
+  "executor-slurm": ["core", "disk", "tasks"],
   linalg: ["core"],
   onnx: ["core"],
   checkpoint: ["core", "disk"],

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "@layerfold/core";
 import type { ExecutionContext } from "./executor.js";
 import { errorOf, failedDigests, forgetFailure, readFailure } from "./failure.js";
-import { postStage, stageOf, withdrawStage } from "./stage.js";
+import { postStage, stageIds, stageOf, withdrawStage } from "./stage.js";
 import type { Task } from "./task.js";
 import type { TaskStore } from "./task-store.js";
 import type { BegunStage, WorkerPool } from "./worker-pool.js";
@@ -75,12 +75,15 @@ async function send(
         if (total > 1) ctx.report?.({ type: "progress", stage: "workers", done, total, unit: "tasks" });
       }
       if (waiting.size === 0) break;
+      // Another process that asked for the same tasks, and stopped, has withdrawn it.
+      if (!(await stageIds(store)).includes(stage.id)) await postStage(stage, store);
       await begun.check?.();
       const woken = new AbortController();
       wake = () => woken.abort();
       const until = AbortSignal.any([signal, woken.signal]);
       await sleep(pause * 1000, undefined, { signal: until }).catch(() => undefined);
     }
+    await begun.end?.().catch(() => undefined);
   } catch (error) {
     await begun?.cancel().catch(() => undefined);
     for (const one of waiting.values()) one.reject(error);

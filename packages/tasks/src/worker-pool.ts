@@ -24,6 +24,8 @@ export interface PoolContext extends Pick<RunContext, "signal" | "report" | "mem
 export interface BegunStage {
   /** Looks after them: called again and again while the stage is not done. @throws where nobody will make what is missing */
   check?(): Promise<void>;
-  /** Tells them to begin nothing more of it. */
+  /** Tells them to begin nothing more of it: it is given up. */
   cancel(): Promise<void>;
+  /** All of it is settled. What workers have not begun of it need not be begun; what they are finishing is left alone. */
+  end?(): Promise<void>;
 }
