@@ -56,7 +56,8 @@ export async function startCluster({
     SlurmUser: "root",
     SlurmdUser: "root",
     AuthType: "auth/munge",
-    AuthInfo: `socket=${at("munge.socket")}`,
+    // A job that goes back into the queue waits for its credential to expire: two minutes, where nothing else is said.
+    AuthInfo: `socket=${at("munge.socket")},cred_expire=5`,
     StateSaveLocation: at("state"),
     SlurmdSpoolDir: at("spool"),
     SlurmctldPidFile: at("slurmctld.pid"),
