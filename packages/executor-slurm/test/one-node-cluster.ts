@@ -74,7 +74,7 @@ export async function startCluster({
     KillWait: 5,
     MaxArraySize: maxArraySize,
     // Jobs begin as soon as they can, not in batches.
-    SchedulerParameters: "batch_sched_delay=0,sched_min_interval=0",
+    SchedulerParameters: "batch_sched_delay=0,sched_min_interval=0,sched_interval=1",
   };
   await writeFile(
     at("slurm.conf"),

@@ -3,7 +3,7 @@ import type { Json, Task, TaskInputs } from "@layerfold/tasks";
 export function number(parameters: {
   value: number;
   seconds?: number;
-  dies?: boolean | "always";
+  dies?: boolean;
   fails?: boolean;
 }): Task<number>;
 export function count(parameters: { to: number }): Task<number>;

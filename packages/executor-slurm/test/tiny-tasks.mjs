@@ -20,7 +20,7 @@ export const number = defineTask({
     if (dies) {
       const mark = join(await ctx.scratch(), "died");
       const before = await readFile(mark, "utf8").catch(() => undefined);
-      if (dies === "always" || before === undefined) {
+      if (before === undefined) {
         await writeFile(mark, "");
         process.kill(process.pid, "SIGKILL");
       }
