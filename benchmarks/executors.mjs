@@ -4,7 +4,7 @@
 // Usage: node benchmarks/executors.mjs [--executors in-process,workers,slurm] [--workers 2] [--kills 2] [--tasks 200] [--growth] [--no-grid]
 // (after npm run setup)
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, watch } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, watch } from "node:fs";
 import { availableParallelism, cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -135,8 +135,7 @@ function isSame(a, b) {
 /** Runs the grid once, and kills so many of the processes that are making something, ten seconds apart. */
 async function runGrid(out, flags, kills) {
   const store = `${out}.store`;
-  mkdirSync(join(store, "leases"), { recursive: true });
-  await folderStore(store).catch(() => undefined);
+  await folderStore(store);
   const leases = join(store, "leases");
   const isLease = (name) => /^[0-9a-f]{64}\.\d+$/.test(name);
   let changes = 0;
