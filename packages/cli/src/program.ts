@@ -16,6 +16,7 @@ import { pullCommand } from "./commands/pull.js";
 import { dequantizeCommand, quantizeCommand } from "./commands/quantize.js";
 import { initCommand, recipeCommand, validateCommand } from "./commands/recipe.js";
 import { similarityCommand } from "./commands/similarity.js";
+import { statusCommand } from "./commands/status.js";
 import { traceCommand } from "./commands/trace.js";
 import { workCommand } from "./commands/work.js";
 
@@ -47,6 +48,7 @@ export function createProgram(signal: AbortSignal): Command {
     pullCommand,
     cleanCommand,
     workCommand,
+    statusCommand,
   ]) {
     program.addCommand(create(signal));
   }

@@ -44,7 +44,8 @@ export function evaluationTable(
   );
 }
 
-function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** A table of texts, the first column to the left. */
+export function plainTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const table = new Table({
     head: [...head],
     colAligns: ["left", ...head.slice(1).map(() => "right" as const)],

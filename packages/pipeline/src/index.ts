@@ -99,3 +99,4 @@ export { withTasks } from "./work-folder.js";
 export { type ExecutorChoice, executorNames, type PoolRequest } from "./workers/executors.js";
 export { removeStore } from "./workers/open-store.js";
 export { runWorker, type WorkerRequest } from "./workers/run-worker.js";
+export { statusOfStore } from "./workers/status-of-store.js";

@@ -26,6 +26,8 @@ export interface ListedObject {
   readonly bytes: number;
   /** Changes with the content. */
   readonly etag: string;
+  /** When it was written, by the server's clock; milliseconds since 1970. */
+  readonly writtenAt: number;
 }
 
 export interface ReadObject {
@@ -100,10 +102,11 @@ export function openBucket(location: S3Location, signal?: AbortSignal): Bucket {
           }),
         ),
       );
-      yield (page.Contents ?? []).map(({ Key, Size, ETag }) => ({
+      yield (page.Contents ?? []).map(({ Key, Size, ETag, LastModified }) => ({
         key: Key!.slice(prefix.length),
         bytes: Size!,
         etag: ETag!,
+        writtenAt: LastModified!.getTime(),
       }));
       token = page.NextContinuationToken;
       if (!page.IsTruncated || token === undefined) return;

@@ -1,3 +1,3 @@
 export { localFolder } from "./location.js";
-export { openS3Store, removeS3Store } from "./opened-s3-store.js";
+export { existingS3Store, openS3Store, removeS3Store } from "./opened-s3-store.js";
 export { type S3StoreOptions, s3Store } from "./s3-store.js";

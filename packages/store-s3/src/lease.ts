@@ -1,4 +1,11 @@
-import { type Holder, holderRuns, type Lease, type LeaseOptions, newHolder } from "@layerfold/tasks";
+import {
+  type Holder,
+  holderRuns,
+  type Lease,
+  type LeaseHolder,
+  type LeaseOptions,
+  newHolder,
+} from "@layerfold/tasks";
 import type { Bucket } from "./bucket.js";
 
 /** What a lease's object holds. */
@@ -55,6 +62,20 @@ export async function leaseNames(bucket: Bucket): Promise<string[]> {
   const names: string[] = [];
   for await (const { key } of bucket.list("leases/")) names.push(key.slice("leases/".length));
   return names;
+}
+
+/** Who holds leases, by what they are of; what died on this host is left out. */
+export async function leaseHolders(bucket: Bucket): Promise<Map<string, LeaseHolder>> {
+  const holders = new Map<string, LeaseHolder>();
+  for await (const { key, writtenAt } of bucket.list("leases/")) {
+    const standing = await bucket.read(key);
+    const holder = standing && parse(standing.text);
+    if (!holder || (await holderRuns(holder)) === false) continue;
+    const silentSeconds = Math.max(0, (Date.now() - writtenAt) / 1000);
+    const { host, process } = holder;
+    holders.set(key.slice("leases/".length), { host, process, silentSeconds });
+  }
+  return holders;
 }
 
 const keyOf = (digest: string) => `leases/${digest}`;

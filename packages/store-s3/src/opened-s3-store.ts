@@ -9,13 +9,14 @@ import {
   removeStore,
   type StoreContents,
   type StorePlace,
+  type TaskStore,
 } from "@layerfold/tasks";
 import { checkStore, foreignKeys } from "./begin.js";
 import { openBucket } from "./bucket.js";
 import { inParallel } from "./in-parallel.js";
 import { leaseNames } from "./lease.js";
 import { localFolder, locationText, parseLocation } from "./location.js";
-import { openParts, type S3StoreOptions } from "./s3-store.js";
+import { openParts, type S3StoreOptions, s3Store } from "./s3-store.js";
 
 /** `s3Store`, such that nobody removes it before one has left it. @throws as that */
 export function openS3Store(location: string, options: S3StoreOptions = {}): Promise<OpenedStore> {
@@ -28,12 +29,22 @@ export function openS3Store(location: string, options: S3StoreOptions = {}): Pro
  * @throws STORE_FOREIGN where there is none or it holds what no store does, STORE_OTHER_VERSION, STORE_IN_USE, and `bucketError`'s codes
  */
 export async function removeS3Store(location: string, options: S3StoreOptions = {}): Promise<StoreContents> {
-  const place = parseLocation(location);
-  await checkStore(openBucket(place), locationText(place));
+  await checkStoreAt(location);
   const removed = await removeStore(await placeOf(location, options));
   const folder = localFolder(location, options.cache);
   if (await stat(folder).catch(() => undefined)) await removeFolderStore(folder);
   return removed;
+}
+
+/** `s3Store` where one is: none is begun. @throws STORE_FOREIGN, STORE_OTHER_VERSION, and `bucketError`'s codes */
+export async function existingS3Store(location: string, options: S3StoreOptions = {}): Promise<TaskStore> {
+  await checkStoreAt(location);
+  return s3Store(location, options);
+}
+
+async function checkStoreAt(location: string): Promise<void> {
+  const place = parseLocation(location);
+  await checkStore(openBucket(place), locationText(place));
 }
 
 async function placeOf(location: string, options: S3StoreOptions): Promise<StorePlace> {

@@ -14,7 +14,7 @@ import {
 } from "@layerfold/tasks";
 import { beginStore, standsIn } from "./begin.js";
 import { type Bucket, openBucket } from "./bucket.js";
-import { bucketLeases } from "./lease.js";
+import { bucketLeases, leaseHolders } from "./lease.js";
 import { localFolder, locationText, parseLocation } from "./location.js";
 import { bucketNotes } from "./notes.js";
 import { type RemoteArtefact, remoteArtefacts } from "./remote-artefacts.js";
@@ -154,6 +154,7 @@ function storeOf(location: string, bucket: Bucket, local: TaskStore, options: S3
       return artefactOf(put, task.codec);
     },
     lease: bucketLeases(bucket, options),
+    holders: () => leaseHolders(bucket),
     scratch: (task) => local.scratch(task),
     list: () => remote.list(),
     localBytes: (kinds) => local.localBytes(kinds),

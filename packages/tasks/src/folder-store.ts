@@ -9,7 +9,7 @@ import {
   syncTree,
   writeWholeFile,
 } from "@layerfold/disk";
-import { folderLeases, type LeaseOptions } from "./lease.js";
+import { folderLeases, type LeaseOptions, leaseHolders } from "./lease.js";
 import { damageOf, parseRecord, recordFile, recordOf } from "./record.js";
 import { checkMark, foreignStore, markFile, markText } from "./store-mark.js";
 import type { Artefact, Task } from "./task.js";
@@ -110,6 +110,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
       leases(digest).catch((error) => {
         throw fileError(error, root);
       }),
+    holders: () => leaseHolders(join(root, "leases")),
     async scratch({ digest }) {
       const path = join(root, "scratch", digest);
       await makeFolder(path).catch((error) => {

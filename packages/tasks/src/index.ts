@@ -7,7 +7,7 @@ export { type Holder, holderRuns, newHolder } from "./holder.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
 export { type LocalExecutorOptions, localExecutor, workerExecutor } from "./local-executor.js";
-export { openFolderStore, removeFolderStore } from "./opened-store.js";
+export { existingFolderStore, openFolderStore, removeFolderStore } from "./opened-store.js";
 export { otherWorkers } from "./other-workers.js";
 export {
   enterStore,
@@ -31,6 +31,14 @@ export {
 export { type StoreCheckOptions, taskStoreChecks } from "./store-checks.js";
 export { checkMark, foreignStore, markFile, markText } from "./store-mark.js";
 export {
+  type FailedTask,
+  type FinishedKind,
+  type RunningTask,
+  type StageStatus,
+  type StoreStatus,
+  storeStatus,
+} from "./store-status.js";
+export {
   type Artefact,
   type Closable,
   defineTask,
@@ -44,6 +52,14 @@ export {
   type TaskInputs,
   withContent,
 } from "./task.js";
-export type { ArtefactFile, ArtefactRecord, Lease, Made, Notes, TaskStore } from "./task-store.js";
+export type {
+  ArtefactFile,
+  ArtefactRecord,
+  Lease,
+  LeaseHolder,
+  Made,
+  Notes,
+  TaskStore,
+} from "./task-store.js";
 export { type WorkCounts, type WorkerOptions, type WorkOptions, work, workRank, workTask } from "./worker.js";
 export type { BegunStage, PoolContext, WorkerPool } from "./worker-pool.js";

@@ -1,8 +1,8 @@
 import { link, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { temporaryBeside } from "@layerfold/disk";
+import { isTemporaryName, temporaryBeside } from "@layerfold/disk";
 import { type Holder, holderRuns, newHolder } from "./holder.js";
-import type { Lease } from "./task-store.js";
+import type { Lease, LeaseHolder } from "./task-store.js";
 
 export interface LeaseOptions {
   /** Between two signs of life. */
@@ -56,6 +56,27 @@ export function folderLeases(
     const token = await createExclusively(file);
     return token === undefined ? undefined : held(folder, digest, own, token, heartbeatSeconds);
   };
+}
+
+/** Who holds leases in a folder, by what they are of; what died on this host is left out. */
+export async function leaseHolders(folder: string): Promise<Map<string, LeaseHolder>> {
+  const latest = new Map<string, number>();
+  for (const name of await readdir(folder)) {
+    const [, of, generation] = /^(.+)\.(\d+)$/.exec(name) ?? [];
+    if (of === undefined || isTemporaryName(name)) continue;
+    latest.set(of, Math.max(latest.get(of) ?? 0, Number(generation)));
+  }
+  const holders = new Map<string, LeaseHolder>();
+  for (const [of, generation] of latest) {
+    const file = join(folder, `${of}.${generation}`);
+    const holder = await readHolder(file);
+    const found = await stat(file).catch(() => undefined);
+    if (!holder || !found) continue;
+    if ((await holderRuns(holder)) === false) continue;
+    const silentSeconds = Math.max(0, (Date.now() - found.mtimeMs) / 1000);
+    holders.set(of, { host: holder.host, process: holder.process, silentSeconds });
+  }
+  return holders;
 }
 
 function held(folder: string, digest: string, own: number, token: string, heartbeatSeconds: number): Lease {

@@ -25,13 +25,19 @@ export function openFolderStore(folder: string, options?: LeaseOptions): Promise
  */
 export async function removeFolderStore(folder: string): Promise<StoreContents> {
   const root = resolve(folder);
-  await stat(root).catch((error) => {
+  return removeStore(placeOf(root, await existingFolderStore(root)));
+}
+
+/** `folderStore` of a folder that is one: none is begun. @throws FILE_MISSING, STORE_FOREIGN, STORE_OTHER_VERSION */
+export async function existingFolderStore(folder: string): Promise<TaskStore> {
+  const root = resolve(folder);
+  try {
+    await stat(root);
+    await checkLayout(root);
+  } catch (error) {
     throw fileError(error, root);
-  });
-  await checkLayout(root).catch((error) => {
-    throw fileError(error, root);
-  });
-  return removeStore(placeOf(root, await folderStore(root)));
+  }
+  return folderStore(root);
 }
 
 function placeOf(root: string, store: TaskStore): StorePlace {

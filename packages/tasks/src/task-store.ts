@@ -22,6 +22,8 @@ export interface TaskStore {
   has(task: Pick<Task, "digest" | "kind">): Promise<boolean>;
   /** The right to run a task; undefined while another has it. */
   lease(digest: string): Promise<Lease | undefined>;
+  /** Who holds leases, by what they are of: digests of tasks that are being made, and `run-…` of whoever has the store open. */
+  holders(): Promise<ReadonlyMap<string, LeaseHolder>>;
   /** The folder in which a task works; what an earlier try left stands in it. */
   scratch(task: Pick<Task, "digest">): Promise<string>;
   /** All artefacts, in no order. */
@@ -59,6 +61,14 @@ export interface Lease {
   /** Holders before this one that died of it, or at it. */
   readonly deaths: number;
   release(): Promise<void>;
+}
+
+/** Who has a lease. */
+export interface LeaseHolder {
+  readonly host: string;
+  readonly process: number;
+  /** Since its last sign of life, by this machine's clock; a process of another host that died is silent until somebody takes over. */
+  readonly silentSeconds: number;
 }
 
 /** What a store says of an artefact, for people and for other tools. */

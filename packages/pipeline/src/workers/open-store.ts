@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { LayerfoldError } from "@layerfold/core";
 import {
+  existingFolderStore,
   folderStore,
   type OpenedStore,
   openFolderStore,
@@ -29,6 +30,7 @@ export async function optionalPackage<T>(name: string): Promise<T> {
 /** What a package gives that keeps stores elsewhere than in a folder; a location is `SCHEME://…`. */
 interface StorePackage {
   s3Store(location: string, options: StoreOptions): Promise<TaskStore>;
+  existingS3Store(location: string): Promise<TaskStore>;
   openS3Store(location: string, options: StoreOptions): Promise<OpenedStore>;
   removeS3Store(location: string): Promise<StoreContents>;
   localFolder(location: string): string;
@@ -50,6 +52,12 @@ export async function openStoreAt(location: string, options: StoreOptions = {}):
 export async function enterStoreAt(location: string, options: StoreOptions = {}): Promise<OpenedStore> {
   const elsewhere = await storePackage(location);
   return elsewhere ? elsewhere.openS3Store(location, options) : openFolderStore(location);
+}
+
+/** The same for somebody who only looks: none is begun. @throws FILE_MISSING, STORE_FOREIGN, STORE_OTHER_VERSION, and as `openStoreAt` */
+export async function existingStoreAt(location: string): Promise<TaskStore> {
+  const elsewhere = await storePackage(location);
+  return elsewhere ? elsewhere.existingS3Store(location) : existingFolderStore(location);
 }
 
 /** The folder of this machine that `OpenedStore.folder` will be. */
