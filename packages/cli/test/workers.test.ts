@@ -118,6 +118,13 @@ it("workers that are started by hand do it too, and end with the store; one with
   expect([code, stderr]).toEqual([0, expect.any(String)]);
   expect(result.tasks).toEqual(alone.result.tasks);
   expect(filesIn(at("by-hand"))).toEqual(filesIn(at("alone")));
+  const status = await startLayerfold("status", "--store", store).ended;
+  expect([status.code, status.result]).toEqual([
+    0,
+    expect.objectContaining({ users: [], stages: [], running: [] }),
+  ]);
+  const finished: readonly { readonly tasks: number }[] = status.result.finished;
+  expect(finished.reduce((sum, { tasks }) => sum + tasks, 0)).toBe(result.tasks.made);
   rmSync(store, { recursive: true });
   const done = await Promise.all(workers.map(({ ended }) => ended));
   expect(done.map((worker) => [worker.code, worker.stderr])).toEqual([

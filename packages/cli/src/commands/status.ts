@@ -27,7 +27,7 @@ type Status = Awaited<ReturnType<typeof statusOfStore>>;
 function describe({ location, users, stages, finished, running, failed }: Status): string {
   const asked = stages.flatMap(({ id, kinds }) =>
     kinds.map(({ kind, done, running, failed, missing }) => [
-      ...[id, kind],
+      ...[kind, id],
       ...[done, running, failed, missing].map(String),
     ]),
   );
@@ -42,7 +42,7 @@ function describe({ location, users, stages, finished, running, failed }: Status
       : `${location} is open in ${users.map(who).join("; ")}.`,
     asked.length === 0
       ? "Nothing is asked for."
-      : plainTable(["stage", "kind", "done", "running", "failed", "missing"], asked),
+      : plainTable(["asked for", "stage", "done", "running", "failed", "missing"], asked),
     stands.length === 0
       ? "Nothing is finished."
       : plainTable(["finished", "tasks", "MiB", "seconds"], stands),
