@@ -123,8 +123,7 @@ it("workers that are started by hand do it too, and end with the store; one with
     0,
     expect.objectContaining({ users: [], stages: [], running: [] }),
   ]);
-  const finished: readonly { readonly tasks: number }[] = status.result.finished;
-  expect(finished.reduce((sum, { tasks }) => sum + tasks, 0)).toBe(result.tasks.made);
+  expect(status.result.finished).toContainEqual(expect.objectContaining({ kind: "plan", tasks: 1 }));
   rmSync(store, { recursive: true });
   const done = await Promise.all(workers.map(({ ended }) => ended));
   expect(done.map((worker) => [worker.code, worker.stderr])).toEqual([
