@@ -145,6 +145,11 @@ export function taskStoreChecks({
         ensure(held.length === 1, `${held.length} hold it`);
         ensure(held[0].deaths === 0, "somebody is said to have died");
         ensure((await stores[0].lease("one-at-a-time")) === undefined, "it is given once more");
+        const holder = (await stores[1].holders()).get("one-at-a-time");
+        ensure(
+          holder?.process === process.pid && holder.silentSeconds < 60,
+          "another does not see who holds it",
+        );
         await held[0].release();
         await held[0].release();
         const next = await stores[1].lease("one-at-a-time");

@@ -23,6 +23,11 @@ export interface BucketServer {
 /** @param buckets - that there are */
 export async function startBucketServer(...buckets: readonly string[]): Promise<BucketServer> {
   const objects = new Map<string, Buffer>();
+  const writtenAt = new WeakMap<Buffer, string>();
+  const put = (path: string, body: Buffer) => {
+    objects.set(path, body);
+    writtenAt.set(body, new Date().toISOString());
+  };
   const uploads = new Map<string, Map<number, Buffer>>();
   const requests: string[] = [];
   const http = createServer(async (request, response) => {
@@ -85,7 +90,7 @@ export async function startBucketServer(...buckets: readonly string[]): Promise<
       const parts = [...uploads.get(id)!].sort(([a], [b]) => a - b).map(([, part]) => part);
       uploads.delete(id);
       const whole = Buffer.concat(parts);
-      objects.set(path, whole);
+      put(path, whole);
       return void send(
         200,
         `<CompleteMultipartUploadResult><ETag>${tagOf(whole)}</ETag></CompleteMultipartUploadResult>`,
@@ -102,7 +107,7 @@ export async function startBucketServer(...buckets: readonly string[]): Promise<
       if (match !== tagOf(standing)) return void refuse(412, "PreconditionFailed");
     }
     if (method === "PUT") {
-      objects.set(path, body);
+      put(path, body);
       return void send(200, "", tagOf(body));
     }
     if (method === "DELETE") {
@@ -122,7 +127,8 @@ export async function startBucketServer(...buckets: readonly string[]): Promise<
     const contents = page.map((key) => {
       const object = objects.get(key)!;
       const name = key.slice(bucket.length + 1);
-      return `<Contents><Key>${name}</Key><Size>${object.length}</Size><ETag>${tagOf(object)}</ETag></Contents>`;
+      const written = writtenAt.get(object) ?? new Date(0).toISOString();
+      return `<Contents><Key>${name}</Key><LastModified>${written}</LastModified><Size>${object.length}</Size><ETag>${tagOf(object)}</ETag></Contents>`;
     });
     const next = keys.length > 2 ? `<NextContinuationToken>${page[1]}</NextContinuationToken>` : "";
     return `<ListBucketResult><IsTruncated>${keys.length > 2}</IsTruncated>${next}${contents.join("")}</ListBucketResult>`;
