@@ -97,4 +97,10 @@ export { givenModel, type ModelInput, type StoredModel } from "./tasks/stored-mo
 export { version } from "./version.js";
 export { removeStore, withTasks } from "./work-folder.js";
 export { type ExecutorChoice, executorNames, type PoolRequest } from "./workers/executors.js";
-export { runWorker, type WorkerRequest } from "./workers/run-worker.js";
+export { type QueueWorkerRequest, runWorker, type WorkerRequest } from "./workers/run-worker.js";
+export {
+  openTaskWorker,
+  type TaskPlace,
+  type TaskWorker,
+  type TaskWorkerRequest,
+} from "./workers/task-worker.js";

@@ -2,7 +2,7 @@ export { codeDigest } from "./code-digest.js";
 export { type Codec, folderCodec, jsonCodec } from "./codec.js";
 export type { ExecutionContext, Executor } from "./executor.js";
 export { errorOf, type Failure, readFailure } from "./failure.js";
-export { folderStore } from "./folder-store.js";
+export { folderStore, isFolderStore } from "./folder-store.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
 export { type LocalExecutorOptions, localExecutor, workerExecutor } from "./local-executor.js";
@@ -18,6 +18,7 @@ export {
   type TaskKinds,
   withdrawStage,
 } from "./stage.js";
+export { type StageReader, stageReader } from "./stage-reader.js";
 export {
   type Artefact,
   type Closable,
@@ -33,5 +34,14 @@ export {
   withContent,
 } from "./task.js";
 export type { ArtefactFile, ArtefactRecord, Lease, Made, Notes, TaskStore } from "./task-store.js";
-export { type WorkCounts, type WorkerOptions, type WorkOptions, work, workRank, workTask } from "./worker.js";
+export {
+  attempt,
+  type Outcome,
+  type WorkCounts,
+  type WorkerOptions,
+  type WorkOptions,
+  work,
+  workRank,
+  workTask,
+} from "./worker.js";
 export type { BegunStage, PoolContext, WorkerPool } from "./worker-pool.js";

@@ -23,6 +23,8 @@ interface Waiting {
 const quiet = 30;
 /** Seconds between two looks at the store: longer and longer while nothing happens. */
 const [firstLook, lastLook] = [0.05, 2];
+/** Of the time that passes, at most about a tenth goes into looking, however many tasks there are. */
+const lookShare = 0.1;
 
 /** @param signal - once it is aborted nothing more begins */
 export function stageSender(
@@ -58,16 +60,26 @@ async function send(
   const stage = stageOf([...waiting.values()].map(({ task }) => task));
   let begun: BegunStage | undefined;
   let wake = () => {};
+  /** Of tasks that somebody says are settled. */
+  const told = new Set<string>();
+  const changed = (digest?: string) => {
+    if (digest !== undefined) told.add(digest);
+    wake();
+  };
   try {
     throwIfAborted(signal);
     // A new try.
     for (const task of stage.tasks) await forgetFailure(task, store);
     await postStage(stage, store);
-    begun = await pool.begin(stage, store, { ...ctx, changed: () => wake() });
+    begun = await pool.begin(stage, store, { ...ctx, changed });
     for (let pause = firstLook; ; pause = Math.min(lastLook, pause * 1.5)) {
       throwIfAborted(signal);
       const before = waiting.size;
-      await settle(waiting, store);
+      const named = [...told];
+      told.clear();
+      const startedAt = performance.now();
+      await settle(named.length > 0 ? named : [...waiting.keys()], waiting, store);
+      const seconds = (performance.now() - startedAt) / 1000;
       if (waiting.size < before) {
         pause = firstLook;
         const done = total - waiting.size;
@@ -75,10 +87,13 @@ async function send(
       }
       if (waiting.size === 0) break;
       await begun.check?.();
+      if (told.size > 0) continue;
       const woken = new AbortController();
       wake = () => woken.abort();
       const until = AbortSignal.any([signal, woken.signal]);
-      await sleep(pause * 1000, undefined, { signal: until }).catch(() => undefined);
+      await sleep(Math.max(pause, seconds / lookShare) * 1000, undefined, { signal: until }).catch(
+        () => undefined,
+      );
     }
   } catch (error) {
     await begun?.cancel().catch(() => undefined);
@@ -88,9 +103,16 @@ async function send(
   }
 }
 
-/** Takes away those that stand, or have failed for good. */
-async function settle(waiting: Map<string, Waiting>, store: TaskStore): Promise<void> {
-  for (const [digest, { task, resolve, reject }] of [...waiting]) {
+/** Of the tasks with these digests, takes away those that stand, or have failed for good. */
+async function settle(
+  digests: readonly string[],
+  waiting: Map<string, Waiting>,
+  store: TaskStore,
+): Promise<void> {
+  for (const digest of digests) {
+    const one = waiting.get(digest);
+    if (!one) continue;
+    const { task, resolve, reject } = one;
     if (await store.has(task)) {
       waiting.delete(digest);
       resolve();

@@ -29,8 +29,7 @@ export interface ExecutorChoice {
 /** What an optional package makes its workers of. */
 export interface PoolRequest extends Pick<ExecutorChoice, "workers" | "queue" | "options"> {
   /**
-   * Program and arguments that run a worker where this installation can be seen; `--store LOCATION`, `--stage ID` and `--rank NUMBER`, or
-   * `--queue URL` are added.
+   * Program and arguments that run a worker where this installation can be seen; `--store LOCATION`, `--stage ID` and `--rank NUMBER` are added.
    */
   readonly command: () => readonly [string, ...string[]];
 }
