@@ -1,7 +1,8 @@
 // The same work by every executor: the grid of executors.yaml, with workers killed by `kill -9` on the way, must leave the same bytes; and so many
 // trivial tasks, by which coordination is measured. A lease is taken for every try of a task: as many as there are tasks and kills means that
-// nothing was made twice. Slurm is a cluster of this machine alone, started here (needs slurm-wlm, munge and root).
-// Usage: node benchmarks/executors.mjs [--executors in-process,workers,slurm] [--workers 2] [--kills 2] [--tasks 200] [--growth] [--no-grid]
+// nothing was made twice. Slurm is a cluster of this machine alone, started here (needs slurm-wlm, munge and root); Redis a server of this script's
+// own (needs redis-server), which is killed on the way too, and forgets all.
+// Usage: node benchmarks/executors.mjs [--executors in-process,workers,slurm,bullmq] [--workers 2] [--kills 2] [--tasks 200] [--growth] [--no-grid]
 // (after npm run setup)
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, watch } from "node:fs";
@@ -11,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createJiti } from "jiti";
+import { bullmq } from "./executors/bullmq.mjs";
 
 const script = fileURLToPath(import.meta.url);
 const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
@@ -18,7 +20,7 @@ const built = (name) => import(at(`packages/${name}/dist/index.js`));
 
 const { values } = parseArgs({
   options: {
-    executors: { type: "string", default: "in-process,workers,slurm" },
+    executors: { type: "string", default: "in-process,workers,slurm,bullmq" },
     workers: { type: "string", default: "2" },
     kills: { type: "string", default: "2" },
     tasks: { type: "string", default: "200" },
@@ -80,7 +82,7 @@ async function benchmark(values) {
 
 /**
  * By name: flags of the command line, what makes an executor for trivial tasks (to be closed), and perhaps a version to be told and what is to be
- * stopped in the end.
+ * stopped in the end; `begin` and `end` around a grid, and `disturb`, called once in it, with the first kill.
  */
 const executorsByName = {
   "in-process": async () => ({ flags: [], open: async () => localExecutor() }),
@@ -106,6 +108,7 @@ const executorsByName = {
       stop: () => cluster.stop(),
     };
   },
+  bullmq,
 };
 
 async function compareGrids(executors, scratch, kills) {
@@ -113,9 +116,11 @@ async function compareGrids(executors, scratch, kills) {
     `\n| grid | seconds | tasks | leases taken | killed | bytes |\n| --- | --: | --: | --: | --: | --- |`,
   );
   let first;
-  for (const [name, { flags }] of Object.entries(executors)) {
+  for (const [name, executor] of Object.entries(executors)) {
     const out = join(scratch, name);
-    const { seconds, made, taken, killed } = await runGrid(out, flags, name === "in-process" ? 0 : kills);
+    executor.begin?.();
+    const { seconds, made, taken, killed } = await runGrid(out, executor, name === "in-process" ? 0 : kills);
+    await executor.end?.();
     first ??= { name, out };
     const same = first.out === out ? "" : isSame(first.out, out) ? `as ${first.name}` : "DIFFER";
     console.log(`| ${name} | ${seconds.toFixed(1)} | ${made} | ${taken} | ${killed} | ${same} |`);
@@ -132,8 +137,8 @@ function isSame(a, b) {
   }
 }
 
-/** Runs the grid once, and kills so many of the processes that are making something, ten seconds apart. */
-async function runGrid(out, flags, kills) {
+/** Runs the grid once, and kills so many of the processes that are making something, ten seconds apart, the first with what else may go wrong. */
+async function runGrid(out, { flags, disturb }, kills) {
   const store = `${out}.store`;
   await folderStore(store);
   const leases = join(store, "leases");
@@ -164,6 +169,7 @@ async function runGrid(out, flags, kills) {
       try {
         process.kill(holder, "SIGKILL");
         killed++;
+        if (killed === 1) await disturb?.();
         next = performance.now() + 10_000;
         break;
       } catch {

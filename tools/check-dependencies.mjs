@@ -35,10 +35,16 @@ const allowed = {
     ],
     ...["similarity", "merge", "quantize", "evaluate", "report"],
   ],
+  "executor-bullmq": ["core", "tasks", "pipeline"],
 };
 // Tests may stand on more than the code does.
 const allowedInTests = ["testkit", "foldling", "linalg", "onnx", "graph", "checkpoint", "evaluate"];
-const only = { "onnxruntime-node": ["onnx"], "onnx-buf": ["onnx"], "ml-matrix": [] };
+const only = {
+  "onnxruntime-node": ["onnx"],
+  "onnx-buf": ["onnx"],
+  "ml-matrix": [],
+  bullmq: ["executor-bullmq"],
+};
 
 const errors = [];
 const root = new URL("../packages/", import.meta.url);

@@ -98,5 +98,11 @@ export { version } from "./version.js";
 export { withTasks } from "./work-folder.js";
 export { type ExecutorChoice, executorNames, type PoolRequest } from "./workers/executors.js";
 export { removeStore } from "./workers/open-store.js";
-export { runWorker, type WorkerRequest } from "./workers/run-worker.js";
+export { type QueueWorkerRequest, runWorker, type WorkerRequest } from "./workers/run-worker.js";
 export { statusOfStore } from "./workers/status-of-store.js";
+export {
+  openTaskWorker,
+  type TaskPlace,
+  type TaskWorker,
+  type TaskWorkerRequest,
+} from "./workers/task-worker.js";

@@ -128,7 +128,7 @@ export async function folderStore(folder: string, options: LeaseOptions = {}): P
     },
     remove: (record) => discard(placeOf(record)),
     notes: folderNotes(root),
-    stands: async () => (await stat(mark(root)).catch(ignoreMissing)) !== undefined,
+    stands: () => isFolderStore(root),
   };
 }
 
@@ -180,6 +180,11 @@ async function begin(root: string): Promise<void> {
     await rmdir(root).catch(() => {});
     throw fileError(error, root);
   }
+}
+
+/** Whether a folder is a store, of whatever layout. */
+export async function isFolderStore(folder: string): Promise<boolean> {
+  return (await stat(mark(folder)).catch(ignoreMissing)) !== undefined;
 }
 
 /** @throws STORE_FOREIGN where a folder is no store, STORE_OTHER_VERSION where it is one of another layout */

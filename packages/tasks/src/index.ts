@@ -2,7 +2,7 @@ export { codeDigest } from "./code-digest.js";
 export { type Codec, folderCodec, jsonCodec } from "./codec.js";
 export type { ExecutionContext, Executor } from "./executor.js";
 export { errorOf, type Failure, readFailure } from "./failure.js";
-export { folderStore } from "./folder-store.js";
+export { folderStore, isFolderStore } from "./folder-store.js";
 export { type Holder, holderRuns, newHolder } from "./holder.js";
 export { type Json, jsonDigest } from "./json.js";
 export type { LeaseOptions } from "./lease.js";
@@ -28,6 +28,7 @@ export {
   type TaskKinds,
   withdrawStage,
 } from "./stage.js";
+export { type StageReader, stageReader } from "./stage-reader.js";
 export { type StoreCheckOptions, taskStoreChecks } from "./store-checks.js";
 export { checkMark, foreignStore, markFile, markText } from "./store-mark.js";
 export {
@@ -61,5 +62,14 @@ export type {
   Notes,
   TaskStore,
 } from "./task-store.js";
-export { type WorkCounts, type WorkerOptions, type WorkOptions, work, workRank, workTask } from "./worker.js";
+export {
+  attempt,
+  type Outcome,
+  type WorkCounts,
+  type WorkerOptions,
+  type WorkOptions,
+  work,
+  workRank,
+  workTask,
+} from "./worker.js";
 export type { BegunStage, PoolContext, WorkerPool } from "./worker-pool.js";

@@ -23,6 +23,8 @@ interface Waiting {
 const quiet = 30;
 /** Seconds between two looks at the store: longer and longer while nothing happens. */
 const [firstLook, lastLook] = [0.05, 2];
+/** Of the time that passes, at most about a tenth goes into looking, however many tasks there are. */
+const lookShare = 0.1;
 
 /** @param signal - once it is aborted nothing more begins */
 export function stageSender(
@@ -58,17 +60,27 @@ async function send(
   const stage = stageOf([...waiting.values()].map(({ task }) => task));
   let begun: BegunStage | undefined;
   let wake = () => {};
+  /** Of tasks that somebody says are settled. */
+  const told = new Set<string>();
+  const changed = (digest?: string) => {
+    if (digest !== undefined) told.add(digest);
+    wake();
+  };
   try {
     throwIfAborted(signal);
     // A new try.
     const failed = await failedDigests(store);
     for (const task of stage.tasks) if (failed.has(task.digest)) await forgetFailure(task, store);
     await postStage(stage, store);
-    begun = await pool.begin(stage, store, { ...ctx, changed: () => wake() });
+    begun = await pool.begin(stage, store, { ...ctx, changed });
     for (let pause = firstLook; ; pause = Math.min(lastLook, pause * 1.5)) {
       throwIfAborted(signal);
       const before = waiting.size;
-      await settle(waiting, store);
+      const named = [...told];
+      told.clear();
+      const startedAt = performance.now();
+      await settle(named.length > 0 ? named : [...waiting.keys()], waiting, store);
+      const seconds = (performance.now() - startedAt) / 1000;
       if (waiting.size < before) {
         pause = firstLook;
         const done = total - waiting.size;
@@ -78,10 +90,13 @@ async function send(
       // Another process that asked for the same tasks, and stopped, has withdrawn it.
       if (!(await stageIds(store)).includes(stage.id)) await postStage(stage, store);
       await begun.check?.();
+      if (told.size > 0) continue;
       const woken = new AbortController();
       wake = () => woken.abort();
       const until = AbortSignal.any([signal, woken.signal]);
-      await sleep(pause * 1000, undefined, { signal: until }).catch(() => undefined);
+      await sleep(Math.max(pause, seconds / lookShare) * 1000, undefined, { signal: until }).catch(
+        () => undefined,
+      );
     }
     await begun.end?.().catch(() => undefined);
   } catch (error) {
@@ -92,10 +107,17 @@ async function send(
   }
 }
 
-/** Takes away those that stand, or have failed for good. */
-async function settle(waiting: Map<string, Waiting>, store: TaskStore): Promise<void> {
+/** Of the tasks with these digests, takes away those that stand, or have failed for good. */
+async function settle(
+  digests: readonly string[],
+  waiting: Map<string, Waiting>,
+  store: TaskStore,
+): Promise<void> {
   const failed = await failedDigests(store);
-  for (const [digest, { task, resolve, reject }] of [...waiting]) {
+  for (const digest of digests) {
+    const one = waiting.get(digest);
+    if (!one) continue;
+    const { task, resolve, reject } = one;
     if (await store.has(task)) {
       waiting.delete(digest);
       resolve();

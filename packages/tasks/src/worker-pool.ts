@@ -16,8 +16,11 @@ export interface WorkerPool {
 }
 
 export interface PoolContext extends Pick<RunContext, "signal" | "report" | "memory"> {
-  /** To be called once something may have changed; the store is looked at now and then all the same. */
-  changed(): void;
+  /**
+   * To be called once something may have changed; the store is looked at now and then all the same.
+   * @param digest - of the task that is settled, where one knows: then only that is looked at
+   */
+  changed(digest?: string): void;
 }
 
 /** A stage that workers are at. */

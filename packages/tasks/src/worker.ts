@@ -135,9 +135,17 @@ export async function workTask(
   }
 }
 
-type Outcome = "made" | "stands" | "failed" | "failed once" | "busy" | "not ready";
+/**
+ * What became of a try: `failed` for good, or to be tried again; `busy` where another process holds the task's lease; `not ready` where
+ * something that it reads does not stand.
+ */
+export type Outcome = "made" | "stands" | "failed" | "failed once" | "busy" | "not ready";
 
-async function attempt(
+/**
+ * Tries a task once. What it throws is noted in the store.
+ * @throws INTERRUPTED, and what `TaskKinds.refusal` gives
+ */
+export async function attempt(
   task: Task,
   store: TaskStore,
   { kinds, executor, tries = 3 }: WorkerOptions,

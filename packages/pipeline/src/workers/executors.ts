@@ -30,7 +30,7 @@ export interface ExecutorChoice {
 export interface PoolRequest extends Pick<ExecutorChoice, "workers" | "queue" | "options"> {
   /**
    * Program and arguments that run a worker where this installation can be seen; `--store LOCATION`, and perhaps `--memory BYTES`, `--stage ID` and
-   * `--rank NUMBER`, or `--queue URL` are added.
+   * `--rank NUMBER` are added.
    */
   readonly command: () => readonly [string, ...string[]];
 }

@@ -1,0 +1,3 @@
+export { openPool } from "./queue-pool.js";
+export { type QueueWorkerOptions, workQueue } from "./queue-worker.js";
+export { serveTasks } from "./task-process.js";
