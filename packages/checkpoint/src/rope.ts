@@ -54,6 +54,7 @@ export function rotaryOf(config: ModelConfig, defaults: RotaryDefaults): RotaryS
       rotaryDimension: dimension,
       interleaved: false,
       attentionFactor,
+      parameters,
     };
   };
   switch (type) {

@@ -87,9 +87,7 @@ export async function openTokenizer(
       });
     }
   }
-  const hub = ask(
-    () => new HubTokenizer({ ...model, pre_tokenizer: unicodeDigits(model.pre_tokenizer) }, settings),
-  );
+  const hub = ask(() => hubTokenizer(model, settings));
   const specialId = (name: "bos" | "eos" | "pad") => {
     const token = settings[`${name}_token`] ?? special[`${name}_token`];
     const spelled = typeof token === "string" ? token : (token as Json | undefined | null)?.content;
@@ -122,6 +120,11 @@ export async function openTokenizer(
     addsBeginToken: beginId !== undefined && encode("a", true)[0] === beginId,
     chatTemplate: await chatTemplateOf(directory, settings),
   };
+}
+
+/** The library's tokenizer of a tokenizer.json and a tokenizer_config.json. @throws any error */
+export function hubTokenizer(model: Json, settings: Json): HubTokenizer {
+  return new HubTokenizer({ ...model, pre_tokenizer: unicodeDigits(model.pre_tokenizer) }, settings);
 }
 
 /**

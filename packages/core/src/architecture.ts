@@ -27,6 +27,8 @@ export interface RotarySpec {
   readonly interleaved: boolean;
   /** Multiplies cos and sin (yarn, longrope); 1 otherwise. */
   readonly attentionFactor: number;
+  /** What it was resolved from, for whoever writes it in another form: `rope_type`, `rope_theta` and the type's own, as config.json names them. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
 }
 
 export interface AttentionSpec {

@@ -13,6 +13,8 @@ export interface CalibrationStatistics {
   readonly absoluteMaximum?: Float64Array;
   /** [in] mean |x_j|. */
   readonly absoluteMean?: Float64Array;
+  /** [in] mean x_j². */
+  readonly squareMean?: Float64Array;
 }
 
 /** What of {@link CalibrationStatistics} a plug-in may say that it needs. */

@@ -1,4 +1,4 @@
-import { LayerfoldError, suggestion } from "@layerfold/core";
+import { type Architecture, LayerfoldError, suggestion } from "@layerfold/core";
 import { falcon } from "./architectures/falcon.js";
 import { gemma2 } from "./architectures/gemma2.js";
 import { gemma3 } from "./architectures/gemma3.js";
@@ -64,4 +64,22 @@ export function ggufArchitectureOf(
       where: `${file}, general.architecture`,
     },
   );
+}
+
+/** Families that llama.cpp runs under another's name. */
+const runAs: Readonly<Record<string, string>> = { mistral: "llama" };
+
+/**
+ * The description by which a model is written.
+ * @throws GGUF_ARCHITECTURE, naming the families that llama.cpp has
+ */
+export function ggufArchitectureFor({ modelType }: Architecture, where: string): GgufArchitecture {
+  const name = runAs[modelType] ?? modelType;
+  const known = ggufArchitectures.find((one) => one.modelType === name);
+  if (known) return known;
+  throw new LayerfoldError("GGUF_ARCHITECTURE", "llama.cpp has no such family", {
+    wanted: [...ggufArchitectures.map((one) => one.modelType), ...Object.keys(runAs)].sort().join(", "),
+    got: modelType,
+    where: `${where}, model_type`,
+  });
 }

@@ -227,6 +227,16 @@ export function ggmlTypeOf(number: number, where: string): GgmlType {
   });
 }
 
+/** Number of a storage type in a file. */
+export function ggmlTypeNumber(type: GgmlType): number {
+  return numbered.indexOf(type);
+}
+
+/** Weights that a block of the type holds; 1 where there are no blocks. */
+export function ggmlBlockSize(type: GgmlType): number {
+  return types[type].blockSize;
+}
+
 /**
  * Bytes of `count` weights.
  * @throws GGUF_INVALID where they do not fill whole blocks

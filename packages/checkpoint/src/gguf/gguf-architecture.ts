@@ -36,8 +36,9 @@ export interface GgufArchitecture {
   readonly constants?: ModelConfig;
   /** Fields that are true where block 0 has the tensor, e.g. `attn_q.bias`. */
   readonly presence?: Readonly<Record<string, string>>;
-  /** Fields that follow from several things. */
+  /** Fields that follow from several things; `derivedFrom` names the entries among them. */
   readonly derived?: (facts: GgufFacts) => ModelConfig;
+  readonly derivedFrom?: readonly string[];
   /**
    * `interleaved`: q and k are stored with rotary pairs side by side, where transformers has the halves of a head. `halves`: as in
    * transformers. Absent: no rotary embedding.
@@ -45,6 +46,12 @@ export interface GgufArchitecture {
   readonly rotary?: "interleaved" | "halves";
   /** Field that says which share of a head the rotary embedding covers; absent where it is always all of it. */
   readonly rotaryShare?: string;
+  /** Set where llama.cpp applies the divisors of a tensor to the rotary frequencies, as Llama 3.1's scaling and LongRoPE need it. */
+  readonly ropeFactors?: boolean;
+  /** Set where llama.cpp reads the window and attends to everything all the same. */
+  readonly windowIgnored?: boolean;
+  /** Entries that say nothing of the computation and that llama.cpp's converter writes nevertheless. */
+  readonly remarks?: Readonly<Record<string, string>>;
   /** Where a block's roles are kept under `blk.N.`, as far as it is not as in `tensor-names.ts`. */
   readonly parts?: (block: Pick<BlockSpec, "tensors">) => Readonly<Partial<Record<Role, string>>>;
 }

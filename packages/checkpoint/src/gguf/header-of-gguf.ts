@@ -1,6 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { LayerfoldError } from "@layerfold/core";
 import { readFully } from "@layerfold/disk";
+import { defaultAlignment, entryTypes } from "./header-types.js";
 
 /** A tensor as the header names it. */
 export interface GgufTensorInfo {
@@ -39,8 +40,6 @@ const numbers: Readonly<Record<number, readonly [bytes: number, (data: DataView,
   11: [8, (data, at) => Number(data.getBigInt64(at, true))],
   12: [8, (data, at) => data.getFloat64(at, true)],
 };
-const stringType = 8;
-const listType = 9;
 
 /**
  * Reads the header of a GGUF file, versions 1 to 3 (ggml's docs/gguf.md). Every count and length is held against what is left of the
@@ -80,7 +79,7 @@ export async function headerOfGguf(handle: FileHandle, size: number, file: strin
     const offset = await reader.length(true);
     tensors.push({ name, shape, type, offset });
   }
-  const alignment = metadata["general.alignment"] ?? 32;
+  const alignment = metadata["general.alignment"] ?? defaultAlignment;
   if (typeof alignment !== "number" || !Number.isSafeInteger(alignment) || alignment < 1)
     throw reader.invalid("cannot use general.alignment", "a whole number ≥ 1", alignment);
   return { metadata, tensors, dataStart: Math.ceil(reader.offset / alignment) * alignment };
@@ -161,10 +160,10 @@ class HeaderReader {
   }
 
   async value(type: number, wide: boolean, depth = 0): Promise<unknown> {
-    if (type === stringType) return this.string(wide);
+    if (type === entryTypes.string) return this.string(wide);
     const fixed = numbers[type];
     if (fixed) return fixed[1](await this.take(fixed[0], "a number"), 0);
-    if (type !== listType || depth === deepestList)
+    if (type !== entryTypes.list || depth === deepestList)
       throw this.invalid(
         "cannot read a metadata entry",
         `a type from 0 to 12, lists at most ${deepestList} deep`,
@@ -172,7 +171,7 @@ class HeaderReader {
       );
     const elementType = await this.type();
     const element = numbers[elementType];
-    const least = element?.[0] ?? (elementType === listType ? 4 : 0) + (wide ? 8 : 4);
+    const least = element?.[0] ?? (elementType === entryTypes.list ? 4 : 0) + (wide ? 8 : 4);
     const count = await this.count(wide, least, "list elements");
     if (element) {
       const [width, read] = element;

@@ -4,6 +4,7 @@ import { rotaryOf } from "../rope.js";
 import type { GgufEntries } from "./config-of-gguf.js";
 import { float32Decimal } from "./float32-decimal.js";
 import type { GgufFile } from "./read-gguf.js";
+import { yarnAttentionFactor } from "./rope-to-gguf.js";
 
 /** Tensors that hold a rotary scaling, which becomes part of the config. */
 export const ropeTensors: readonly string[] = [
@@ -28,7 +29,8 @@ export async function ropeScalingOf(
   file: string,
 ): Promise<ModelConfig | null> {
   const type = entries.value("rope.scaling.type") ?? "none";
-  const number = (key: string) => entries.field({ key: `rope.scaling.${key}`, kind: "number" }, {}) as number;
+  const number = (key: string, absent?: () => unknown) =>
+    entries.field({ key: `rope.scaling.${key}`, kind: "number", absent }, {}) as number;
   const optional = (field: string, key: string) =>
     entries.value(`rope.scaling.${key}`) === undefined ? {} : { [field]: number(key) };
   if (gguf.tensors.has("rope_freqs.weight"))
@@ -44,15 +46,19 @@ export async function ropeScalingOf(
   }
   if (type === "none") return null;
   if (type === "linear") return { rope_type: "linear", factor: number("factor") };
-  if (type === "yarn")
+  if (type === "yarn") {
+    // llama.cpp multiplies its own factor by this one.
+    const own = number("attn_factor", () => 1);
     return {
       rope_type: "yarn",
       factor: number("factor"),
       original_max_position_embeddings: number("original_context_length"),
+      ...(own !== 1 && { attention_factor: own * yarnAttentionFactor(number("factor")) }),
       ...optional("attention_factor", "yarn_attn_factor"),
       ...optional("beta_fast", "yarn_beta_fast"),
       ...optional("beta_slow", "yarn_beta_slow"),
     };
+  }
   throw new LayerfoldError("GGUF_ROPE", "unknown rotary scaling", {
     wanted: "linear, yarn, or longrope with its two tensors of factors",
     got: `${type}`,

@@ -3,10 +3,9 @@ import { byteLevel, type PreTokenizer, preTokenizers } from "./pre-tokenizers.js
 
 type Json = Record<string, unknown>;
 
-// tokenizer.ggml.token_type
-const unknownType = 2;
-const control = 3;
-const userDefined = 4;
+/** What `tokenizer.ggml.token_type` says of a token. */
+export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+const { unknown: unknownType, control, userDefined } = tokenTypes;
 
 const space = "▁";
 
@@ -69,7 +68,7 @@ export function tokenizerOfGguf(
       truncation: null,
       padding: null,
       added_tokens: tokens.flatMap((content, id) =>
-        [unknownType, control, userDefined].includes(types[id])
+        ([unknownType, control, userDefined] as number[]).includes(types[id])
           ? [
               {
                 id,

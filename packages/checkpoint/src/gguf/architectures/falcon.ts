@@ -23,6 +23,7 @@ export const falcon: GgufArchitecture = {
     };
   },
   rotary: "halves",
+  remarks: { tensor_data_layout: "jploski" },
   parts: ({ tensors }) =>
     tensors.has("norm.mlp")
       ? { "norm.attention": "attn_norm_2", "norm.mlp": "attn_norm" }

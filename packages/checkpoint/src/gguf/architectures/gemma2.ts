@@ -15,6 +15,7 @@ export const gemma = {
   fields: { ...sizes, ...headSize, ...rmsEpsilon, ...rotaryBase },
   constants: { hidden_activation: "gelu_pytorch_tanh" },
   rotary: "halves",
+  derivedFrom: ["attention.sliding_window_pattern"],
 } satisfies Partial<GgufArchitecture>;
 
 /**

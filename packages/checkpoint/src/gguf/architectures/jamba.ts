@@ -50,6 +50,7 @@ export const jamba: GgufArchitecture = {
   constants: { hidden_act: "silu" },
   presence: {},
   derived: layersOf,
+  derivedFrom: ["attention.head_count_kv"],
   parts: () => ({
     "mamba.in": "ssm_in",
     "mamba.conv": "ssm_conv1d",

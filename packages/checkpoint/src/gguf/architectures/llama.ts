@@ -9,4 +9,5 @@ export const llama: GgufArchitecture = {
   constants: { hidden_act: "silu" },
   presence: { attention_bias: "attn_q.bias", mlp_bias: "ffn_up.bias" },
   rotary: "interleaved",
+  ropeFactors: true,
 };

@@ -17,6 +17,8 @@ export const phi3: GgufArchitecture = {
   constants: { hidden_act: "silu" },
   rotary: "halves",
   rotaryShare: "partial_rotary_factor",
+  ropeFactors: true,
+  windowIgnored: true,
   // Gate and up in one.
   parts: () => ({ "mlp.gate_up": "ffn_up" }),
 };

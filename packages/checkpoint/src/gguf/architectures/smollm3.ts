@@ -7,5 +7,6 @@ export const smollm3: GgufArchitecture = {
   name: "smollm3",
   modelType: "smollm3",
   className: "SmolLM3ForCausalLM",
+  ropeFactors: false,
   constants: { ...llama.constants, no_rope_layer_interval: 4, use_sliding_window: false },
 };
