@@ -136,3 +136,25 @@ it("export writes a decoder beside its config and tokenizer", async () => {
   expect(readdirSync(at("onnx"))).toEqual(expect.arrayContaining(["config.json", "onnx", "tokenizer.json"]));
   expect(readdirSync(at("onnx/onnx"))).toEqual(["model.onnx", "model.onnx_data"]);
 });
+
+it("export writes a GGUF file that import reads, and refuses what only another target has", async () => {
+  const written = await json(
+    "export",
+    checkpoint,
+    "--target",
+    "gguf",
+    "--type",
+    "q8_0",
+    "--out",
+    at("model.gguf"),
+  );
+  expect(written.result).toMatchObject({ file: at("model.gguf"), types: { Q8_0: 113, F32: 33 } });
+  expect((await json("import", at("model.gguf"), "--out", at("back"))).code).toBe(0);
+  const refused = async (...args: string[]) =>
+    (await json("export", checkpoint, "--out", at("none"), ...args)).error;
+  expect(await refused("--type", "q8_0")).toMatchObject({ code: "OPTION_INVALID", got: "--type" });
+  expect(await refused("--target", "gguf", "--accuracy-level", "0")).toMatchObject({
+    got: "--accuracy-level",
+  });
+  expect(await refused("--target", "gguf", "--force")).toMatchObject({ code: "OPTION_INVALID" });
+});

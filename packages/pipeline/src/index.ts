@@ -63,6 +63,7 @@ export {
   compress,
   compressPlans,
 } from "./stages/compress.js";
+export { type ExportGgufRequest, exportGguf } from "./stages/export-gguf.js";
 export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
 export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
 export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";

@@ -29,6 +29,7 @@ export function statisticsAccumulator(width: number, kinds: ReadonlySet<Statisti
   const gram = kinds.has("gram") ? zeros([width, width], "float64") : undefined;
   const absoluteMaximum = kinds.has("absoluteMaximum") ? new Float64Array(width) : undefined;
   const absoluteSum = kinds.has("absoluteMean") ? new Float64Array(width) : undefined;
+  const squareSum = kinds.has("squareMean") ? new Float64Array(width) : undefined;
   let tokenCount = 0;
   return {
     /**
@@ -40,6 +41,7 @@ export function statisticsAccumulator(width: number, kinds: ReadonlySet<Statisti
       if (gram) await addGram(gram, tokens, ctx);
       if (absoluteMaximum) raiseToMagnitudes(absoluteMaximum, tokens.data);
       if (absoluteSum) addMagnitudes(absoluteSum, tokens.data);
+      if (squareSum) addSquares(squareSum, tokens.data);
       tokenCount += tokens.shape[0];
     },
     finish(): CalibrationStatistics {
@@ -48,6 +50,7 @@ export function statisticsAccumulator(width: number, kinds: ReadonlySet<Statisti
         ...(gram && { gram }),
         ...(absoluteMaximum && { absoluteMaximum }),
         ...(absoluteSum && { absoluteMean: absoluteSum.map((sum) => sum / tokenCount) }),
+        ...(squareSum && { squareMean: squareSum.map((sum) => sum / tokenCount) }),
       };
     },
   };
@@ -67,6 +70,13 @@ function raiseToMagnitudes(largest: Float64Array, rows: Float32Array): void {
 function addMagnitudes(sum: Float64Array, rows: Float32Array): void {
   for (let i = 0; i < rows.length; ) {
     for (let j = 0; j < sum.length; j++, i++) sum[j] += Math.abs(rows[i]);
+  }
+}
+
+/** sum[j] += Σ_i rows[i, j]². */
+function addSquares(sum: Float64Array, rows: Float32Array): void {
+  for (let i = 0; i < rows.length; ) {
+    for (let j = 0; j < sum.length; j++, i++) sum[j] += rows[i] * rows[i];
   }
 }
 

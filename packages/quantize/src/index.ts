@@ -13,6 +13,7 @@ export { fp8 } from "./fp8.js";
 export { gptq } from "./gptq.js";
 export { type GptqVersion, packGptq, unpackGptq } from "./gptq-format.js";
 export { resolveGroupSize } from "./grid.js";
+export { inputSquares } from "./input-squares.js";
 export type { PackedModule, PackedTensor } from "./packed-tensor.js";
 export {
   type ModuleFacts,

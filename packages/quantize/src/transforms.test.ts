@@ -37,7 +37,12 @@ const block: BlockView = {
   ]),
 };
 const statistics = new Map<string, CalibrationStatistics>();
-const everything: ReadonlySet<StatisticsKind> = new Set(["gram", "absoluteMaximum", "absoluteMean"]);
+const everything: ReadonlySet<StatisticsKind> = new Set([
+  "gram",
+  "absoluteMaximum",
+  "absoluteMean",
+  "squareMean",
+]);
 const inputs = random(1, tokens, width);
 for (let i = 0; i < inputs.data.length; i += 8) inputs.data[i] *= 10;
 
@@ -60,11 +65,12 @@ describe("statisticsAccumulator", () => {
     const first = tensor(Float32Array.of(1, -2, 99, 99, 3, 4, -5, 6), [2, 2, 2]);
     await accumulator.add(first, Int32Array.of(1, 2), ctx);
     await accumulator.add(tensor(Float32Array.of(0, 7), [1, 1, 2]), Int32Array.of(1), ctx);
-    const { tokenCount, gram, absoluteMaximum, absoluteMean } = accumulator.finish();
+    const { tokenCount, gram, absoluteMaximum, absoluteMean, squareMean } = accumulator.finish();
     expect(tokenCount).toBe(4);
     expect([...(gram?.data ?? [])]).toEqual([1 + 9 + 25, -2 + 12 - 30, -2 + 12 - 30, 4 + 16 + 36 + 49]);
     expect([...(absoluteMaximum ?? [])]).toEqual([5, 7]);
     expect([...(absoluteMean ?? [])]).toEqual([9 / 4, 19 / 4]);
+    expect([...(squareMean ?? [])]).toEqual([35 / 4, 105 / 4]);
   });
 });
 
