@@ -2,7 +2,7 @@
 // does, its greedy text must be ours, token for token, and its logits ours. With --model and --text also a larger model's perplexity at several types, beside our own measure
 // of the same file and llama.cpp's own quantisation. Needs a Python with llama-cpp-python: LAYERFOLD_PYTHON, else python3; and takes node-llama-cpp too
 // where LAYERFOLD_NODE_LLAMA_CPP names the folder in whose node_modules it lies.
-// Usage: node tools/check-llama-cpp.mjs [--model CHECKPOINT --text TEXT --calibration TEXT [--windows 8] [--types f16,q8_0,q4_k_m]] [--only GOLDEN] [--write RESULTS.md]
+// Usage: node tools/check-llama-cpp.mjs [--model CHECKPOINT --text TEXT --calibration TEXT [--windows 8] [--types f16,q8_0,q4_k_m] [--perplexity-only]] [--only GOLDEN] [--write RESULTS.md]
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -34,6 +34,7 @@ const { values: flags } = parseArgs({
     windows: { type: "string", default: "8" },
     types: { type: "string", default: "f16,q8_0,q4_k_m" },
     only: { type: "string" },
+    "perplexity-only": { type: "boolean", default: false },
     write: { type: "string" },
   },
 });
@@ -104,9 +105,10 @@ async function openNodeJudge() {
     async perplexity(file, windows) {
       const model = await llama.loadModel({ modelPath: file });
       const context = await model.createContext({ contextSize: 512, batchSize: 64, threads: 1 });
+      const sequence = context.getSequence();
       const sum = { loss: 0, count: 0 };
       for (const ids of windows) {
-        const sequence = context.getSequence();
+        await sequence.clearHistory();
         for (let start = 0; start < ids.length - 1; start += 64) {
           const part = ids.slice(start, Math.min(start + 64, ids.length - 1));
           const asked = part.map((id) => [id, { generateNext: { logits: true } }]);
@@ -120,7 +122,6 @@ async function openNodeJudge() {
             sum.count++;
           }
         }
-        sequence.dispose();
       }
       await context.dispose();
       await model.dispose();
@@ -312,9 +313,10 @@ async function judgePerplexity(judge, nodeJudge, { model, text, calibration, win
     );
     if (Math.abs(theirs.perplexity / mine.perplexity - 1) > 0.02) failures.push(`perplexity of ${name}`);
   };
+  export_("f16");
   for (const type of wanted.split(",")) {
     const number = fileTypes[type];
-    await row(type, export_(type, "--type", type));
+    await row(type, type === "f16" ? undefined : export_(type, "--type", type));
     // Of q8_0 the bytes are the same.
     if (number === undefined || type === "q8_0") continue;
     const name = `${type}-by-llama.cpp`;
@@ -329,16 +331,8 @@ async function judgePerplexity(judge, nodeJudge, { model, text, calibration, win
   }
 }
 
-try {
-  const judge = openJudge();
-  const nodeJudge = await openNodeJudge();
-  const { version } = await judge.ask({ kind: "version" });
-  say("# GGUF files in llama.cpp");
-  say("");
-  say(
-    `\`node tools/check-llama-cpp.mjs\`: llama-cpp-python ${version}${nodeJudge ? `, node-llama-cpp ${nodeJudge.version}` : ""}, Node ${process.version}, ${cpus()[0]?.model}.`,
-  );
-  say("");
+/** Every golden model and foldling, whole and with fewer layers. */
+async function judgeFamilies(judge, nodeJudge) {
   say(
     `Tiny random models of every architecture (packages/checkpoint/test/golden/gguf) and foldling; greedy continuation of "${prompt}".`,
   );
@@ -383,11 +377,24 @@ try {
     say("| --- | --- | --- | --- | --- |");
     for (const name of typed) await judgeTypes(judge, name);
   }
+}
+
+try {
+  const judge = openJudge();
+  const nodeJudge = await openNodeJudge();
+  const { version } = await judge.ask({ kind: "version" });
+  say("# GGUF files in llama.cpp");
+  say("");
+  say(
+    `\`node tools/check-llama-cpp.mjs\`: llama-cpp-python ${version}${nodeJudge ? `, node-llama-cpp ${nodeJudge.version}` : ""}, Node ${process.version}, ${cpus()[0]?.model}.`,
+  );
+  say("");
+  if (!flags["perplexity-only"]) await judgeFamilies(judge, nodeJudge);
   if (flags.model) {
     const { model } = flags;
     const copy = join(scratch, basename(model));
     execFileSync("cp", ["-r", model, copy]);
-    await judgeGreedy(judge, nodeJudge, basename(model), copy);
+    if (!flags["perplexity-only"]) await judgeGreedy(judge, nodeJudge, basename(model), copy);
     if (flags.text) await judgePerplexity(judge, nodeJudge, { ...flags, model: copy });
   }
   judge.close();
