@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { architectureOf } from "../families.js";
 import { type GgufFileType, storedType } from "./tensor-types.js";
 
-// The mixtures are those that llama.cpp's own quantiser made of such models: tools/check-llama-cpp.mjs holds them against it.
+// As llama-quant.cpp has it; tools/check-llama-cpp.mjs holds such models against what llama.cpp makes of them.
 const llama = {
   model_type: "llama",
   hidden_size: 256,
