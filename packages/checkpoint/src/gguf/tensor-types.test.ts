@@ -44,6 +44,8 @@ describe("q4_k_m", () => {
     expect(["attn_k", "attn_v", "attn_output"].map((part) => of(part))).toEqual(["Q8_0", "Q8_0", "Q5_K"]);
     expect(of("ffn_down_exps", [8, 256, 512])).toBe("Q4_K");
     expect(of("ffn_gate_inp", [8, 256])).toBe("F32");
+    for (const file of ["q4_0", "q6_k"] as const)
+      expect(typeOf(file, "blk.3.attn_v.weight", square, mixtral)).toBe("Q8_0");
   });
 
   it("takes blocks that the rows fill", () => {

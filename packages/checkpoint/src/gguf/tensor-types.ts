@@ -66,23 +66,27 @@ export function storedType(
     const large = type === "Q8_0" || family === "falcon" || columns % ggmlBlockSize(type) !== 0;
     return fitting(large ? "Q8_0" : "Q6_K", columns);
   }
-  return fitting(file === "q4_k_m" ? mixedType(name, family, blocks) : type, columns);
+  const eightExperts = blocks.some(({ feedForward: f }) => f.kind === "moe" && f.expertCount === 8);
+  // Beside that many experts these maps are small.
+  if (eightExperts && /\.attn_(k|v|qkv)\.weight$/.test(name)) return fitting("Q8_0", columns);
+  return fitting(file === "q4_k_m" ? mixedType(name, family, blocks, eightExperts) : type, columns);
 }
 
-function mixedType(name: string, family: string, blocks: Architecture["blocks"]): GgmlType {
+function mixedType(
+  name: string,
+  family: string,
+  blocks: Architecture["blocks"],
+  eightExperts: boolean,
+): GgmlType {
   const [, layerText = "0", part] = /^blk\.(\d+)\.(\w+)\./.exec(name) ?? [];
   const layer = Number(layerText);
-  const eightExperts = blocks.some(({ feedForward: f }) => f.kind === "moe" && f.expertCount === 8);
   switch (part) {
     case "attn_v":
     case "attn_qkv": {
-      if (eightExperts) return "Q8_0";
       // Counted among the layers that have one.
       const having = blocks.flatMap(({ mixer }, i) => (mixer.kind === "attention" ? [i] : []));
       return isSensitive(having.indexOf(layer), having.length) ? "Q6_K" : "Q4_K";
     }
-    case "attn_k":
-      return eightExperts ? "Q8_0" : "Q4_K";
     case "attn_output":
       return eightExperts && family !== "falcon" ? "Q5_K" : "Q4_K";
     case "ffn_down":
