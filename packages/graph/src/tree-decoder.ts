@@ -134,7 +134,8 @@ export async function openTreeDecoder(
         total_length: onnxTensor("int32", Int32Array.of(end), []),
         rows: onnxTensor("int64", BigInt64Array.from(rows, BigInt), [rows.length]),
         picks: onnxTensor("int64", BigInt64Array.from(picks, BigInt), [picks.length / 2, 2]),
-        ...tables.values(longest, longest),
+        // The operator wants a row for every token of the run, whatever their positions.
+        ...tables.values(Math.max(longest, count), longest),
         ...Object.fromEntries(Array.from(memory.values, ([name, value]) => [`past.${name}`, value])),
       };
       for (const window of windows) {
