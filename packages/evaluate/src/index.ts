@@ -16,6 +16,14 @@ export {
 export { dataNames, findData, readSplit } from "./harness/find-data.js";
 export type { MetricValue, Response, ScoredDocument } from "./harness/metrics.js";
 export type { Row, Value } from "./harness/python-text.js";
+export {
+  type EvaluatedTask,
+  type EvaluationResults,
+  evaluationResults,
+  type SampleRecord,
+  sampleRecords,
+  tasksOf,
+} from "./harness/results.js";
 export { type AskedModel, readsTree } from "./harness/score-sequences.js";
 export { type SummaryOptions, summarizeGroup, summarizeTask, type TaskSummary } from "./harness/summary.js";
 export { type Metric, metricsOf, readTaskConfig, type TaskConfig } from "./harness/task-config.js";
