@@ -27,6 +27,7 @@ const metric = z.strictObject({
   ignore_case: z.boolean().optional(),
   ignore_punctuation: z.boolean().optional(),
   ignore_numbers: z.boolean().optional(),
+  weight_by_size: z.boolean().optional().describe("not used, as in the harness"),
 });
 
 const filter = z.strictObject({
@@ -101,6 +102,8 @@ const schema = z.strictObject({
       until: z.union([z.string(), z.array(z.string())]).optional(),
       do_sample: z.boolean().optional(),
       temperature: z.number().optional(),
+      top_p: z.number().optional().describe("not used where answers are greedy"),
+      top_k: z.number().optional().describe("not used where answers are greedy"),
       max_gen_toks: z.number().int().min(1).optional(),
       max_new_tokens: z.number().int().min(1).optional(),
     })
@@ -153,7 +156,11 @@ export function readTaskConfig(fields: Readonly<Record<string, unknown>>, where:
     Object.fromEntries(Object.entries(rest).filter(([, given]) => given !== null && given !== undefined)),
   );
   if (!parsed.success) {
-    const [{ message, path }] = parsed.error.issues;
+    const [issue] = parsed.error.issues;
+    const { message, path } = issue;
+    if (issue.code === "unrecognized_keys") {
+      throw unsupported([...path, issue.keys[0]].join("."), "is not known");
+    }
     throw new LayerfoldError("TASK_INVALID", `a task's field is wrong: ${message}`, {
       where: [where, path.join(".")].join(", "),
     });

@@ -234,6 +234,8 @@ async function readYamlFields(file: string): Promise<Fields> {
   const document = parseDocument(text, {
     version: "1.1",
     prettyErrors: false,
+    // Its last value counts there.
+    uniqueKeys: false,
     customTags: [{ tag: "!function", resolve: (name: string) => new PythonFunction(name) }],
   });
   const [problem] = document.errors;
