@@ -7,12 +7,12 @@ export { type AskOptions, askDocuments } from "./harness/ask-documents.js";
 export { type DataFileOptions, dataExtensions, readDataFile } from "./harness/data-file.js";
 export {
   evaluatedSplit,
-  fewshotSource,
   type PrepareOptions,
   prepareDocuments,
   type TaskDocument,
   type TaskRequest,
 } from "./harness/documents.js";
+export { fewshotSource } from "./harness/fewshot.js";
 export { dataNames, findData, readSplit } from "./harness/find-data.js";
 export type { MetricValue, Response, ScoredDocument } from "./harness/metrics.js";
 export type { Row, Value } from "./harness/python-text.js";

@@ -1,8 +1,8 @@
 import { LayerfoldError } from "@layerfold/core";
-import { pythonRandom } from "./python-random.js";
-import { isDigits, pythonSpace, pythonText, type Row, readPythonList, type Value } from "./python-text.js";
+import { fewshotSampler } from "./fewshot.js";
+import { pythonSpace, pythonText, type Row, type Value } from "./python-text.js";
 import type { TaskConfig } from "./task-config.js";
-import { readTemplate, type Template } from "./template.js";
+import { needsDelimiter, readFields, requireText, type TaskFields } from "./task-fields.js";
 
 /** What a model is asked about a document. */
 export type TaskRequest =
@@ -55,19 +55,6 @@ export function evaluatedSplit({ test_split, validation_split, task }: TaskConfi
   });
 }
 
-/** Where a task's examples come from: a split, or rows in the file itself. */
-export function fewshotSource(config: TaskConfig): {
-  readonly split?: string;
-  readonly rows?: readonly Row[];
-} {
-  const { fewshot_config, fewshot_split, training_split, validation_split, test_split } = config;
-  const named = fewshot_config?.split ?? fewshot_split;
-  if (named) return { split: named };
-  if (fewshot_config?.samples) return { rows: fewshot_config.samples as readonly Row[] };
-  const split = training_split ?? validation_split ?? test_split;
-  return split ? { split } : {};
-}
-
 /**
  * Makes the documents of a task ready, as the harness's `ConfigurableTask` does.
  * @throws TASK_ROW_INVALID naming the document and the column, TASK_TEMPLATE_FAILED, TASK_TEMPLATE_SLOW, FEWSHOT_TOO_FEW
@@ -80,7 +67,7 @@ export function prepareDocuments(
   const { limit = rows.length, fewshotSeed = 1234, where: source = config.task } = options;
   const count = options.fewshot ?? config.num_fewshot ?? 0;
   const fields = readFields(config, Object.keys(rows[0] ?? {}));
-  const draw = count > 0 ? sampler(config, options.fewshotRows ?? [], count, fewshotSeed) : () => [];
+  const draw = count > 0 ? fewshotSampler(config, options.fewshotRows ?? [], count, fewshotSeed) : () => [];
   const first = rows[0];
   const severalInputs =
     first !== undefined && typeof fields.text(first, `${source}, document 0`) === "number";
@@ -112,7 +99,7 @@ interface Asked {
 
 function document(
   { id, row, where, before, severalInputs }: Asked,
-  fields: Fields,
+  fields: TaskFields,
   config: TaskConfig,
 ): TaskDocument {
   const text = fields.text(row, where);
@@ -173,14 +160,6 @@ function metricIs({ metric_list }: TaskConfig, name: string): boolean {
   return metric_list?.some(({ metric }) => metric === name) ?? false;
 }
 
-function requireText(value: Value, field: string, where: string): string {
-  if (typeof value === "string") return value;
-  throw new LayerfoldError("TASK_ROW_INVALID", `${field} gives no text`, {
-    got: pythonText(value).slice(0, 80),
-    where,
-  });
-}
-
 /** @throws TASK_ROW_INVALID where an answer is none of the choices */
 function rightChoices(
   gold: Value,
@@ -202,186 +181,4 @@ function rightChoices(
     );
   };
   return Array.isArray(gold) ? gold.map(index) : index(gold);
-}
-
-/** What the fields of a task make of a row. */
-interface Fields {
-  text(row: Row, where: string): Value;
-  target(row: Row, where: string): Value;
-  choices(row: Row, where: string): readonly string[];
-  description(row: Row, where: string): string;
-  /** What an answer begins with. */
-  prefix(row: Row, where: string): string;
-  counted(row: Row, where: string): string | undefined;
-  example(row: Row, severalInputs: boolean, where: string): string;
-}
-
-function readFields(config: TaskConfig, columns: readonly string[]): Fields {
-  const { fewshot_config: shown } = config;
-  const hasChoices = config.doc_to_choice !== null && config.doc_to_choice !== undefined;
-  const text = readField(config.doc_to_text, "doc_to_text", columns, hasChoices);
-  const target = readField(config.doc_to_target, "doc_to_target", columns, hasChoices);
-  const choices = readChoices(config.doc_to_choice, "doc_to_choice", columns, config.task);
-  const described = readTemplate(config.description, "description");
-  const prefix = readPrefix(config.gen_prefix, "gen_prefix", columns);
-  const counted = config.doc_to_counted ? readTemplate(config.doc_to_counted, "doc_to_counted") : undefined;
-  const own = {
-    text: shown?.doc_to_text
-      ? readField(shown.doc_to_text, "fewshot_config.doc_to_text", columns, hasChoices)
-      : text,
-    target: shown?.doc_to_target
-      ? readField(shown.doc_to_target, "fewshot_config.doc_to_target", columns, hasChoices)
-      : target,
-    choices: shown?.doc_to_choice
-      ? readChoices(shown.doc_to_choice, "fewshot_config.doc_to_choice", columns, config.task)
-      : choices,
-    prefix: shown?.gen_prefix ? readPrefix(shown.gen_prefix, "fewshot_config.gen_prefix", columns) : prefix,
-    delimiter: shown?.target_delimiter ?? config.target_delimiter,
-    end: shown?.fewshot_delimiter ?? config.fewshot_delimiter,
-  };
-  return {
-    text,
-    target,
-    choices,
-    prefix,
-    description: (row, where) => pythonText(described.evaluate(row, where)),
-    counted: (row, where) => counted && pythonText(counted.evaluate(row, where)),
-    example(row, severalInputs, where) {
-      const asked = own.text(row, where);
-      const answer = own.target(row, where);
-      const begin = own.prefix(row, where);
-      const offered = hasChoices ? own.choices(row, where) : undefined;
-      const question =
-        severalInputs && offered ? offered[Number(asked)] : requireText(asked, "doc_to_text", where);
-      const picked = !severalInputs && offered && typeof answer === "number" ? offered[answer] : undefined;
-      const said = picked ?? (Array.isArray(answer) ? answer[0] : answer);
-      if (said === "" || said === null) {
-        return (
-          question + (begin === "" ? "" : (needsDelimiter(question, begin) ? own.delimiter : "") + begin)
-        );
-      }
-      const full = delimited(begin, pythonText(said), " ");
-      const between = begin !== "" && !needsDelimiter(question, begin) ? "" : own.delimiter;
-      return question + between + full + own.end;
-    },
-  };
-}
-
-type Read<T = Value> = (row: Row, where: string) => T;
-
-/** A column, a template, or a value that is the same for all. */
-function readField(
-  field: string | number | readonly string[],
-  name: string,
-  columns: readonly string[],
-  hasChoices: boolean,
-): Read {
-  if (typeof field !== "string") return () => field as Value;
-  if (columns.includes(field)) return (row) => row[field];
-  const template = readTemplate(field, name);
-  return (row, where) => {
-    const value = template.evaluate(row, where);
-    const printed = pythonText(value);
-    if (hasChoices && isDigits(printed)) return Number(printed);
-    return (name.endsWith("doc_to_target") && readPythonList(printed)) || printed;
-  };
-}
-
-function readChoices(
-  field: TaskConfig["doc_to_choice"],
-  name: string,
-  columns: readonly string[],
-  task: string,
-): Read<readonly string[]> {
-  const check = (value: Value, where: string): readonly string[] => {
-    const list = typeof value === "string" ? readPythonList(value) : value;
-    const good =
-      Array.isArray(list) &&
-      list.length > 1 &&
-      list.every((choice) => typeof choice === "string" && choice !== "");
-    if (good) return list as string[];
-    throw new LayerfoldError("TASK_ROW_INVALID", `not a row of ${task}: ${name} gives no choices`, {
-      wanted: "a list of at least two texts, none of them empty",
-      got: pythonText(value).slice(0, 80),
-      where,
-    });
-  };
-  if (field === null || field === undefined) return () => [];
-  if (typeof field !== "string") {
-    const list = Array.isArray(field) ? field : Object.values(field);
-    return (_, where) => check(list, where);
-  }
-  if (columns.includes(field)) return (row, where) => check(row[field], where);
-  const template = readTemplate(field, name);
-  return (row, where) => check(template.evaluate(row, where), where);
-}
-
-function readPrefix(
-  field: string | null | undefined,
-  name: string,
-  columns: readonly string[],
-): Read<string> {
-  if (!field) return () => "";
-  if (columns.includes(field)) return (row) => pythonText(row[field]);
-  const template: Template = readTemplate(field, name);
-  return (row, where) => pythonText(template.evaluate(row, where));
-}
-
-const space = new RegExp(`[${pythonSpace}]`);
-
-function needsDelimiter(before: string, after: string): boolean {
-  return before !== "" && after !== "" && !space.test(before.at(-1)!) && !space.test(after[0]);
-}
-
-function delimited(before: string, after: string, delimiter: string): string {
-  return before + (needsDelimiter(before, after) ? delimiter : "") + after;
-}
-
-/** Draws the examples of one document after the other. */
-function sampler(
-  config: TaskConfig,
-  rows: readonly Row[],
-  count: number,
-  seed: number,
-): (row: Row, where: string) => readonly Row[] {
-  const { fewshot_config: shown } = config;
-  const pool = shown?.fewshot_indices ? shown.fewshot_indices.map((index) => rows[index]) : rows;
-  // As the harness tells whether a document may be among its own examples; none counts as equal to none.
-  const sameSplit = (shown?.split ?? config.fewshot_split ?? null) === (config.test_split ?? null);
-  const keys = new Map<Row, string>();
-  const keyOf = (row: Row) => {
-    const known = keys.get(row);
-    if (known !== undefined) return known;
-    const key = JSON.stringify(row);
-    keys.set(row, key);
-    return key;
-  };
-  const others = (row: Row, from: readonly Row[]) =>
-    sameSplit ? from.filter((other) => keyOf(other) !== keyOf(row)) : from;
-  const tooFew = (found: number, where: string) =>
-    new LayerfoldError("FEWSHOT_TOO_FEW", "there are too few examples to show", {
-      wanted: `${count}`,
-      got: `${found}`,
-      where,
-    });
-  if (shown?.sampler === "first_n") {
-    return (row, where) => {
-      const found = others(row, pool).slice(0, count);
-      if (found.length < count) throw tooFew(found.length, where);
-      return found;
-    };
-  }
-  const random = pythonRandom(seed);
-  return (row, where) => {
-    const wanted = sameSplit ? count + 1 : count;
-    if (pool.length < wanted) throw tooFew(pool.length, where);
-    const drawn = others(
-      row,
-      random.sample(pool.length, wanted).map((index) => pool[index]),
-    ).slice(0, count);
-    if (drawn.length === count) return drawn;
-    const left = others(row, pool);
-    if (left.length < count) throw tooFew(left.length, where);
-    return random.sample(left.length, count).map((index) => left[index]);
-  };
 }

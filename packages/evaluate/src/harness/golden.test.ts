@@ -10,7 +10,8 @@ import {
 import { openTreeDecoder, type TreeDecoder } from "@layerfold/graph";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { askDocuments } from "./ask-documents.js";
-import { evaluatedSplit, fewshotSource, prepareDocuments } from "./documents.js";
+import { evaluatedSplit, prepareDocuments } from "./documents.js";
+import { fewshotSource } from "./fewshot.js";
 import { readSplit } from "./find-data.js";
 import type { MetricValue } from "./metrics.js";
 import { sampleRecords } from "./results.js";
