@@ -3,7 +3,7 @@ import { benchmarkIds } from "@layerfold/evaluate";
 import { evaluateTasks, measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several, withDevice } from "../command.js";
+import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
 import { type CommandRun, type CommonOptions, createCommandRun } from "../run.js";
 import { evaluationTable, taskTable } from "../table.js";
 
@@ -26,11 +26,13 @@ interface EvalOptions extends CommonOptions {
 }
 
 export function evalCommand(signal: AbortSignal): Command {
-  return withDevice(
-    command(
-      "eval",
-      "Perplexity on texts, accuracy on questions and on public benchmarks.",
-      "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+  return withWorkers(
+    withDevice(
+      command(
+        "eval",
+        "Perplexity on texts, accuracy on questions and on public benchmarks.",
+        "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+      ),
     ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
@@ -68,8 +70,11 @@ export function evalCommand(signal: AbortSignal): Command {
       "write result files in the harness's layout; what is finished is kept beside it until all is",
     )
     .option("--log-samples", "with --out: one line for each document too")
-    .option("--work <folder>", "keep finished work in this folder, and find it again (default: OUT.work)")
-    .option("--keep-work", "leave that folder when all is done")
+    .option(
+      "--store <folder>",
+      "of --tasks: where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
     .option("--max-tokens <tokens>", "score only the first so many tokens of the text", integer(2))
     .addOption(

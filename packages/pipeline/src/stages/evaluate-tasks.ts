@@ -74,7 +74,7 @@ interface Prepared {
 
 /**
  * Asks a model about tasks as lm-evaluation-harness defines them, with the data in a folder. Each task and shard of documents is a task whose artefact
- * is kept (beside `out`, or where `work` says) until all is done: the same command goes on where it was broken off, and gives the same bytes.
+ * is kept (beside `out`, or where `store` says) until all is done: the same command goes on where it was broken off, and gives the same bytes.
  *
  * @throws TASK_UNKNOWN, TASK_INVALID, TASK_FIELD_UNSUPPORTED, DATA_MISSING, TASK_ROW_INVALID, FEWSHOT_TOO_FEW, and what asking throws
  */

@@ -10,7 +10,8 @@ import { taskCode } from "./task-code.js";
 /** A document as far as a model sees it. */
 type AskedDocument = Pick<TaskDocument, "id" | "requests">;
 
-const askTask = defineTask({
+/** One model and one shard of documents: [documents][requests] what it gave. */
+export const askDocumentsTask = defineTask({
   kind: "ask-documents",
   code: taskCode(import.meta.url),
   codec: jsonCodec<Response[][]>(),
@@ -54,7 +55,7 @@ export function askTasks(
       .slice(from, from + shardSize)
       .map(({ id, requests }) => ({ id, requests }));
     shards.push({
-      task: askTask(
+      task: askDocumentsTask(
         { execution, name, context_length: contextLength },
         {
           model,
