@@ -96,6 +96,9 @@ ${rows
       .trim(),
   )
   .join("\n")}
+
+Seconds of a busy machine say little; processor time counts what a process used itself, threads of torch that wait by spinning included. "Read whole": without common beginnings read once, a
+letter's request too, of which the harness answers the four of a question from one row.
 `;
 if (results) {
   // What stands behind the table, the judgement of every request, stays.
