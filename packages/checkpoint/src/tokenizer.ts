@@ -110,7 +110,11 @@ export async function openTokenizer(
     encode: (text, options) => encode(text, options?.addSpecialTokens),
     decode: (ids, options) =>
       ask(
-        () => hub.decode(Array.from(ids), { skip_special_tokens: options?.skipSpecialTokens ?? false }),
+        // The library refuses to decode nothing.
+        () =>
+          ids.length === 0
+            ? ""
+            : hub.decode(Array.from(ids), { skip_special_tokens: options?.skipSpecialTokens ?? false }),
         ids.length,
       ),
     idOf: (token) => hub.token_to_id(token),

@@ -1,4 +1,10 @@
-import { judgedCells, type ResultRow, type TaskQuality, taskText } from "@layerfold/pipeline";
+import {
+  judgedCells,
+  type ResultRow,
+  type TaskEvaluation,
+  type TaskQuality,
+  taskText,
+} from "@layerfold/pipeline";
 import { type ReportRow, reportCells, reportHeadings } from "@layerfold/report";
 import Table from "cli-table3";
 
@@ -42,6 +48,29 @@ export function evaluationTable(
       ]),
     ],
   );
+}
+
+/** What a model scores on tasks and groups, a line for each figure. */
+export function taskTable({
+  results: { results, "n-shot": shots, versions },
+}: Pick<TaskEvaluation, "results">): string {
+  const rows = Object.entries(results).flatMap(([name, found]) => {
+    const figures = Object.entries(found).filter(([key]) => key.includes(",") && !key.includes("_stderr,"));
+    return figures.map(([key, value]) => {
+      const [metric, filter] = key.split(",");
+      const error = found[`${metric}_stderr,${filter}`];
+      const printed = Number(value).toFixed(4);
+      return [
+        name,
+        `${versions[name] ?? ""}`,
+        `${shots[name] ?? ""}`,
+        filter === "none" ? metric : `${metric} (${filter})`,
+        typeof error === "number" ? `${printed} ± ${error.toFixed(4)}` : printed,
+        `${found.sample_len}`,
+      ];
+    });
+  });
+  return plainTable(["", "version", "shots", "figure", "value", "documents"], rows);
 }
 
 /** A table of texts, the first column to the left. */

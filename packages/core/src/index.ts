@@ -96,3 +96,11 @@ export {
   zeros,
 } from "./tensor.js";
 export { threadCount } from "./thread-count.js";
+export type {
+  TokenBranch,
+  TokenMemory,
+  TreeModel,
+  TreeReading,
+  TreeScores,
+  TreeTarget,
+} from "./tree-model.js";

@@ -33,7 +33,7 @@ describe("a public benchmark", () => {
     const file = join(folder, `${id}.jsonl`);
     await writeFile(file, `${JSON.stringify(row)}\n`);
     const benchmark = await readBenchmark(id, file);
-    expect(benchmark).toMatchObject({ kind: "choice", id, rows: [{ answer: 1 }] });
+    expect(benchmark).toMatchObject({ id, documents: [{ gold: 1 }] });
     expect(answeredTexts(benchmark)).toEqual([answered[id]]);
     const both = answeredTexts(benchmark, { wrong: true });
     expect(both).toHaveLength(2);
@@ -48,13 +48,17 @@ describe("a public benchmark", () => {
     const file = join(folder, "lambada.jsonl");
     await writeFile(file, '{"text":"She saw a cat"}\n');
     const benchmark = await readBenchmark("lambada", file);
-    expect(benchmark).toEqual({ kind: "last-word", id: "lambada", rows: ["She saw a cat"] });
-    expect(benchmarkTexts(benchmark)).toEqual(["She saw a cat"]);
+    expect(benchmark.documents).toMatchObject([
+      { requests: [{ context: "She saw a", continuation: " cat" }], target: " cat" },
+    ]);
+    expect(benchmarkTexts(benchmark)).toEqual(["She saw a"]);
     expect(answeredTexts(benchmark)).toEqual(["She saw a cat"]);
     await writeFile(file, '{"word":"cat"}\n');
-    await expect(readBenchmark("lambada", file)).rejects.toMatchObject({ code: "TASK_ROW_INVALID" });
-    await writeFile(file, '{"text":"a b"}\n{"text":" cat "}\n');
-    await expect(readBenchmark("lambada", file)).rejects.toMatchObject({ where: `${file}, line 2` });
+    await expect(readBenchmark("lambada", file)).rejects.toMatchObject({
+      code: "TASK_ROW_INVALID",
+      message: expect.stringContaining('no column "text"'),
+      where: `${file}, document 0, doc_to_text`,
+    });
   });
 
   it("mmlu is a subject, or a folder of them whose dev questions stand before", async () => {
@@ -63,14 +67,19 @@ describe("a public benchmark", () => {
     await write("test/anatomy_test.csv", "Where?,a,b,c,d,C\n");
     await write("test/virology_test.csv", "What?,a,b,c,d,A\nWho?,a,b,c,d,B\n");
     await write("dev/virology_dev.csv", "Shown?,a,b,c,d,D\n");
-    const { rows } = await readBenchmark("mmlu", join(folder, "mmlu"));
-    expect(rows).toMatchObject([
-      { subject: "anatomy", answer: 2 },
-      { subject: "virology", answer: 0 },
-      { subject: "virology", answer: 1, context: expect.stringContaining("Shown?") },
+    const { documents } = await readBenchmark("mmlu", join(folder, "mmlu"));
+    expect(documents).toMatchObject([
+      { id: 0, subject: "anatomy", gold: 2 },
+      { id: 1, subject: "virology", gold: 0 },
+      {
+        id: 2,
+        subject: "virology",
+        gold: 1,
+        requests: [{ context: expect.stringContaining("Shown?") }, {}, {}, {}],
+      },
     ]);
     const one = await readBenchmark("mmlu", join(folder, "mmlu/test/anatomy_test.csv"));
-    expect(one.rows).toEqual([rows[0]]);
+    expect(one.documents).toEqual([documents[0]]);
     await expect(readBenchmark("mmlu", join(folder, "none"))).rejects.toMatchObject({ code: "FILE_MISSING" });
   });
 

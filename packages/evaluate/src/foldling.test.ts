@@ -11,7 +11,10 @@ import {
 import { type Decoder, openDecoder } from "@layerfold/graph";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ctx } from "./bigram-model.test.fixture.js";
-import { choiceLikelihood } from "./choice-likelihood.js";
+import { askDocuments } from "./harness/ask-documents.js";
+import type { TaskDocument } from "./harness/documents.js";
+import { summarizeTask } from "./harness/summary.js";
+import { readTaskConfig } from "./harness/task-config.js";
 import { klToDense } from "./kl-to-dense.js";
 import { multipleChoice } from "./multiple-choice.js";
 import { perplexity } from "./perplexity.js";
@@ -54,11 +57,27 @@ describe("the embedded model", () => {
 
   it("answers fact questions in words without a fault", async () => {
     const questions = await readQuestions(foldling("data/questions-test.jsonl"));
-    const items = questions
+    const items: TaskDocument[] = questions
       .filter(({ subject }, i) => subject.startsWith("facts_") && i % 5 === 0)
-      .map((q) => ({ ...q, context: `Question: ${q.question}\nAnswer:` }));
-    const { acc } = await choiceLikelihood(model, tokenizer, items, {}, ctx);
-    expect(acc.count).toBeGreaterThan(40);
-    expect(acc.accuracy).toBe(1);
+      .map(({ question, choices, answer }, id) => ({
+        id,
+        row: {},
+        target: answer,
+        choices,
+        gold: answer,
+        requests: choices.map((choice) => ({
+          kind: "loglikelihood",
+          context: `Question: ${question}\nAnswer:`,
+          continuation: ` ${choice}`,
+        })),
+      }));
+    const config = readTaskConfig(
+      { task: "facts", output_type: "multiple_choice", doc_to_choice: "choices", doc_to_target: "answer" },
+      "",
+    );
+    const responses = await askDocuments(model, tokenizer, items, { contextLength: 512 }, ctx);
+    const { count, figures } = summarizeTask(config, items, responses);
+    expect(count).toBeGreaterThan(40);
+    expect(figures["acc,none"].value).toBe(1);
   });
 });

@@ -6,7 +6,7 @@ import {
   parseJson,
   quoted,
   type RunContext,
-  z,
+  type z,
 } from "@layerfold/core";
 
 /**
@@ -88,40 +88,3 @@ export async function readTask<Item>(
     throw new LayerfoldError("QUESTIONS_EMPTY", "there is no question", { where: file });
   return items;
 }
-
-/**
- * The number of a choice as data sets write it: a whole number, or its digits as text. A row without one, as the hub's test splits have
- * them (`""`, -1), is refused: it would count for or against some choice.
- */
-export const choiceNumber = z.unknown().transform((value, ctx) => {
-  const number = typeof value === "string" && /^\d+$/.test(value) ? Number(value) : value;
-  if (typeof number === "number" && Number.isSafeInteger(number) && number >= 0) return number;
-  const message = "no label (wanted the number of the right choice, which test splits often lack)";
-  ctx.issues.push({ code: "custom", message, input: value });
-  return z.NEVER;
-});
-
-/**
- * A question with choices, as the hub has it (`choices.text`, `choices.label`, `answerKey`) or flat (`choices`, `answer` as an index);
- * comes out flat.
- */
-export const choiceRow = z
-  .union([
-    z.object({
-      choices: z
-        .object({ text: z.array(z.string()).min(2), label: z.array(z.string().min(1)) })
-        .refine(({ text, label }) => new Set(label).size === text.length && label.length === text.length, {
-          message: "wanted a label of its own for every choice",
-        }),
-      answerKey: z.string(),
-    }),
-    z.object({ choices: z.array(z.string()).min(2), answer: choiceNumber }),
-  ])
-  .transform((row) =>
-    "answer" in row
-      ? { choices: row.choices, answer: row.answer }
-      : { choices: row.choices.text, answer: row.choices.label.indexOf(row.answerKey) },
-  )
-  .refine(({ choices, answer }) => answer >= 0 && answer < choices.length, {
-    message: "the answer is none of the choices",
-  });

@@ -2,8 +2,8 @@ import type { LanguageModel, RunContext } from "@layerfold/core";
 import { expect, it } from "vitest";
 import { bigramModel, ctx } from "./bigram-model.test.fixture.js";
 import { characterTokenizer } from "./character-tokenizer.test.fixture.js";
-import { choiceLikelihood } from "./choice-likelihood.js";
-import { lastWord } from "./last-word.js";
+import { askDocuments } from "./harness/ask-documents.js";
+import type { TaskDocument } from "./harness/documents.js";
 import { multipleChoice } from "./multiple-choice.js";
 
 const tokenizer = characterTokenizer();
@@ -45,29 +45,39 @@ it("letters without a finite logit are counted as wrong, and told", async () => 
     expect(await ask(logit)).toMatchObject({ result: { correct: 0 }, told: warning("2 of 2") });
 });
 
-it("so are choices without a finite likelihood, of one token and of several", async () => {
-  const items = [
-    { context: "x", choices: ["a", "b"], answer: 0 },
-    { context: "y", choices: ["ab", "bc"], answer: 0 },
-  ];
-  const ask = (spoilt?: string) =>
-    measured((ctx) => choiceLikelihood(model(spoilt), tokenizer, items, { name: "tests" }, ctx));
-  const correct = (count: number) => ({
-    acc: { correct: count },
-    acc_norm: { correct: count },
-    acc_bytes: { correct: count },
-  });
-  expect(await ask()).toMatchObject({ result: correct(2), told: [] });
-  for (const spoilt of ["x", " a"])
-    expect(await ask(spoilt)).toMatchObject({ result: correct(1), told: warning("tests: to 1 of 2") });
+const asked = (requests: readonly (readonly [string, string])[]): TaskDocument => ({
+  id: 0,
+  row: {},
+  target: 0,
+  requests: requests.map(([context, continuation]) => ({ kind: "loglikelihood", context, continuation })),
 });
 
-it("so are last words without a finite likelihood, be their token the likeliest", async () => {
-  const guess = (spoilt?: string) =>
-    measured((ctx) => lastWord(model(spoilt), tokenizer, ["x a", "y a"], {}, ctx));
-  expect(await guess()).toMatchObject({ result: { acc: { correct: 2 } }, told: [] });
-  expect(await guess("x")).toMatchObject({
-    result: { acc: { correct: 1 }, perplexity: Number.NaN },
-    told: warning("1 of 2"),
-  });
+it("continuations without a finite likelihood are null, and told", async () => {
+  const documents = [
+    asked([
+      ["x", " a"],
+      ["x", " b"],
+    ]),
+    asked([
+      ["y", " ab"],
+      ["y", " bc"],
+    ]),
+  ];
+  const ask = (spoilt?: string) =>
+    measured((ctx) =>
+      askDocuments(model(spoilt), tokenizer, documents, { name: "tests", contextLength: 99 }, ctx),
+    );
+  const fine = await ask();
+  expect(fine.told).toEqual([]);
+  expect(fine.result.flat(2).filter((value) => value === null)).toEqual([]);
+  expect(fine.result[0].map((response) => (response as [number, boolean])[1])).toEqual([true, false]);
+  for (const [spoilt, index] of [
+    ["x", 0],
+    [" a", 1],
+  ] as const) {
+    const { result, told } = await ask(spoilt);
+    expect(told).toEqual(warning("tests: to 1 of 2"));
+    expect(result[index][0]).toMatchObject([null, expect.anything()]);
+    expect(result[1 - index].flat()).not.toContain(null);
+  }
 });

@@ -47,7 +47,7 @@ export function attention(context: BlockContext, spec: AttentionSpec, x: Value):
   }
   const parts = { query, key, value };
   const mixed =
-    graph.device === "cpu"
+    graph.device === "cpu" && !(sequence.visibility && spec.softcap !== undefined)
       ? groupQueryAttention(context, spec, counts, parts)
       : plainAttention(context, spec, counts, parts);
   const heads = context.tap("attention.heads", mixed, headCount * headSize);
@@ -81,6 +81,8 @@ function groupQueryAttention(
       state?.past("value", pastShape) ?? "",
       sequence.lastPosition,
       sequence.totalLength,
+      // Cosines, sines and positions, which it would rotate by; the last is added to the scores.
+      ...(sequence.visibility ? ["", "", "", sequence.visibility(spec.slidingWindow)] : []),
     ],
     {
       contrib: true,
@@ -88,7 +90,8 @@ function groupQueryAttention(
       ints: {
         num_heads: headCount,
         kv_num_heads: keyValueHeadCount,
-        ...(spec.slidingWindow !== undefined && { local_window_size: spec.slidingWindow }),
+        ...(spec.slidingWindow !== undefined &&
+          !sequence.visibility && { local_window_size: spec.slidingWindow }),
       },
       floats: { scale: spec.scale, ...(spec.softcap !== undefined && { softcap: spec.softcap }) },
     },

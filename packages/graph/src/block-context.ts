@@ -13,6 +13,11 @@ export interface SequenceValues {
   readonly tokenPositions: Value;
   /** int32 [total] the positions of all that can be attended to: 0, 1, 2, … */
   readonly keyPositions: Value;
+  /**
+   * Present where a row is a tree of texts: float32 [1, 1, sequence, total], 0 at the keys that a token may see and -infinity at all others,
+   * causality included. Absent: a token sees all before it, or as many as the window lets it.
+   */
+  readonly visibility?: ((slidingWindow: number | undefined) => Value) | undefined;
   /** Present where rows differ in what they remember: which of a run's tokens are real, those of a row before its padding. */
   readonly real?: {
     /** float32 [batch, sequence, 1] 1 at real tokens, 0 at padding. */

@@ -11,3 +11,4 @@ export {
 } from "./open-generator.js";
 export { openRunner, type RunnerOptions } from "./open-runner.js";
 export { headModel, type RunnerModelOptions, runnerModel } from "./runner-model.js";
+export { openTreeDecoder, readsTrees, type TreeDecoder, type TreeDecoderOptions } from "./tree-decoder.js";

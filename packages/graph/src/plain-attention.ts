@@ -43,9 +43,14 @@ export function plainAttention(
   const products = graph.node("MatMul", [queries, keys]);
   let scores = graph.node("Mul", [products, graph.constant("float32", spec.scale)]);
   if (spec.softcap !== undefined) scores = softcap(graph, scores, spec.softcap);
-  for (const unseen of hidden(context, spec)) {
-    scores = graph.node("Where", [unseen, graph.constant("float32", masked), scores]);
-  }
+  if (context.sequence.visibility) {
+    const visibility = context.sequence.visibility(spec.slidingWindow);
+    // [1, 1, 1, sequence, total]
+    scores = graph.node("Add", [scores, graph.node("Unsqueeze", [visibility, graph.constant("int64", [0])])]);
+  } else
+    for (const unseen of hidden(context, spec)) {
+      scores = graph.node("Where", [unseen, graph.constant("float32", masked), scores]);
+    }
   const shares = graph.node("Softmax", [scores], { ints: { axis: -1 } });
   const mixed = graph.node("MatMul", [shares, shared(remembered("value"))]);
   return reshape(context, transpose(mixed, 0, 3, 1, 2, 4), [0, 0, headCount * headSize]);

@@ -17,7 +17,7 @@ export {
   type SeparatedCalibration,
   separateCalibration,
 } from "./evaluation/evaluation-set.js";
-export { openEvaluated } from "./evaluation/open-evaluated.js";
+export { openAsked, openEvaluated } from "./evaluation/open-evaluated.js";
 export { type TaskQuality, taskQuality } from "./evaluation/task-quality.js";
 export type { WeighedAnswers } from "./evidence/judged-text.js";
 export { judgesBy } from "./evidence/judges-by.js";
@@ -64,6 +64,7 @@ export {
   compressPlans,
 } from "./stages/compress.js";
 export { type ExportGgufRequest, exportGguf } from "./stages/export-gguf.js";
+export { type EvaluateTasksRequest, evaluateTasks, type TaskEvaluation } from "./stages/evaluate-tasks.js";
 export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
 export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
 export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";

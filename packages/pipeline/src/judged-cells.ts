@@ -20,10 +20,14 @@ export function judgedCells(
   };
 }
 
-/** `31.5 ± 3.3 %, by length 33.0 ± 3.3 %` */
-export function taskText({ acc, acc_stderr, acc_norm, acc_norm_stderr }: TaskQuality): string {
-  const whole = `${accuracyText(acc, acc_stderr)} %`;
-  return acc_norm === null ? whole : `${whole}, by length ${accuracyText(acc_norm, acc_norm_stderr)} %`;
+/** `31.5 ± 3.3 %, by length 33.0 ± 3.3 %`; of a task without accuracies its figures by name. */
+export function taskText({ acc, acc_stderr, acc_norm, acc_norm_stderr, figures = {} }: TaskQuality): string {
+  const parts = Object.entries(figures).map(
+    ([key, value]) => `${key.replace(/,none$/, "")} ${value.toPrecision(4)}`,
+  );
+  if (acc_norm !== null) parts.unshift(`by length ${accuracyText(acc_norm, acc_norm_stderr)} %`);
+  if (acc !== null) parts.unshift(`${accuracyText(acc, acc_stderr)} %`);
+  return parts.join(", ");
 }
 
 /** `31.5 ± 3.3`: in percent, with the standard error. */

@@ -8,8 +8,11 @@ export interface TaskCounts {
 
 /** Runs tasks in one store by one executor, and counts them. */
 export interface TaskRunner {
-  /** @returns the tasks' values, in order; see `Executor.run` */
-  run<T>(tasks: readonly Task<T>[]): Promise<T[]>;
+  /**
+   * @param settled - told of every task once it is there, those included that others need
+   * @returns the tasks' values, in order; see `Executor.run`
+   */
+  run<T>(tasks: readonly Task<T>[], settled?: (task: Task) => void): Promise<T[]>;
   /** Lets go of what a task left, unless it is to be kept, or somebody else is at work in the store and may look at it. */
   remove(task: Task): Promise<void>;
   /** What the task left stays, whoever lets go of it. */
@@ -37,13 +40,15 @@ export function taskRunner(
     store,
     width: executor.width ?? 1,
     stop: () => stopped.abort(),
-    run: (tasks) =>
+    run: (tasks, settled) =>
       executor.run(tasks, store, {
         engine: ctx.engine,
         memory: ctx.memory,
         signal,
         report: ctx.report,
-        settled({ digest }, how) {
+        settled(task, how) {
+          const { digest } = task;
+          settled?.(task);
           if (how === "made") made.add(digest);
           // What this run has made it will find again: that is no work saved.
           else if (!made.has(digest)) found.add(digest);

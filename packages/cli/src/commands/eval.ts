@@ -1,10 +1,11 @@
+import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
-import { measure } from "@layerfold/pipeline";
+import { evaluateTasks, measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several, withDevice } from "../command.js";
-import { type CommonOptions, createCommandRun } from "../run.js";
-import { evaluationTable } from "../table.js";
+import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
+import { type CommandRun, type CommonOptions, createCommandRun } from "../run.js";
+import { evaluationTable, taskTable } from "../table.js";
 
 interface EvalOptions extends CommonOptions {
   readonly perplexity?: readonly string[];
@@ -15,14 +16,23 @@ interface EvalOptions extends CommonOptions {
   readonly stride?: number;
   readonly maxTokens?: number;
   readonly beginToken: "auto" | "always" | "never";
+  readonly tasks?: string;
+  readonly data?: string;
+  readonly limit?: number;
+  readonly numFewshot?: number;
+  readonly fewshotSeed?: number;
+  readonly out?: string;
+  readonly logSamples?: boolean;
 }
 
 export function evalCommand(signal: AbortSignal): Command {
-  return withDevice(
-    command(
-      "eval",
-      "Perplexity on texts, accuracy on questions and on public benchmarks.",
-      "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+  return withWorkers(
+    withDevice(
+      command(
+        "eval",
+        "Perplexity on texts, accuracy on questions and on public benchmarks.",
+        "layerfold eval models/foldling/checkpoint --perplexity models/foldling/data/validation.jsonl --questions models/foldling/data/questions-test.jsonl",
+      ),
     ),
   )
     .argument("<model>", "checkpoint folder, or hf:org/name")
@@ -43,6 +53,28 @@ export function evalCommand(signal: AbortSignal): Command {
       "tokens that the model sees at once (default: of texts 512, or the model's context; of questions its context)",
       integer(2),
     )
+    .option(
+      "--tasks <names>",
+      "tasks of lm-evaluation-harness by name, groups (mmlu) or task files by path, with commas between them; their data is looked for in --data",
+    )
+    .option("--data <folder>", "folder with the tasks' data, as the hub has it or as TASK/SPLIT.jsonl")
+    .option("--limit <documents>", "only the first so many documents of each task", integer(1))
+    .option(
+      "--num-fewshot <examples>",
+      "examples before each document (default: as the task says)",
+      integer(0),
+    )
+    .option("--fewshot-seed <integer>", "seed that examples are drawn by (default: 1234)", integer(0))
+    .option(
+      "--out <folder>",
+      "write result files in the harness's layout; what is finished is kept beside it until all is",
+    )
+    .option("--log-samples", "with --out: one line for each document too")
+    .option(
+      "--store <folder>",
+      "of --tasks: where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
     .option("--max-tokens <tokens>", "score only the first so many tokens of the text", integer(2))
     .addOption(
@@ -57,6 +89,13 @@ export function evalCommand(signal: AbortSignal): Command {
     .action(async (model: string, options: EvalOptions) => {
       const run = createCommandRun(options, signal);
       run.settings.assertUsed();
+      if (options.tasks !== undefined) {
+        const tasks = await evaluated(model, options.tasks, options, run);
+        return run.terminal.result(
+          { model: tasks.model, ...tasks.results, files: tasks.files },
+          taskTable(tasks),
+        );
+      }
       const { questions, window, stride, maxTokens, beginToken, task: named = [] } = options;
       const given = [...(options.perplexity ?? []), ...(options.text ?? [])];
       const found = await measure(
@@ -85,6 +124,28 @@ export function evalCommand(signal: AbortSignal): Command {
       ];
       run.terminal.result(facts, lines.filter(Boolean).join("\n"));
     });
+}
+
+/** @throws OPTIONS_CONFLICT, DATA_MISSING where no folder is named */
+function evaluated(model: string, named: string, options: EvalOptions, run: CommandRun) {
+  const others = (["perplexity", "text", "questions", "task"] as const).find(
+    (name) => options[name] !== undefined,
+  );
+  if (others !== undefined) {
+    throw new LayerfoldError("OPTIONS_CONFLICT", "tasks by name are asked alone", {
+      wanted: `--tasks without --${others}`,
+      where: "--tasks",
+    });
+  }
+  const { data, limit, numFewshot, fewshotSeed, window, out, logSamples } = options;
+  if (data === undefined) {
+    throw new LayerfoldError("DATA_MISSING", "the tasks' data is not named", { wanted: "--data FOLDER" });
+  }
+  const tasks = named.split(",").map((name) => name.trim());
+  return evaluateTasks(
+    { model, tasks, data, limit, fewshot: numFewshot, fewshotSeed, window, out, logSamples },
+    run,
+  );
 }
 
 /** How much of the figure is the kernel's own arithmetic. */

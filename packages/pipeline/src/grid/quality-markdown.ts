@@ -1,5 +1,5 @@
 import type { TaskQuality } from "../evaluation/task-quality.js";
-import { accuracyText } from "../judged-cells.js";
+import { accuracyText, taskText } from "../judged-cells.js";
 import type { Manifest } from "../manifest.js";
 import { markdownTable } from "../markdown-table.js";
 import type { Quality } from "../stages/measure.js";
@@ -43,8 +43,8 @@ export function qualityMarkdown(name: string, table: QualityTable, manifest: Man
       ...(texts.length > 0 ? [quality.kl_to_dense === null ? "" : figure(quality.kl_to_dense)] : []),
       ...(accuracy === null ? [] : [accuracyText(quality.accuracy ?? 0, quality.accuracy_stderr)]),
       ...quality.tasks.map((task) => {
-        const { value, error } = headline(task);
-        return accuracyText(value, error);
+        const accuracy = headline(task);
+        return accuracy ? accuracyText(accuracy.value, accuracy.error) : taskText(task);
       }),
       ...(tasks.length > 1 ? [(100 * (meanAccuracy(quality) / meanAccuracy(base))).toFixed(1)] : []),
       row.seconds.toFixed(1),
@@ -103,11 +103,12 @@ function mergingRows({ preset, removed, merging }: QualityPlan): string[][] {
   ]);
 }
 
-/** Accuracy by length where there is one. */
-function headline({ acc, acc_stderr, acc_norm, acc_norm_stderr }: TaskQuality) {
-  return acc_norm === null
-    ? { value: acc, error: acc_stderr }
-    : { value: acc_norm, error: acc_norm_stderr ?? 0 };
+/** Accuracy by length where there is one; of generated answers the share that matches exactly. */
+function headline({ acc, acc_stderr, acc_norm, acc_norm_stderr, figures = {} }: TaskQuality) {
+  if (acc_norm !== null) return { value: acc_norm, error: acc_norm_stderr };
+  if (acc !== null) return { value: acc, error: acc_stderr };
+  const [match] = Object.entries(figures).filter(([key]) => key.startsWith("exact_match,"));
+  return match && { value: match[1], error: null };
 }
 
 function ratios({ texts }: Quality, dense: Quality): number[] {
@@ -119,7 +120,8 @@ function geometricMean(values: readonly number[]): number {
 }
 
 function meanAccuracy({ tasks }: Quality): number {
-  return tasks.reduce((sum, task) => sum + headline(task).value, 0) / tasks.length;
+  const accuracies = tasks.flatMap((task) => headline(task)?.value ?? []);
+  return accuracies.reduce((sum, value) => sum + value, 0) / accuracies.length;
 }
 
 function figure(value: number): string {

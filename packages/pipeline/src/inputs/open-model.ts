@@ -16,7 +16,7 @@ import {
 } from "@layerfold/checkpoint";
 import type { Architecture, EvaluationTask, TokenBatch } from "@layerfold/core";
 import { scratchFolder } from "@layerfold/disk";
-import { type Benchmark, readBenchmark } from "@layerfold/evaluate";
+import { type Benchmark, isTaskPath, readBenchmark } from "@layerfold/evaluate";
 import { dequantizeCheckpoint, isQuantized } from "@layerfold/quantize";
 import { isModulePath } from "../module-path.js";
 import { makePlugin } from "../registry.js";
@@ -120,19 +120,19 @@ export async function readQuestionRows(
 }
 
 /**
- * Reads the rows of a public benchmark, or of a task of one's own (`./my-task.ts`, with the options that it has by default), or those of a part of the
- * file.
- * @throws TASK_UNKNOWN, PLUGIN_MODULE, TEXT_RANGE, and what reading rows throws
+ * Reads the documents of a public benchmark, of a task file or of a task of one's own in code (`./my-task.yaml`, `./my-task.ts`, with the options that it
+ * has by default), or those of a part of the file.
+ * @throws TASK_UNKNOWN, PLUGIN_MODULE, TEXT_RANGE, and what `readBenchmark` throws
  */
 export async function readBenchmarkRows(
   id: string,
   source: TextSource & { readonly file: string },
   { ctx }: Pick<Run, "ctx">,
 ): Promise<Benchmark> {
-  const task = isModulePath(id) ? await makePlugin<EvaluationTask>("task", id, {}) : id;
+  const inCode = isModulePath(id) && !isTaskPath(id);
+  const task = inCode ? await makePlugin<EvaluationTask>("task", id, {}) : id;
   const benchmark = await readBenchmark(task, source.file, ctx.report);
-  if (benchmark.kind === "last-word") return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
-  return { ...benchmark, rows: rowsOf(benchmark.rows, source) };
+  return { ...benchmark, documents: rowsOf(benchmark.documents, source) };
 }
 
 /** Padded positions that go through the model at once. */

@@ -1,9 +1,15 @@
-import { openTokenizer } from "@layerfold/checkpoint";
+import {
+  type Checkpoint,
+  endTokens,
+  openCheckpoint,
+  openTokenizer,
+  type Tokenizer,
+} from "@layerfold/checkpoint";
 import { LayerfoldError } from "@layerfold/core";
 import { type BenchmarkScore, multipleChoice, perplexity } from "@layerfold/evaluate";
 import type { RunningSummary } from "@layerfold/quantize";
 import { type EvaluationRequest, readEvaluationSet } from "../evaluation/evaluation-set.js";
-import { openEvaluated } from "../evaluation/open-evaluated.js";
+import { openAsked, openEvaluated } from "../evaluation/open-evaluated.js";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
 import { withExecution } from "../memory.js";
 import { asRun, modelFolder, type Run, type RunOptions } from "../run.js";
@@ -41,31 +47,51 @@ export async function measure(
       wanted: "--perplexity FILE, --questions FILE, --task NAME:FILE or several of them",
     });
   }
-  const { checkpoint, model, running, close } = await openEvaluated(
-    await modelFolder(path, run),
-    (opened) => withExecution(run, opened).execution,
-    run.ctx,
-    run.place,
-  );
+  const directory = await modelFolder(path, run);
+  const tokenizer = await openTokenizer(directory);
+  const execution = (opened: Checkpoint) => withExecution(run, opened).execution;
+  const { architecture, stops } = await lookAt(directory, tokenizer, run);
+  const evaluationSet = await readEvaluationSet(request, architecture.maxPositionEmbeddings, tokenizer, run);
+  const { questions, contextLength } = evaluationSet;
+  const texts: Measured["texts"][number][] = [];
+  const tasks: Measured["tasks"][number][] = [];
+  let answered: Measured["questions"];
+  let running: RunningSummary | undefined;
+  if (evaluationSet.texts.length > 0 || questions) {
+    const opened = await openEvaluated(directory, execution, run.ctx, run.place);
+    ({ running } = opened);
+    try {
+      for (const { name, sequences, beginTokenGiven, window } of evaluationSet.texts) {
+        const { windowLosses: _, ...found } = await perplexity(opened.model, sequences, {}, run.ctx);
+        texts.push({ text: name, ...found, begin_token_given: beginTokenGiven, window });
+      }
+      answered =
+        questions && (await multipleChoice(opened.model, tokenizer, questions, { contextLength }, run.ctx));
+    } finally {
+      await opened.close();
+    }
+  }
+  if (evaluationSet.tasks.length > 0) {
+    const opened = await openAsked(directory, execution, run.ctx, run.place);
+    ({ running } = opened);
+    try {
+      for (const task of evaluationSet.tasks) {
+        const { quality, chosen } = await taskQuality(opened.model, evaluationSet, task, run.ctx, stops);
+        tasks.push({ ...quality, ...(chosen && { chosen }) });
+      }
+    } finally {
+      await opened.close();
+    }
+  }
+  return { texts, tasks, ...(answered && { questions: answered }), ...(running && { running }) };
+}
+
+/** What a checkpoint says of itself before it is opened to run. */
+async function lookAt(directory: string, tokenizer: Tokenizer, { ctx }: Pick<Run, "ctx">) {
+  const checkpoint = await openCheckpoint(directory, { report: ctx.report });
   try {
-    const tokenizer = await openTokenizer(checkpoint.directory);
-    const context = checkpoint.architecture.maxPositionEmbeddings;
-    const evaluationSet = await readEvaluationSet(request, context, tokenizer, run);
-    const texts: Measured["texts"][number][] = [];
-    for (const { name, sequences, beginTokenGiven, window } of evaluationSet.texts) {
-      const { windowLosses: _, ...found } = await perplexity(model, sequences, {}, run.ctx);
-      texts.push({ text: name, ...found, begin_token_given: beginTokenGiven, window });
-    }
-    const { questions, contextLength } = evaluationSet;
-    const answered =
-      questions && (await multipleChoice(model, tokenizer, questions, { contextLength }, run.ctx));
-    const tasks: Measured["tasks"][number][] = [];
-    for (const task of evaluationSet.tasks) {
-      const { quality, chosen } = await taskQuality(model, evaluationSet, task, run.ctx);
-      tasks.push({ ...quality, ...(chosen && { chosen }) });
-    }
-    return { texts, tasks, ...(answered && { questions: answered }), ...(running && { running }) };
+    return { architecture: checkpoint.architecture, stops: await endTokens(checkpoint, tokenizer) };
   } finally {
-    await close();
+    await checkpoint.close();
   }
 }

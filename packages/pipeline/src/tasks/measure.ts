@@ -6,6 +6,7 @@ import { seededRng } from "@layerfold/linalg";
 import { type Artefact, defineTask, jsonCodec, type TaskContext } from "@layerfold/tasks";
 import { tokensOf } from "../calibration/read-calibration.js";
 import { type TaskQuality, taskQuality } from "../evaluation/task-quality.js";
+import { sharedAsked } from "./asked-model.js";
 import { allThreads } from "./resources.js";
 import { type StoredModel, sharedCheckpoint, sharedDecoder } from "./stored-model.js";
 import { taskCode } from "./task-code.js";
@@ -161,10 +162,9 @@ export const measureBenchmarkTask = defineTask({
     { model, benchmark }: { readonly model: Artefact<StoredModel>; readonly benchmark: Artefact<Benchmark> },
     ctx,
   ) {
-    const tokenizer = await (await sharedCheckpoint(model, ctx)).tokenizer();
-    const decoder = await sharedDecoder(model, execution, ctx);
+    const { asked, tokenizer, endTokens } = await sharedAsked(model, execution, ctx);
     const task = { name, benchmark: await benchmark.read() };
     const run = { ...ctx, rng: seededRng(0) };
-    return (await taskQuality(decoder, { tokenizer, contextLength }, task, run)).quality;
+    return (await taskQuality(asked, { tokenizer, contextLength }, task, run, endTokens)).quality;
   },
 });

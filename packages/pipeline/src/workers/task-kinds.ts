@@ -4,6 +4,7 @@ import type { DeviceOptions } from "@layerfold/onnx";
 import type { Artefact, Json, Task, TaskInputs, TaskKinds } from "@layerfold/tasks";
 import { trialTask } from "../evidence/trial.js";
 import { type PluginReference, pluginOf } from "../plugin-reference.js";
+import { askDocumentsTask } from "../tasks/ask-documents.js";
 import { captureTask, joinedCaptureTask } from "../tasks/capture.js";
 import { foldTask } from "../tasks/fold.js";
 import { foldFactsTask } from "../tasks/fold-facts.js";
@@ -26,6 +27,7 @@ const factories = [
   tokensTask,
   givenTask("questions"),
   givenTask("benchmark"),
+  givenTask("documents"),
   selfTextTask,
   captureTask,
   joinedCaptureTask,
@@ -40,6 +42,7 @@ const factories = [
   joinedMeasureTask,
   measureQuestionsTask,
   measureBenchmarkTask,
+  askDocumentsTask,
 ];
 
 /** What this process can run of what others ask for. */
