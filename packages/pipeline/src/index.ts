@@ -8,6 +8,8 @@ export {
   readAnswers,
   readCalibration,
 } from "./calibration/read-calibration.js";
+export type { ComparedFigure, ComparedValue } from "./comparison/compared-figure.js";
+export { comparisonMarkdown } from "./comparison/comparison-markdown.js";
 export { checkSpace, expectedBytes, type SpaceNeed } from "./disk-space.js";
 export {
   type EvaluationRequest,
@@ -57,6 +59,11 @@ export { asRun, createRun, modelFolder, type Run, type RunOptions } from "./run.
 export { type Ablation, ablate } from "./stages/ablate.js";
 export { type CaptureRequest, capture } from "./stages/capture.js";
 export { type CompareLayersRequest, compareBlocks, compareLayers } from "./stages/compare-layers.js";
+export {
+  type CompareResultsRequest,
+  compareResults,
+  type ResultComparison,
+} from "./stages/compare-results.js";
 export {
   type CompressRequest,
   type CompressResult,

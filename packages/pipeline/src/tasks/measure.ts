@@ -16,6 +16,8 @@ export interface MeasuredText {
   readonly perplexity: number;
   /** Mean KL divergence from the dense model, nats; null where that was not asked for. */
   readonly kl_to_dense: number | null;
+  /** Share of tokens for which both hold the same token most probable; null likewise. */
+  readonly top1_agreement: number | null;
   readonly tokens: number;
   /** Summed negative log-likelihood of each window, nats, and the tokens that count in it. */
   readonly window_losses: readonly number[];
@@ -56,6 +58,7 @@ export const measureTextTask = defineTask({
     return {
       perplexity: found.perplexity,
       kl_to_dense: divergence?.klToDense ?? null,
+      top1_agreement: divergence?.top1Agreement ?? null,
       tokens: found.tokens,
       window_losses: [...found.windowLosses],
       window_tokens: sequences.map(({ ids, scoredFrom }) => ids.length - scoredFrom),
