@@ -188,6 +188,13 @@ describe("results", () => {
   });
 });
 
+it("the gate of the example for GitHub Actions lets a model through, and not one that has lost a quarter of its layers", async () => {
+  const workflow = readFileSync(join(gate, "workflow.yaml"), "utf8");
+  const [, conditions] = /--gate "([^"]+)"/.exec(workflow)!;
+  expect((await json("compare", dense, dense, "--gate", conditions)).code).toBe(0);
+  expect((await json("compare", dense, less, "--gate", conditions)).code).toBe(3);
+});
+
 describe("checkpoints", () => {
   it("are measured first, on tasks, texts and prompts", async () => {
     const text = `${join(data, "validation.jsonl")}[0:8]`;

@@ -76,7 +76,7 @@ export function compareCommand(signal: AbortSignal): Command {
       'what must hold, commas between: "perplexity<1.05x, acc(mmlu)>-0.02d" (x: ratio to the first, d: difference from it)',
     )
     .option("--out <folder>", "write compare.json, compare.md and a manifest")
-    .option("--work <folder>", "keep finished work in this folder, and find it again (default: OUT.work)")
+    .option("--store <folder>", "keep finished work in this folder, and find it again (default: OUT.work)")
     .option("--keep-work", "leave that folder when all is done")
     .addOption(memoryOption())
     .action(async (models: readonly string[], options: CompareOptions) => {

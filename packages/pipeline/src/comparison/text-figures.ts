@@ -2,9 +2,9 @@ import type { TokenSequence } from "@layerfold/checkpoint";
 import { LayerfoldError, type RunContext } from "@layerfold/core";
 import { compareFigure } from "@layerfold/evaluate";
 import type { Execution } from "@layerfold/graph";
+import { textMeasure } from "../stages/measure.js";
 import type { TaskRunner } from "../task-runner.js";
-import { givenText } from "../tasks/given-text.js";
-import { type MeasuredText, measureTextTask } from "../tasks/measure.js";
+import type { MeasuredText } from "../tasks/measure.js";
 import type { ModelInput } from "../tasks/stored-model.js";
 import type { ComparedFigure } from "./compared-figure.js";
 
@@ -50,7 +50,7 @@ export function requireSameTokens(
 /**
  * Perplexity on texts, and how far the other models' predictions are from the first's.
  * @param models - the first is the one that the others are held against
- * @throws as `measureTextTask`
+ * @throws what measuring throws
  */
 export async function compareTexts(
   models: readonly ModelInput[],
@@ -63,10 +63,7 @@ export async function compareTexts(
   const measured = await runner.run(
     texts.flatMap(({ sequences }) =>
       models.map((model, i) =>
-        measureTextTask(
-          { execution },
-          { model, dense: i === 0 ? undefined : reference, text: givenText(sequences) },
-        ),
+        textMeasure({ model, dense: i === 0 ? undefined : reference }, sequences, execution),
       ),
     ),
   );

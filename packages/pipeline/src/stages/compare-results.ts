@@ -85,7 +85,7 @@ type Side =
 
 /**
  * Holds models against the first of them, on the same documents: every figure's difference and ratio with 95 % intervals, McNemar's test for right
- * answers, and of checkpoints the divergence of predictions and what they generate. What must be measured first is kept beside `out`, or where `work` says.
+ * answers, and of checkpoints the divergence of predictions and what they generate. What must be measured first is kept beside `out`, or where `store` says.
  *
  * @returns also whether the gate holds; a gate that does not is no error
  * @throws NOTHING_TO_COMPARE, MODEL_NEEDED, DATA_MISSING, GATE_INVALID, GATE_UNKNOWN, GATE_AMBIGUOUS, TASKS_DIFFER, DOCUMENTS_DIFFER, TOKENS_DIFFER,
@@ -118,7 +118,7 @@ export async function compareResults(
       texts && (await compareTexts(texts.models, texts.texts, texts.execution, runner, run.ctx));
     const generations = texts ? await generate(texts, request.maxNewTokens, runner) : [];
     // A folder that is kept is found by this very run; another is gone with it.
-    const kept = (await workFolder(request.out, run)) === undefined ? run : { ...run, work: folder };
+    const kept: Run = (await workFolder(request.out, run)) === undefined ? run : { ...run, store: folder };
     const onTasks = await evaluateSides(request, sides, kept);
     return { figures: [...onTasks.figures, ...(onTexts ?? [])], generations, data: onTasks.data };
   });

@@ -36,7 +36,7 @@ export interface TextQuality {
 }
 
 /** A model on one text, in as many shards as it has. */
-function textMeasure(
+export function textMeasure(
   models: { readonly model: ModelInput; readonly dense: ModelInput | undefined },
   sequences: readonly TokenSequence[],
   execution: Execution,

@@ -81,11 +81,13 @@ export const joinedMeasureTask = defineTask({
     const sum = (of: (part: MeasuredText) => number) => parts.reduce((total, part) => total + of(part), 0);
     const windowLosses = parts.flatMap((part) => part.window_losses);
     const tokens = sum((part) => part.tokens);
+    /** Over tokens; null where a shard has none. */
+    const meanOf = (of: (part: MeasuredText) => number | null) =>
+      parts.every((part) => of(part) !== null) ? sum((part) => of(part)! * part.tokens) / tokens : null;
     return {
       perplexity: Math.exp(windowLosses.reduce((total, loss) => total + loss, 0) / tokens),
-      kl_to_dense: parts.every((part) => part.kl_to_dense !== null)
-        ? sum((part) => part.kl_to_dense! * part.tokens) / tokens
-        : null,
+      kl_to_dense: meanOf((part) => part.kl_to_dense),
+      top1_agreement: meanOf((part) => part.top1_agreement),
       tokens,
       window_losses: windowLosses,
       window_tokens: parts.flatMap((part) => part.window_tokens),
