@@ -182,6 +182,10 @@ describe("results", () => {
       message: expect.stringContaining('Did you mean "questions-test"?'),
     });
     expect((await json("compare", dense)).error).toMatchObject({ code: "NOTHING_TO_COMPARE" });
+    expect((await json("compare", dense, less, "--limit", "5")).error).toMatchObject({
+      code: "MODEL_NEEDED",
+      got: "limit 5",
+    });
     expect((await json("compare", dense, less, "--prompt", "Mara")).error).toMatchObject({
       code: "MODEL_NEEDED",
     });

@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { readTextFile } from "@layerfold/checkpoint";
 import { LayerfoldError, suggestion, z } from "@layerfold/core";
 import { fileError } from "@layerfold/disk";
-import type { SampleRecord } from "@layerfold/evaluate";
+import type { EvaluationResults, SampleRecord } from "@layerfold/evaluate";
 import { type DataFact, dataFact } from "../manifest.js";
 import type { Run } from "../run.js";
 
@@ -37,6 +37,11 @@ export type ComparedResults = Pick<
   z.output<typeof schema>,
   "results" | "group_subtasks" | "configs" | "n-shot" | "higher_is_better"
 >;
+
+/** The same of an evaluation that was made just now. */
+export function comparedResults(results: EvaluationResults): ComparedResults {
+  return schema.parse(results);
+}
 
 /** What a comparison reads of a document: its figures stand beside, by their names. */
 export type ComparedSample = Pick<

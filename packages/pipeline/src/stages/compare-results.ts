@@ -1,6 +1,4 @@
-import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Checkpoint, openCheckpoint, openTokenizer, type Tokenizer } from "@layerfold/checkpoint";
 import { LayerfoldError, throwIfAborted } from "@layerfold/core";
 import {
   absoluteOnly,
@@ -9,37 +7,22 @@ import {
   type GateCondition,
   type GateVerdict,
   gateFigure,
-  isTaskPath,
   parseGate,
 } from "@layerfold/evaluate";
-import type { Execution } from "@layerfold/graph";
 import { type ComparedFigure, joinFigures } from "../comparison/compared-figure.js";
 import { comparisonMarkdown } from "../comparison/comparison-markdown.js";
-import {
-  type ComparedEvaluation,
-  type ComparedResults,
-  readEvaluation,
-  type StoredEvaluation,
-} from "../comparison/stored-evaluation.js";
+import { generate, readTexts } from "../comparison/given-texts.js";
+import { openSides, type Side, sideFact, taskNames } from "../comparison/sides.js";
+import { type ComparedEvaluation, comparedResults } from "../comparison/stored-evaluation.js";
 import { compareTasks, expectedFigures } from "../comparison/task-figures.js";
-import {
-  type ComparedText,
-  compareTexts,
-  requireSameTokens,
-  textFigureNames,
-} from "../comparison/text-figures.js";
+import { compareTexts, textFigureNames } from "../comparison/text-figures.js";
 import { evaluationFacts } from "../evaluation/evaluation-set.js";
-import { readSequences, type WindowOptions } from "../inputs/open-model.js";
+import type { WindowOptions } from "../inputs/open-model.js";
 import { shortName } from "../inputs/text-source.js";
-import { type DataFact, modelFact, modelName, type RunFacts } from "../manifest.js";
-import { withExecution } from "../memory.js";
+import type { DataFact, RunFacts } from "../manifest.js";
 import { checkOutputFiles, writeOutputFiles } from "../output-files.js";
 import { inputPaths, jsonText } from "../outputs.js";
-import { asRun, modelFolder, type Run, type RunOptions } from "../run.js";
-import type { TaskRunner } from "../task-runner.js";
-import { generateTask } from "../tasks/generate-answers.js";
-import { givenValue } from "../tasks/given-text.js";
-import { givenModel, type ModelInput } from "../tasks/stored-model.js";
+import { asRun, type Run, type RunOptions } from "../run.js";
 import { withTasks, workFolder } from "../work-folder.js";
 import { type EvaluateTasksRequest, evaluateTasks } from "./evaluate-tasks.js";
 
@@ -78,11 +61,6 @@ export interface ResultComparison {
   };
 }
 
-/** One of the models that are compared. */
-type Side =
-  | { readonly kind: "results"; readonly name: string; readonly evaluation: StoredEvaluation }
-  | { readonly kind: "checkpoint"; readonly name: string; readonly path: string; readonly directory: string };
-
 /**
  * Holds models against the first of them, on the same documents: every figure's difference and ratio with 95 % intervals, McNemar's test for right
  * answers, and of checkpoints the divergence of predictions and what they generate. What must be measured first is kept beside `out`, or where `store` says.
@@ -102,12 +80,12 @@ export async function compareResults(
       got: `${request.models.length}`,
     });
   }
-  // A gate that cannot hold is found before anything is read, one that nothing measures before anything is computed.
+  // A gate that cannot be read is found before anything else is, one that nothing measures before anything is computed.
   const gate = request.gate === undefined ? undefined : parseGate(request.gate);
   const files =
     request.out === undefined ? [] : ["compare.json", "compare.md"].map((name) => join(request.out!, name));
   if (files.length > 0) {
-    const inputs = inputPaths({ models: request.models, texts: request.texts });
+    const inputs = inputPaths({ models: request.models, texts: request.texts, files: [request.data] });
     await checkOutputFiles(files, { command: "compare", inputs });
   }
   const sides = await openSides(request, run);
@@ -144,55 +122,22 @@ export async function compareResults(
   return comparison;
 }
 
-async function openSides(
-  { models, tasks, texts, prompts }: CompareResultsRequest,
-  run: Run,
-): Promise<Side[]> {
-  const sides: Side[] = [];
-  for (const path of models) {
-    if (path.startsWith("hf:") || (await stat(join(path, "config.json")).catch(() => undefined))) {
-      const name = path.startsWith("hf:") ? path.slice(3) : modelName(path);
-      sides.push({ kind: "checkpoint", name, path, directory: await modelFolder(path, run) });
-      continue;
-    }
-    const evaluation = await readEvaluation(path, await taskNames(tasks), run);
-    if (texts?.length || prompts?.length) {
-      throw new LayerfoldError("MODEL_NEEDED", "results of an evaluation can be asked nothing more", {
-        wanted: "checkpoints, or neither --text nor --prompt",
-        got: path,
-      });
-    }
-    sides.push({ kind: "results", name: evaluation.model ?? modelName(path), evaluation });
-  }
-  return withOwnNames(sides, models);
-}
-
-/** Names of tasks, those of task files by what stands in them. */
-async function taskNames(tasks: readonly string[] | undefined): Promise<string[] | undefined> {
-  return (
-    tasks && Promise.all(tasks.map(async (task) => (isTaskPath(task) ? (await findTask(task)).name : task)))
-  );
-}
-
-/** Models of one name are told apart by what was given, or by their place. */
-function withOwnNames(sides: readonly Side[], given: readonly string[]): Side[] {
-  const isAlone = (name: string, names: readonly string[]) =>
-    names.filter((one) => one === name).length === 1;
-  const names = sides.map(({ name }) => name);
-  const longer = names.map((name, i) => (isAlone(name, names) ? name : given[i]));
-  return sides.map((side, i) => ({
-    ...side,
-    name: isAlone(longer[i], longer) ? longer[i] : `${longer[i]} (${i + 1})`,
-  }));
-}
-
-/** @throws NOTHING_TO_COMPARE, DATA_MISSING; GATE_UNKNOWN, GATE_AMBIGUOUS and GATE_INVALID of what would be measured */
+/** @throws NOTHING_TO_COMPARE, MODEL_NEEDED, DATA_MISSING; GATE_UNKNOWN, GATE_AMBIGUOUS and GATE_INVALID of what would be measured */
 async function requireMeasurable(
-  { tasks, data, texts = [], prompts = [] }: CompareResultsRequest,
+  { tasks, data, texts = [], prompts = [], ...others }: CompareResultsRequest,
   sides: readonly Side[],
   gate: readonly GateCondition[] | undefined,
 ): Promise<void> {
-  if (sides.every(({ kind }) => kind === "results")) return;
+  if (sides.every(({ kind }) => kind === "results")) {
+    const { limit, fewshot, fewshotSeed, window, stride, maxTokens, maxNewTokens } = others;
+    const measuring = { data, limit, fewshot, fewshotSeed, window, stride, maxTokens, maxNewTokens };
+    const idle = Object.entries(measuring).find(([, value]) => value !== undefined);
+    if (!idle) return;
+    throw new LayerfoldError("MODEL_NEEDED", "results of an evaluation are compared as they are", {
+      wanted: "checkpoints, or nothing that says how they are measured",
+      got: idle.join(" "),
+    });
+  }
   const mixed = sides.some(({ kind }) => kind === "results");
   if (!tasks?.length && (mixed || texts.length + prompts.length === 0)) {
     throw new LayerfoldError("NOTHING_TO_COMPARE", "nothing says what the checkpoints are measured on", {
@@ -211,82 +156,7 @@ async function requireMeasurable(
   }
 }
 
-/** What is given to checkpoints beside tasks. */
-interface GivenTexts {
-  readonly models: readonly ModelInput[];
-  readonly execution: Execution;
-  readonly texts: readonly ComparedText[];
-  readonly prompts: readonly string[];
-}
-
-/** How many windows of a text are gone on with where no prompt is given, and by how many of their first tokens. */
-const ownPrompts = { windows: 3, tokens: 16 };
-
-/** Reads texts by each model's own tokenizer, before the first long computation. @throws TOKENS_DIFFER */
-async function readTexts(
-  { texts: named = [], prompts, ...windows }: CompareResultsRequest,
-  sides: readonly Side[],
-  run: Run,
-): Promise<GivenTexts | undefined> {
-  if (named.length === 0 && !prompts?.length) return undefined;
-  const opened: { checkpoint: Checkpoint; tokenizer: Tokenizer; name: string }[] = [];
-  try {
-    for (const side of sides) {
-      if (side.kind !== "checkpoint") continue;
-      const checkpoint = await openCheckpoint(side.directory, { report: run.ctx.report });
-      opened.push({ checkpoint, tokenizer: await openTokenizer(side.directory), name: side.name });
-    }
-    const context = Math.min(
-      ...opened.map(({ checkpoint }) => checkpoint.architecture.maxPositionEmbeddings),
-    );
-    const texts: ComparedText[] = [];
-    for (const text of named) {
-      const read = [];
-      for (const { tokenizer } of opened)
-        read.push((await readSequences(text, context, tokenizer, windows, run)).sequences);
-      const [first, ...others] = read;
-      others.forEach((other, i) => {
-        requireSameTokens(text, first, other, opened[i + 1].name);
-      });
-      texts.push({ name: shortName(text), sequences: first });
-    }
-    const models: ModelInput[] = [];
-    for (const { checkpoint } of opened)
-      models.push(givenModel(checkpoint.directory, await checkpoint.fingerprint(), run.place));
-    // The first stays open beside each of the others.
-    const executions = opened.map(({ checkpoint }) => withExecution(run, checkpoint, 2).execution);
-    const [{ tokenizer }] = opened;
-    const beginnings = (texts[0]?.sequences ?? [])
-      .slice(0, ownPrompts.windows)
-      .map(({ ids }) =>
-        tokenizer.decode(Array.from(ids.subarray(0, ownPrompts.tokens)), { skipSpecialTokens: true }),
-      );
-    return {
-      models,
-      texts,
-      prompts: prompts?.length ? prompts : beginnings,
-      execution: executions.includes("blocks") ? "blocks" : "whole",
-    };
-  } finally {
-    for (const { checkpoint } of opened) await checkpoint.close();
-  }
-}
-
-async function generate(
-  { models, prompts, execution }: GivenTexts,
-  maxNewTokens = 48,
-  runner: TaskRunner,
-): Promise<ResultComparison["generations"]> {
-  const given = givenValue("prompts", prompts);
-  const answers = await runner.run(
-    models.map((model) =>
-      generateTask({ execution, max_new_tokens: maxNewTokens }, { model, prompts: given }),
-    ),
-  );
-  return prompts.map((prompt, i) => ({ prompt, continuations: answers.map((own) => own[i]) }));
-}
-
-/** The tasks' figures; checkpoints are asked first, those of results are at hand. */
+/** The tasks' figures, of results as they stand, of checkpoints once they are asked. */
 async function evaluateSides(
   { tasks, data, limit, fewshot, fewshotSeed }: CompareResultsRequest,
   sides: readonly Side[],
@@ -304,7 +174,7 @@ async function evaluateSides(
     } else if (tasks?.length && data !== undefined) {
       const asked = { model: side.path, tasks, data, limit, fewshot, fewshotSeed };
       const { results, samples, data: read } = await evaluateTasks(asked, run);
-      evaluations.push({ where: side.path, results: results as unknown as ComparedResults, samples });
+      evaluations.push({ where: side.path, results: comparedResults(results), samples });
       facts = read;
     }
   }
@@ -315,16 +185,6 @@ async function evaluateSides(
     figures: joinFigures(others.map((other) => compareTasks(first, other, names, run.ctx))),
     data: facts,
   };
-}
-
-async function sideFact(side: Side): Promise<DataFact> {
-  if (side.kind === "results") return side.evaluation.facts[0];
-  const checkpoint = await openCheckpoint(side.directory);
-  try {
-    return await modelFact(side.path, checkpoint);
-  } finally {
-    await checkpoint.close();
-  }
 }
 
 function gateOf(
