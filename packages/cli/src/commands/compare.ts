@@ -1,7 +1,7 @@
 import { LayerfoldError } from "@layerfold/core";
 import { compareResults, comparisonMarkdown, type ResultComparison } from "@layerfold/pipeline";
 import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several, withDevice } from "../command.js";
+import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface CompareOptions extends CommonOptions {
@@ -22,11 +22,13 @@ interface CompareOptions extends CommonOptions {
 }
 
 export function compareCommand(signal: AbortSignal): Command {
-  return withDevice(
-    command(
-      "compare",
-      "Hold models against the first of them, document by document; with --gate, exit code 3 where one has lost too much.",
-      'layerfold compare results/dense results/folded --gate "acc(mmlu)>0.97x"',
+  return withWorkers(
+    withDevice(
+      command(
+        "compare",
+        "Hold models against the first of them, document by document; with --gate, exit code 3 where one has lost too much.",
+        'layerfold compare results/dense results/folded --gate "acc(mmlu)>0.97x"',
+      ),
     ),
   )
     .argument(
@@ -76,8 +78,11 @@ export function compareCommand(signal: AbortSignal): Command {
       'what must hold, commas between: "perplexity<1.05x, acc(mmlu)>-0.02d" (x: ratio to the first, d: difference from it)',
     )
     .option("--out <folder>", "write compare.json, compare.md and a manifest")
-    .option("--store <folder>", "keep finished work in this folder, and find it again (default: OUT.work)")
-    .option("--keep-work", "leave that folder when all is done")
+    .option(
+      "--store <folder>",
+      "where finished work is kept and found again, by this and by other commands (default: OUT.work)",
+    )
+    .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .addOption(memoryOption())
     .action(async (models: readonly string[], options: CompareOptions) => {
       const run = createCommandRun(options, signal);
