@@ -5,14 +5,14 @@ import { internalError } from "./internal-error.js";
 import { createProgram } from "./program.js";
 
 /** Exit codes of the command line. */
-const exitCodes = { done: 0, failed: 1, wrongUsage: 2, interrupted: 130 } as const;
+const exitCodes = { done: 0, failed: 1, wrongUsage: 2, gateBroken: 3, interrupted: 130 } as const;
 
 /**
  * Runs the command line.
  *
  * @param args - what stands after `layerfold`
  * @param signal - interrupts it at the end of the unit of work it is at
- * @returns 0 done, 1 failed, 2 wrong usage or bad input, 130 interrupted
+ * @returns 0 done, 1 failed, 2 wrong usage or bad input, 3 a gate is broken, 130 interrupted
  */
 export async function main(
   args: readonly string[],
@@ -44,6 +44,7 @@ function exitCodeOf(error: unknown, json: boolean): number {
       ? `${JSON.stringify({ error: { code, message, wanted, got, where } })}\n`
       : `error ${code}: ${message}\n`,
   );
+  if (code === "GATE_BROKEN") return exitCodes.gateBroken;
   if (fault === "interrupted") return exitCodes.interrupted;
   return fault === "input" ? exitCodes.wrongUsage : exitCodes.failed;
 }

@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { ablateCommand } from "./commands/ablate.js";
 import { captureCommand } from "./commands/capture.js";
 import { cleanCommand } from "./commands/clean.js";
+import { compareCommand } from "./commands/compare.js";
 import { compressCommand } from "./commands/compress.js";
 import { demoCommand } from "./commands/demo.js";
 import { evalCommand } from "./commands/eval.js";
@@ -36,6 +37,7 @@ export function createProgram(signal: AbortSignal): Command {
     planCommand,
     mergeCommand,
     evalCommand,
+    compareCommand,
     ablateCommand,
     recipeCommand,
     validateCommand,

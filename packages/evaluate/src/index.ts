@@ -2,6 +2,23 @@ export type { Accuracy, Share } from "./accuracy.js";
 export type { BatchOptions } from "./batch-budget.js";
 export { answeredTexts, type Benchmark, benchmarkIds, benchmarkTexts, readBenchmark } from "./benchmark.js";
 export { type BenchmarkScore, scoreBenchmark } from "./benchmark-score.js";
+export {
+  type CompareFigureOptions,
+  compareFigure,
+  type PairedDocuments,
+  type PairedFigure,
+} from "./comparison/compare-figure.js";
+export {
+  absoluteOnly,
+  checkGate,
+  type GateCondition,
+  type GateFigure,
+  type GateVerdict,
+  gateFigure,
+  parseGate,
+} from "./comparison/gate.js";
+export type { Interval } from "./comparison/interval.js";
+export { mcnemarExact, newcombeDifference, type PairedAnswers } from "./comparison/paired-proportions.js";
 export { type Aggregate, aggregate, aggregateGroup, type GroupPart } from "./harness/aggregate.js";
 export { type AskOptions, askDocuments } from "./harness/ask-documents.js";
 export { type DataFileOptions, dataExtensions, readDataFile } from "./harness/data-file.js";
@@ -13,7 +30,10 @@ export {
   type TaskRequest,
 } from "./harness/documents.js";
 export { fewshotSource } from "./harness/fewshot.js";
+export { filtersOf } from "./harness/filters.js";
 export { dataNames, findData, readSplit } from "./harness/find-data.js";
+export { type GenerationOptions, generateAnswers, type Prompt } from "./harness/generate-answers.js";
+export { aggregationNames, metricDefaults } from "./harness/metric-names.js";
 export type { MetricValue, Response, ScoredDocument } from "./harness/metrics.js";
 export type { Row, Value } from "./harness/python-text.js";
 export {

@@ -24,6 +24,8 @@ describe("klToDense", () => {
     const result = await klToDense(dense, folded, text, { maxTokensPerBatch: 3 }, ctx);
     expect(result.tokens).toBe(4);
     expect(result.klToDense).toBeCloseTo((3 * perZero) / 4, 6);
+    // Of the two equal ones after token 0 the first counts: there the models differ.
+    expect(result.top1Agreement).toBe(1 / 4);
     // The folded model's perplexity comes along, as `perplexity` gives it.
     const alone = await perplexity(folded, text, {}, ctx);
     expect(result.perplexity).toBeCloseTo(alone.perplexity, 6);
@@ -43,6 +45,7 @@ describe("klToDense", () => {
     ]);
     const result = await klToDense(dense, shifted, [sequence([0, 1, 2, 1])], {}, ctx);
     expect(Math.abs(result.klToDense)).toBeLessThan(1e-6);
+    expect(result.top1Agreement).toBe(1);
   });
 
   it("asks a remembered dense model once per batch, and no more once the memory is full", async () => {

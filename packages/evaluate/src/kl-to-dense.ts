@@ -14,6 +14,8 @@ import { countTargets, type Perplexity, perplexityOf } from "./perplexity.js";
 export interface Divergence extends Perplexity {
   /** Mean over tokens, nats; 0 for equal models. NaN where a model's logits are not finite; that is reported. */
   readonly klToDense: number;
+  /** Share of tokens for which both models hold the same token most probable (the first of equals), 0 … 1. */
+  readonly top1Agreement: number;
 }
 
 /**
@@ -39,6 +41,7 @@ export async function klToDense(
   }
   const total = countTargets(sequences);
   let sum = 0;
+  let agreed = 0;
   const losses = new Float64Array(sequences.length);
   let done = 0;
   const indexed = batchBySize(
@@ -55,8 +58,9 @@ export async function klToDense(
       const { ids, scoredFrom } = sequences[index];
       for (let target = scoredFrom; target < ids.length; target++) {
         const at = (row * batch.sequenceLength + target - 1) * vocabularySize;
-        const { kl, logSumQ } = divergence(p, q, at, vocabularySize);
+        const { kl, logSumQ, sameBest } = divergence(p, q, at, vocabularySize);
         sum += kl;
+        if (sameBest) agreed++;
         losses[index] += logSumQ - q[at + ids[target]];
       }
       done += ids.length - scoredFrom;
@@ -71,16 +75,24 @@ export async function klToDense(
       message: "the divergence from the dense model is not finite: a model gives logits that are not finite",
     });
   }
-  return { klToDense: sum / total, ...perplexityOf(losses, total, ctx) };
+  return { klToDense: sum / total, top1Agreement: agreed / total, ...perplexityOf(losses, total, ctx) };
 }
 
-/** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a; and logsumexp b. */
+/** KL between the softmaxes of a[at …] and b[at …]: Σ p (a − b) + logsumexp b − logsumexp a; logsumexp b; and whether both are largest at the same place. */
 function divergence(a: Float32Array, b: Float32Array, at: number, count: number) {
   let highA = Number.NEGATIVE_INFINITY;
   let highB = Number.NEGATIVE_INFINITY;
+  let bestA = -1;
+  let bestB = -2;
   for (let v = at; v < at + count; v++) {
-    if (a[v] > highA) highA = a[v];
-    if (b[v] > highB) highB = b[v];
+    if (a[v] > highA) {
+      highA = a[v];
+      bestA = v;
+    }
+    if (b[v] > highB) {
+      highB = b[v];
+      bestB = v;
+    }
   }
   let sumA = 0;
   let sumB = 0;
@@ -94,5 +106,5 @@ function divergence(a: Float32Array, b: Float32Array, at: number, count: number)
     cross += weight * (da - db);
   }
   const kl = cross / sumA + Math.log(sumB) - Math.log(sumA);
-  return { kl, logSumQ: highB + Math.log(sumB) };
+  return { kl, logSumQ: highB + Math.log(sumB), sameBest: bestA === bestB };
 }

@@ -1,4 +1,5 @@
 import { LayerfoldError, type Rng } from "@layerfold/core";
+import { bootstrapIntervals } from "./comparison/bootstrap.js";
 
 /** How much a model loses on a text beside another, nats per token, with a 95 % confidence interval. */
 export interface PairedDifference {
@@ -32,20 +33,10 @@ export function pairedDifference(
       got: `${lossesA.length} and ${lossesB.length}`,
     });
   }
-  const differenceOf = (window: (i: number) => number) => {
-    let loss = 0;
-    let total = 0;
-    for (let i = 0; i < count; i++) {
-      const at = window(i);
-      loss += lossesA[at] - lossesB[at];
-      total += tokens[at];
-    }
-    return loss / total;
-  };
-  const drawn = Float64Array.from({ length: resamples }, () => differenceOf(() => rng.integer(count))).sort();
-  return {
-    difference: differenceOf((i) => i),
-    low: drawn[Math.floor(0.025 * resamples)],
-    high: drawn[Math.ceil(0.975 * resamples) - 1],
-  };
+  const differences = Float64Array.from({ length: count }, (_, i) => lossesA[i] - lossesB[i]);
+  const ratio = ([[loss, total]]: readonly Float64Array[]) => [loss / total];
+  const sum = (values: ArrayLike<number>) => Array.from(values).reduce((a, b) => a + b, 0);
+  const [interval] = bootstrapIntervals([[differences, tokens]], ratio, rng, resamples);
+  const [low, high] = interval ?? [Number.NaN, Number.NaN];
+  return { difference: sum(differences) / sum(tokens), low, high };
 }

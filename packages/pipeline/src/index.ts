@@ -8,6 +8,8 @@ export {
   readAnswers,
   readCalibration,
 } from "./calibration/read-calibration.js";
+export type { ComparedFigure, ComparedValue } from "./comparison/compared-figure.js";
+export { comparisonMarkdown } from "./comparison/comparison-markdown.js";
 export { checkSpace, expectedBytes, type SpaceNeed } from "./disk-space.js";
 export {
   type EvaluationRequest,
@@ -58,13 +60,18 @@ export { type Ablation, ablate } from "./stages/ablate.js";
 export { type CaptureRequest, capture } from "./stages/capture.js";
 export { type CompareLayersRequest, compareBlocks, compareLayers } from "./stages/compare-layers.js";
 export {
+  type CompareResultsRequest,
+  compareResults,
+  type ResultComparison,
+} from "./stages/compare-results.js";
+export {
   type CompressRequest,
   type CompressResult,
   compress,
   compressPlans,
 } from "./stages/compress.js";
-export { type ExportGgufRequest, exportGguf } from "./stages/export-gguf.js";
 export { type EvaluateTasksRequest, evaluateTasks, type TaskEvaluation } from "./stages/evaluate-tasks.js";
+export { type ExportGgufRequest, exportGguf } from "./stages/export-gguf.js";
 export { type FoldRequest, type FoldResult, fold } from "./stages/fold.js";
 export { measureModel, type Quality, type TextQuality } from "./stages/measure.js";
 export { type Measured, type MeasureRequest, measure } from "./stages/measure-checkpoint.js";

@@ -1,6 +1,7 @@
 import { LayerfoldError } from "@layerfold/core";
 import type { MetricValue } from "./metrics.js";
 import { pythonRandom } from "./python-random.js";
+import { summableAggregations } from "./summable.js";
 
 /** A figure over documents and its standard error; null where there is none. */
 export interface Aggregate {
@@ -23,33 +24,28 @@ export function aggregate(
 ): Aggregate {
   if (values.length === 0)
     throw new LayerfoldError("METRIC_EMPTY", "a figure has no document", { where: name });
-  if (name === "weighted_perplexity" || name === "bits_per_byte") {
-    const pairs = values as readonly (readonly [number, number])[];
-    const ratio = sum(pairs.map(([value]) => value)) / sum(pairs.map(([, weight]) => weight));
-    return { value: name === "bits_per_byte" ? -ratio / Math.log(2) : Math.exp(-ratio), stderr: null };
-  }
-  if (name === "brier_score") {
-    const pairs = values as readonly (readonly [number, readonly number[]])[];
-    const squares = pairs.map(([right, shares]) =>
-      sum(shares.map((share, i) => (share - Number(i === right)) ** 2)),
-    );
-    return { value: mean(squares), stderr: null };
-  }
-  const numbers = values as readonly number[];
-  if (name === "perplexity") {
-    return {
-      value: Math.exp(-mean(numbers)),
-      stderr: bootstrapped(numbers, (m) => Math.exp(-m), iterations),
-    };
-  }
   if (name === "median") {
+    const numbers = values as readonly number[];
     return { value: [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)], stderr: null };
   }
+  const { columns, figure } = summableAggregations[name];
+  const value = figure(columnSums(values.map(columns)), values.length);
+  return { value, stderr: stderrOf(name, values, iterations) };
+}
+
+function columnSums(rows: readonly (readonly number[])[]): Float64Array {
+  const sums = new Float64Array(rows[0].length);
+  for (const row of rows) for (let column = 0; column < row.length; column++) sums[column] += row[column];
+  return sums;
+}
+
+/** The harness's; null for an aggregation that it has none for. */
+function stderrOf(name: string, values: readonly MetricValue[], iterations: number): number | null {
+  const numbers = values as readonly number[];
+  if (name === "perplexity") return bootstrapped(numbers, (m) => Math.exp(-m), iterations);
+  if (name !== "mean" && name !== "nanmean") return null;
   const known = name === "nanmean" ? numbers.filter((value) => !Number.isNaN(value)) : numbers;
-  return {
-    value: mean(known),
-    stderr: known.length > 1 ? deviation(known) / Math.sqrt(known.length) : null,
-  };
+  return known.length > 1 ? deviation(known) / Math.sqrt(known.length) : null;
 }
 
 /** Standard error of a function of the mean. */

@@ -11,6 +11,7 @@ import {
   prepareDocuments,
   type Response,
   readSplit,
+  type SampleRecord,
   type SingleTask,
   sampleRecords,
   summarizeGroup,
@@ -52,6 +53,10 @@ export interface EvaluateTasksRequest {
 export interface TaskEvaluation {
   readonly model: string;
   readonly results: EvaluationResults;
+  /** Of each single task, one for each document and filter. */
+  readonly samples: ReadonlyMap<string, readonly SampleRecord[]>;
+  /** The files that each task's rows came from. */
+  readonly data: Readonly<Record<string, readonly DataFact[]>>;
   /** Files that were written. */
   readonly files: readonly string[];
 }
@@ -122,12 +127,14 @@ export async function evaluateTasks(
       .flatMap(groupsOf)
       .map((group) => [group.name, summarizeGroup(group, summaries)] as const);
     const results = evaluationResults(nodes, evaluated, new Map(groups));
-    if (request.out === undefined) return { model: name, results, files: [] };
+    const samples = new Map([...evaluated].map(([task, one]) => [task, one.samples]));
+    const data = Object.fromEntries(prepared.map(({ task, facts: files }) => [task.name, files]));
+    if (request.out === undefined) return { model: name, results, samples, data, files: [] };
     const facts: RunFacts = {
       command: "eval",
       arguments: { ...request, data: undefined },
       model: await modelFact(request.model, checkpoint),
-      data: Object.fromEntries(prepared.map(({ task, facts: files }) => [task.name, files])),
+      data,
     };
     const files = await writeEvaluationFiles(
       request.out,
@@ -135,7 +142,7 @@ export async function evaluateTasks(
       facts,
       run,
     );
-    return { model: name, results, files };
+    return { model: name, results, samples, data, files };
   } finally {
     await checkpoint.close();
   }

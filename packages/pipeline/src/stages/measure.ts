@@ -36,7 +36,7 @@ export interface TextQuality {
 }
 
 /** A model on one text, in as many shards as it has. */
-function textMeasure(
+export function textMeasure(
   models: { readonly model: ModelInput; readonly dense: ModelInput | undefined },
   sequences: readonly TokenSequence[],
   execution: Execution,
@@ -88,7 +88,10 @@ export async function measureModel(
     kl_to_dense: onTexts[0]?.kl_to_dense ?? null,
     accuracy: answers[0]?.accuracy ?? null,
     accuracy_stderr: answers[0]?.stderr ?? null,
-    texts: onTexts.map(({ kl_to_dense: _, ...found }, index) => ({ text: texts[index].name, ...found })),
+    texts: onTexts.map(({ kl_to_dense: _, top1_agreement: __, ...found }, index) => ({
+      text: texts[index].name,
+      ...found,
+    })),
     tasks: onTasks,
   };
 }

@@ -16,6 +16,8 @@ export interface MeasuredText {
   readonly perplexity: number;
   /** Mean KL divergence from the dense model, nats; null where that was not asked for. */
   readonly kl_to_dense: number | null;
+  /** Share of tokens for which both hold the same token most probable; null likewise. */
+  readonly top1_agreement: number | null;
   readonly tokens: number;
   /** Summed negative log-likelihood of each window, nats, and the tokens that count in it. */
   readonly window_losses: readonly number[];
@@ -56,6 +58,7 @@ export const measureTextTask = defineTask({
     return {
       perplexity: found.perplexity,
       kl_to_dense: divergence?.klToDense ?? null,
+      top1_agreement: divergence?.top1Agreement ?? null,
       tokens: found.tokens,
       window_losses: [...found.windowLosses],
       window_tokens: sequences.map(({ ids, scoredFrom }) => ids.length - scoredFrom),
@@ -78,11 +81,13 @@ export const joinedMeasureTask = defineTask({
     const sum = (of: (part: MeasuredText) => number) => parts.reduce((total, part) => total + of(part), 0);
     const windowLosses = parts.flatMap((part) => part.window_losses);
     const tokens = sum((part) => part.tokens);
+    /** Over tokens; null where a shard has none. */
+    const meanOf = (of: (part: MeasuredText) => number | null) =>
+      parts.every((part) => of(part) !== null) ? sum((part) => of(part)! * part.tokens) / tokens : null;
     return {
       perplexity: Math.exp(windowLosses.reduce((total, loss) => total + loss, 0) / tokens),
-      kl_to_dense: parts.every((part) => part.kl_to_dense !== null)
-        ? sum((part) => part.kl_to_dense! * part.tokens) / tokens
-        : null,
+      kl_to_dense: meanOf((part) => part.kl_to_dense),
+      top1_agreement: meanOf((part) => part.top1_agreement),
       tokens,
       window_losses: windowLosses,
       window_tokens: parts.flatMap((part) => part.window_tokens),

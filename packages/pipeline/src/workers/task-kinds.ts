@@ -8,6 +8,7 @@ import { askDocumentsTask } from "../tasks/ask-documents.js";
 import { captureTask, joinedCaptureTask } from "../tasks/capture.js";
 import { foldTask } from "../tasks/fold.js";
 import { foldFactsTask } from "../tasks/fold-facts.js";
+import { generateTask } from "../tasks/generate-answers.js";
 import { givenTask, tokensTask } from "../tasks/given-text.js";
 import {
   joinedMeasureTask,
@@ -28,6 +29,7 @@ const factories = [
   givenTask("questions"),
   givenTask("benchmark"),
   givenTask("documents"),
+  givenTask("prompts"),
   selfTextTask,
   captureTask,
   joinedCaptureTask,
@@ -43,6 +45,7 @@ const factories = [
   measureQuestionsTask,
   measureBenchmarkTask,
   askDocumentsTask,
+  generateTask,
 ];
 
 /** What this process can run of what others ask for. */
