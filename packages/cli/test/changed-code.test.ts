@@ -25,7 +25,7 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 beforeAll(() => {
   for (const name of ["node_modules", "models"]) symlinkSync(join(root, name), at(name));
   for (const name of readdirSync(join(root, "packages"))) {
-    for (const part of ["package.json", "bin", "dist", "node_modules"]) {
+    for (const part of ["package.json", "bin", "dist", "tasks", "node_modules"]) {
       const from = join(root, "packages", name, part);
       if (!existsSync(from)) continue;
       // Links among the packages lead from copy to copy.

@@ -12,7 +12,7 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 it("every command that runs a model takes a device, and no other does", async () => {
   const running = [
     ...["demo", "compress", "trace", "capture", "plan", "merge", "eval", "ablate", "run", "generate"],
-    "quantize",
+    ...["quantize", "compare"],
   ];
   const { stdout } = await layerfold("--help");
   const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
