@@ -47,12 +47,17 @@ export function processWorkers({ count, command, environment }: ProcessWorkersOp
       broken ??= lost(`a worker cannot be started: ${cause.message}`, program, cause);
       changed();
     });
+    // Told beside the log: on a full disk nothing can be written there.
+    let told: string | undefined;
+    child.on("message", (message) => {
+      told = String((message as { readonly error?: unknown }).error);
+    });
     child.on("exit", async (code, signal) => {
       children.delete(index);
       if (closing || broken) return;
       // Ended by itself, well or with an error: another would too. Killed: it is replaced.
       if (signal === null || ++deaths > mostDeaths * count) {
-        const said = (await readFile(log, "utf8").catch(() => "")).trim().split("\n").at(-1);
+        const said = told ?? (await readFile(log, "utf8").catch(() => "")).trim().split("\n").at(-1);
         broken ??= lost(`a worker ended (${signal ?? `exit code ${code}`}): ${said}`, log);
       } else start(index, store);
       changed();

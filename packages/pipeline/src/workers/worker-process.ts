@@ -31,10 +31,11 @@ try {
   process.disconnect?.();
 } catch (error) {
   if (!parent.signal.aborted) {
-    console.error(
-      error instanceof Error ? `${(error as { code?: string }).code ?? ""} ${error.message}` : error,
-    );
+    const said =
+      error instanceof Error ? `${(error as { code?: string }).code ?? ""} ${error.message}` : `${error}`;
+    console.error(said);
     process.exitCode = 1;
-    process.disconnect?.();
+    // The log may be on the disk that is full.
+    if (process.connected) process.send!({ error: said }, () => process.disconnect());
   }
 }
