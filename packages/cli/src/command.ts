@@ -25,6 +25,36 @@ export function memoryOption(): Option {
   ).argParser(parseMemory);
 }
 
+/** Of commands that ask documents of tasks. */
+export function limitOption(): Option {
+  return new Option("--limit <documents>", "only the first so many documents of each task").argParser(
+    integer(1),
+  );
+}
+
+export function fewshotOption(): Option {
+  return new Option(
+    "--num-fewshot <examples>",
+    "examples before each document (default: as the task says)",
+  ).argParser(integer(0));
+}
+
+export function fewshotSeedOption(): Option {
+  return new Option("--fewshot-seed <integer>", "seed that examples are drawn by (default: 1234)").argParser(
+    integer(0),
+  );
+}
+
+/** Of commands that score texts. */
+export function beginTokenOption(): Option {
+  return new Option(
+    "--begin-token <policy>",
+    "give the tokenizer's begin token: auto = with documents, not with a stream",
+  )
+    .choices(["auto", "always", "never"])
+    .default("auto");
+}
+
 /** The options of a command whose tasks need not run in its own process. */
 export function withWorkers(made: Command): Command {
   return made

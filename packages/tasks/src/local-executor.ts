@@ -110,9 +110,12 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
       try {
         // Not before its turn: another process may meanwhile do what waits in line here.
         const lease = await store.lease(task.digest);
-        // Free in this moment: it is made as any other.
-        if (lease && ctx.whenBusy === "join") await lease.release();
-        else if (lease) {
+        if (!lease) {
+          if (ctx.whenBusy === "join") await joined(task, inputs, held, store, ctx);
+        } else if (ctx.whenBusy === "join") {
+          // Free in this moment: it is made as any other.
+          await lease.release();
+        } else {
           try {
             if (lease.deaths >= (ctx.mostDeaths ?? Number.POSITIVE_INFINITY))
               throw deadly(task, lease.deaths);
@@ -122,11 +125,10 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
             await lease.release();
           }
         }
-        if (!lease && ctx.whenBusy === "join") await joined(task, inputs, held, store, ctx);
       } finally {
         held.release();
       }
-      if (ctx.whenBusy === "leave" || ctx.whenBusy === "join") throw busy(task);
+      if ((ctx.whenBusy ?? "wait") !== "wait") throw busy(task);
       if (waited === 0) {
         ctx.report?.({
           type: "diagnostic",
@@ -160,22 +162,19 @@ function taskExecutor(options: LocalExecutorOptions, workers?: WorkerPool): Requ
     const stands = sender.add(task);
     queued();
     await stands;
-    const artefact = await store.find(task, ctx.report);
-    if (!artefact) return foundOrMade(task, store, ctx, queued);
-    for (const diagnostic of artefact.diagnostics) ctx.report?.(diagnostic);
-    ctx.settled?.(task, "made");
-    return artefact;
+    return (await findTold(task, store, ctx, "made")) ?? foundOrMade(task, store, ctx, queued);
   }
 
   async function findTold<T>(
     task: Task<T>,
     store: TaskStore,
     ctx: ExecutionContext,
+    how: "found" | "made" = "found",
   ): Promise<Artefact<T> | undefined> {
     const found = await store.find(task, ctx.report);
     if (!found) return undefined;
     for (const diagnostic of found.diagnostics) ctx.report?.(diagnostic);
-    ctx.settled?.(task, "found");
+    ctx.settled?.(task, how);
     return found;
   }
 

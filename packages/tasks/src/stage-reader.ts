@@ -1,5 +1,4 @@
-import { LayerfoldError } from "@layerfold/core";
-import { readStage, type Stage, stageIds, type TaskKinds } from "./stage.js";
+import { readStage, type Stage, stageIds, type TaskKinds, taskAt } from "./stage.js";
 import type { Task } from "./task.js";
 import type { TaskStore } from "./task-store.js";
 
@@ -23,14 +22,7 @@ export function stageReader(store: TaskStore, kinds: TaskKinds): StageReader {
       read.set(id, reading);
       reading.catch(() => read.delete(id));
       const stage = await reading;
-      if (!stage) return undefined;
-      const task = stage.tasks[rank];
-      if (task) return task;
-      throw new LayerfoldError("RANK_MISSING", "no such rank in the stage", {
-        wanted: `0 to ${stage.tasks.length - 1}`,
-        got: `${rank}`,
-        where: id,
-      });
+      return stage && taskAt(stage, rank);
     },
   };
 }

@@ -98,12 +98,23 @@ export async function postStage({ id, tasks }: Stage, store: TaskStore): Promise
   await store.notes.write(nameOf(id), `${JSON.stringify(file)}\n`);
 }
 
+/** @throws RANK_MISSING */
+export function taskAt({ id, tasks }: Stage, rank: number): Task {
+  const task = tasks[rank];
+  if (task) return task;
+  throw new LayerfoldError("RANK_MISSING", "no such rank in the stage", {
+    wanted: `0 to ${tasks.length - 1}`,
+    got: `${rank}`,
+    where: id,
+  });
+}
+
 /** Nothing of it is begun any more; what runs is finished. */
 export async function withdrawStage({ id }: Pick<Stage, "id">, store: TaskStore): Promise<void> {
   await store.notes.remove(nameOf(id));
 }
 
-/** The stages that stand in a store, the first of all of them first in no particular sense. */
+/** The ids of the stages that stand in a store, sorted. */
 export async function stageIds(store: TaskStore): Promise<string[]> {
   return (await store.notes.list("stages"))
     .filter((name) => name.endsWith(".json"))

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isLayerfoldError, LayerfoldError, throwIfAborted } from "@layerfold/core";
 import type { ExecutionContext, Executor } from "./executor.js";
 import { errorOf, forgetFailure, noteFailure, readFailure } from "./failure.js";
-import { readStage, type Stage, stageIds, type TaskKinds } from "./stage.js";
+import { readStage, type Stage, stageIds, type TaskKinds, taskAt } from "./stage.js";
 import { isTask, type Task } from "./task.js";
 import type { TaskStore } from "./task-store.js";
 
@@ -109,15 +109,7 @@ export async function workRank(
       got: id,
       where: store.location,
     });
-  const task = stage.tasks[rank];
-  if (!task) {
-    throw new LayerfoldError("RANK_MISSING", "no such rank in the stage", {
-      wanted: `0 to ${stage.tasks.length - 1}`,
-      got: `${rank}`,
-      where: id,
-    });
-  }
-  return workTask(task, store, options, ctx);
+  return workTask(taskAt(stage, rank), store, options, ctx);
 }
 
 /** The same of a task that is at hand. */

@@ -1,7 +1,18 @@
 import { LayerfoldError } from "@layerfold/core";
 import { compareResults, comparisonMarkdown, type ResultComparison } from "@layerfold/pipeline";
-import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
+import type { Command } from "commander";
+import {
+  beginTokenOption,
+  command,
+  fewshotOption,
+  fewshotSeedOption,
+  integer,
+  limitOption,
+  memoryOption,
+  several,
+  withDevice,
+  withWorkers,
+} from "../command.js";
 import { type CommonOptions, createCommandRun } from "../run.js";
 
 interface CompareOptions extends CommonOptions {
@@ -40,13 +51,9 @@ export function compareCommand(signal: AbortSignal): Command {
       "tasks that checkpoints are asked, as in eval; of results: those that are compared (default: all)",
     )
     .option("--data <folder>", "folder with the tasks' data")
-    .option("--limit <documents>", "only the first so many documents of each task", integer(1))
-    .option(
-      "--num-fewshot <examples>",
-      "examples before each document (default: as the task says)",
-      integer(0),
-    )
-    .option("--fewshot-seed <integer>", "seed that examples are drawn by (default: 1234)", integer(0))
+    .addOption(limitOption())
+    .addOption(fewshotOption())
+    .addOption(fewshotSeedOption())
     .option(
       "--text <text>",
       "of checkpoints: perplexity, KL divergence from the first and top-1 agreement with it; FILE or FILE[from:to], may be given often",
@@ -59,14 +66,7 @@ export function compareCommand(signal: AbortSignal): Command {
     )
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
     .option("--max-tokens <tokens>", "only the first so many tokens of a text", integer(2))
-    .addOption(
-      new Option(
-        "--begin-token <policy>",
-        "give the tokenizer's begin token: auto = with documents, not with a stream",
-      )
-        .choices(["auto", "always", "never"])
-        .default("auto"),
-    )
+    .addOption(beginTokenOption())
     .option(
       "--prompt <text>",
       "of checkpoints: what each goes on with, greedily; may be given often (default: how the first text's first three windows begin)",

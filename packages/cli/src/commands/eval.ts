@@ -2,8 +2,19 @@ import { LayerfoldError } from "@layerfold/core";
 import { benchmarkIds } from "@layerfold/evaluate";
 import { evaluateTasks, measure } from "@layerfold/pipeline";
 import type { RunningSummary } from "@layerfold/quantize";
-import { type Command, Option } from "commander";
-import { command, integer, memoryOption, several, withDevice, withWorkers } from "../command.js";
+import type { Command } from "commander";
+import {
+  beginTokenOption,
+  command,
+  fewshotOption,
+  fewshotSeedOption,
+  integer,
+  limitOption,
+  memoryOption,
+  several,
+  withDevice,
+  withWorkers,
+} from "../command.js";
 import { type CommandRun, type CommonOptions, createCommandRun } from "../run.js";
 import { evaluationTable, taskTable } from "../table.js";
 
@@ -58,13 +69,9 @@ export function evalCommand(signal: AbortSignal): Command {
       "tasks of lm-evaluation-harness by name, groups (mmlu) or task files by path, with commas between them; their data is looked for in --data",
     )
     .option("--data <folder>", "folder with the tasks' data, as the hub has it or as TASK/SPLIT.jsonl")
-    .option("--limit <documents>", "only the first so many documents of each task", integer(1))
-    .option(
-      "--num-fewshot <examples>",
-      "examples before each document (default: as the task says)",
-      integer(0),
-    )
-    .option("--fewshot-seed <integer>", "seed that examples are drawn by (default: 1234)", integer(0))
+    .addOption(limitOption())
+    .addOption(fewshotOption())
+    .addOption(fewshotSeedOption())
     .option(
       "--out <folder>",
       "write result files in the harness's layout; what is finished is kept beside it until all is",
@@ -77,14 +84,7 @@ export function evalCommand(signal: AbortSignal): Command {
     .option("--keep-work", "keep that folder when all is done (layerfold clean frees it)")
     .option("--stride <tokens>", "tokens between two windows' starts (default: the window)", integer(1))
     .option("--max-tokens <tokens>", "score only the first so many tokens of the text", integer(2))
-    .addOption(
-      new Option(
-        "--begin-token <policy>",
-        "give the tokenizer's begin token: auto = with documents, not with a stream",
-      )
-        .choices(["auto", "always", "never"])
-        .default("auto"),
-    )
+    .addOption(beginTokenOption())
     .addOption(memoryOption())
     .action(async (model: string, options: EvalOptions) => {
       const run = createCommandRun(options, signal);
