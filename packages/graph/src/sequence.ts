@@ -21,14 +21,19 @@ export function sequenceValues(graph: GraphBuilder, tables: RotaryTables): Seque
     get keyPositions() {
       return graph.input("key_positions", "int32", ["total"]);
     },
-    rotaryTable(spec) {
-      const index = tables.indexOf(spec);
-      const shape = ["positions", spec.rotaryDimension / 2];
-      return {
-        cos: graph.input(`cos.${index}`, "float32", shape),
-        sin: graph.input(`sin.${index}`, "float32", shape),
-      };
-    },
+    rotaryTable: rotaryInputs(graph, tables),
+  };
+}
+
+/** Declares a rotary table's inputs where a block asks for it. */
+export function rotaryInputs(graph: GraphBuilder, tables: RotaryTables): SequenceValues["rotaryTable"] {
+  return (spec) => {
+    const index = tables.indexOf(spec);
+    const shape = ["positions", spec.rotaryDimension / 2];
+    return {
+      cos: graph.input(`cos.${index}`, "float32", shape),
+      sin: graph.input(`sin.${index}`, "float32", shape),
+    };
   };
 }
 

@@ -6,6 +6,7 @@ import { checkpointWeights, type QuantizedWeightOptions } from "./checkpoint-wei
 import { embedding } from "./embedding.js";
 import { headGraph } from "./head.js";
 import type { RotaryTables } from "./rotary-tables.js";
+import { rotaryInputs } from "./sequence.js";
 import { storedBlock } from "./stored-block.js";
 
 /** The input that says what tokens may see. @param window - how far back, absent: all */
@@ -75,13 +76,6 @@ function treeValues(
       windows.add(window);
       return graph.input(visibilityName(window), "float32", [1, 1, "sequence", "total"]);
     },
-    rotaryTable(spec) {
-      const index = tables.indexOf(spec);
-      const shape = ["positions", spec.rotaryDimension / 2];
-      return {
-        cos: graph.input(`cos.${index}`, "float32", shape),
-        sin: graph.input(`sin.${index}`, "float32", shape),
-      };
-    },
+    rotaryTable: rotaryInputs(graph, tables),
   };
 }
